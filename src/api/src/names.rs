@@ -1,0 +1,48 @@
+//! Names, in one place.
+
+/// Namespaces that carry this label with the value [`INJECTION_ENABLED`] take part.
+pub const INJECTION_LABEL: &str = "mbcas-injection";
+/// The value of [`INJECTION_LABEL`] that means yes.
+pub const INJECTION_ENABLED: &str = "enabled";
+
+/// The resources that a pod had before MBCAS touched it, see [`crate::Original`]. Written at admission.
+pub const ORIGINAL_ANNOTATION: &str = "mbcas.dev/original";
+/// What admission did with the pod: `injected`, or the reason why it was not.
+pub const INJECTION_ANNOTATION: &str = "mbcas.dev/injection";
+
+/// The sidecar's container name.
+pub const AGENT_CONTAINER: &str = "mbcas-demand-agent";
+/// The name of the sidecar's port.
+pub const AGENT_PORT_NAME: &str = "mbcas-demand";
+/// The empty volume that keeps the service account's token out of the sidecar.
+pub const AGENT_VOLUME: &str = "mbcas-no-token";
+
+/// The field manager of the controller's writes: the single automatic writer.
+pub const FIELD_MANAGER: &str = "mbcas";
+/// The field manager of writes that a person asked for through the `mbcas` command.
+pub const CLI_FIELD_MANAGER: &str = "mbcas-cli";
+/// The field manager of the one field that the webhook writes: its own `caBundle`.
+pub const CA_BUNDLE_FIELD_MANAGER: &str = "mbcas-certs";
+
+/// The mutating webhook configuration. It sorts before the meshes' own.
+pub const WEBHOOK_CONFIGURATION: &str = "00-mbcas";
+/// The one webhook in it.
+pub const WEBHOOK_NAME: &str = "inject.mbcas.dev";
+/// The webhook's Service, and the name in its certificate.
+pub const WEBHOOK_SERVICE: &str = "mbcas-webhook";
+/// The Secret that holds the webhook's certificate authority.
+pub const CA_SECRET: &str = "mbcas-webhook-ca";
+/// The controller's Lease.
+pub const CONTROLLER_LEASE: &str = "mbcas-controller";
+/// The controller's Deployment, which owns the Lease.
+pub const CONTROLLER_DEPLOYMENT: &str = "mbcas-controller";
+/// The webhook's Deployment, which owns the CA Secret.
+pub const WEBHOOK_DEPLOYMENT: &str = "mbcas-webhook";
+
+/// Where the webhook serves HTTPS.
+pub const WEBHOOK_PORT: u16 = 9443;
+/// Where every process of ours serves `/livez`, `/readyz` and `/metrics`.
+pub const ADMIN_PORT: u16 = 9464;
+
+/// Which container a pod's own tools talk to by default; ours is the same unless `mbcas.container` says otherwise.
+pub const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";

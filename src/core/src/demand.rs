@@ -1,0 +1,282 @@
+//! The demand contract: the only thing that an agent may say about what its container wants.
+//!
+//! A *demand intensity* `d` is a number from 0 (content) to 1 (as urgent as can
+//! be). It is urgency and not an amount: what the container may be given is
+//! bounded by its budget, its caps and by evidence that it cannot forge.
+//!
+//! On the wire it has two forms, one on each path of the agent's port:
+//! - `/metrics`: the gauge [`METRIC`] with exactly the labels [`LABELS`];
+//! - `/demand`: one [`DemandReport`] as JSON.
+//!
+//! A signal becomes an intensity by [`queue_pressure`]; an [`Ewma`] smooths it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::units::Demand;
+
+/// The Prometheus gauge that carries the intensity.
+pub const METRIC: &str = "mbcas_demand_intensity";
+
+/// The labels that every sample of [`METRIC`] carries, in this order.
+pub const LABELS: [&str; 3] = ["namespace", "pod", "container"];
+
+/// The port on which an agent serves `/metrics` and `/demand`.
+pub const AGENT_PORT: u16 = 9465;
+
+/// The most that a reader takes of a report, in bytes. A real one has some 200.
+pub const MAX_REPORT_BYTES: usize = 4096;
+
+/// Waiting requests at which the urgency is one half.
+///
+/// From the simulated loop: with `d = q / (q + 4)` the spread of `d` stays
+/// below 0.01 up to a load of 0.7 and reaches 2/3 at a queue of eight.
+pub const QUEUE_HALF: f64 = 4.0;
+
+/// How fast an intensity may rise: half of the way in this time.
+pub const HALF_LIFE_UP: Duration = Duration::from_secs(1);
+
+/// How fast it falls: half of the way in this time. Slower than it rises, so
+/// that a burst which comes in waves reads as one.
+pub const HALF_LIFE_DOWN: Duration = Duration::from_secs(10);
+
+/// What an agent says, as JSON on `/demand`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DemandReport {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The container that the report is about.
+    pub container: String,
+    /// Urgency, from 0 to 1, smoothed.
+    pub demand_intensity: f64,
+    /// Counts samples since the agent started. A reader that sees the same
+    /// number twice looks at a stuck agent.
+    pub sequence: u64,
+    /// Age of the newest sample in milliseconds when the report was written.
+    pub age_ms: u64,
+    /// The pressures behind the intensity, each from 0 to 1, unsmoothed: for
+    /// people who ask why, never for the market. A signal without a source is absent.
+    #[serde(default)]
+    pub signals: Signals,
+}
+
+/// The pressures behind one intensity, each from 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Signals {
+    /// Connections that wait in the accept queues of the pod's listening sockets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_queue: Option<f64>,
+    /// What the application itself reports at the address in `mbcas.metrics`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_queue: Option<f64>,
+}
+
+/// Why a report was not taken.
+#[derive(Debug, Error)]
+pub enum ReportError {
+    /// The body is larger than any report is.
+    #[error("the report has more than {MAX_REPORT_BYTES} bytes")]
+    TooLarge,
+    /// The body is not a report.
+    #[error("the report is not readable: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// The intensity is not one.
+    #[error("the report's intensity is refused: {0}")]
+    Intensity(#[from] crate::units::DemandError),
+    /// It is about somebody else.
+    #[error("the report is about {0}, not about the container that was asked for")]
+    WrongSubject(String),
+    /// The newest sample is older than a reader may rely on.
+    #[error("the report's newest sample is {0} ms old")]
+    Stale(u64),
+}
+
+impl DemandReport {
+    /// Age above which a sample says nothing about now, in milliseconds: three
+    /// control cycles.
+    pub const MAX_AGE_MS: u64 = 45_000;
+
+    /// Reads a report strictly and checks that it is about `namespace`/`pod`/`container`.
+    ///
+    /// # Errors
+    /// [`ReportError`] for anything that is not a fresh, well-formed report about that container.
+    pub fn parse(
+        body: &[u8],
+        namespace: &str,
+        pod: &str,
+        container: &str,
+    ) -> Result<(Self, Demand), ReportError> {
+        if body.len() > MAX_REPORT_BYTES {
+            return Err(ReportError::TooLarge);
+        }
+        let report: Self = serde_json::from_slice(body)?;
+        if (report.namespace.as_str(), report.pod.as_str(), report.container.as_str())
+            != (namespace, pod, container)
+        {
+            let subject = format!("{}/{}/{}", report.namespace, report.pod, report.container);
+            return Err(ReportError::WrongSubject(subject.chars().take(80).collect()));
+        }
+        if report.age_ms > Self::MAX_AGE_MS {
+            return Err(ReportError::Stale(report.age_ms));
+        }
+        let demand = Demand::from_fraction(report.demand_intensity)?;
+        Ok((report, demand))
+    }
+}
+
+/// Urgency of `waiting` queued requests: `q / (q + 4)`, from 0 towards 1.
+///
+/// ```
+/// use mbcas_core::demand::queue_pressure;
+/// assert_eq!(queue_pressure(0), 0.0);
+/// assert_eq!(queue_pressure(4), 0.5);
+/// assert!(queue_pressure(1_000) < 1.0);
+/// ```
+#[allow(clippy::cast_precision_loss)] // a queue of 2^52 is not a queue
+pub fn queue_pressure(waiting: u64) -> f64 {
+    let q = waiting as f64;
+    q / (q + QUEUE_HALF)
+}
+
+/// A moving average with its own half-life up and down, in real time: samples
+/// may come late or unevenly and the result is the same.
+///
+/// `value += (sample − value) · (1 − 2^(−Δt / half-life))`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ewma {
+    value: f64,
+    up: Duration,
+    down: Duration,
+}
+
+impl Ewma {
+    /// Starts at zero.
+    pub const fn new(up: Duration, down: Duration) -> Self {
+        Self { value: 0.0, up, down }
+    }
+
+    /// The average as it stands.
+    pub const fn value(&self) -> f64 {
+        self.value
+    }
+
+    /// Takes in `sample`, which stands for the last `elapsed`, and returns the new average.
+    /// A sample that is no number from 0 to 1 is clamped into it, NaN to 0.
+    pub fn update(&mut self, sample: f64, elapsed: Duration) -> f64 {
+        let sample = if sample.is_nan() { 0.0 } else { sample.clamp(0.0, 1.0) };
+        let half_life = if sample > self.value { self.up } else { self.down };
+        let weight = if half_life.is_zero() {
+            1.0
+        } else {
+            1.0 - (-elapsed.as_secs_f64() / half_life.as_secs_f64()).exp2()
+        };
+        self.value += (sample - self.value) * weight;
+        self.value
+    }
+}
+
+impl Default for Ewma {
+    /// The contract's own half-lives, [`HALF_LIFE_UP`] and [`HALF_LIFE_DOWN`].
+    fn default() -> Self {
+        Self::new(HALF_LIFE_UP, HALF_LIFE_DOWN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn report(intensity: &str) -> Vec<u8> {
+        format!(
+            r#"{{"namespace":"shop","pod":"web-1","container":"app",
+                "demand_intensity":{intensity},"sequence":7,"age_ms":80}}"#
+        )
+        .into_bytes()
+    }
+
+    fn read(body: &[u8]) -> Result<Demand, ReportError> {
+        DemandReport::parse(body, "shop", "web-1", "app").map(|(_, demand)| demand)
+    }
+
+    #[test]
+    fn a_report_is_read() {
+        assert_eq!(read(&report("0.25")).unwrap(), Demand::from_basis_points(2_500));
+        assert_eq!(read(&report("1")).unwrap(), Demand::FULL);
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        for bad in ["1.01", "-0.5", "1e400", "\"0.5\"", "null", "NaN", "[0.1]"] {
+            assert!(read(&report(bad)).is_err(), "{bad}");
+        }
+        assert!(matches!(read(&vec![b' '; MAX_REPORT_BYTES + 1]), Err(ReportError::TooLarge)));
+        assert!(matches!(read(b""), Err(ReportError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_report_about_somebody_else_is_refused() {
+        let other = DemandReport::parse(&report("0.5"), "shop", "web-2", "app");
+        assert!(matches!(other, Err(ReportError::WrongSubject(_))));
+    }
+
+    #[test]
+    fn a_stale_report_is_refused() {
+        let old = String::from_utf8(report("0.5")).unwrap().replace("\"age_ms\":80", "\"age_ms\":45001");
+        assert!(matches!(read(old.as_bytes()), Err(ReportError::Stale(45_001))));
+    }
+
+    #[test]
+    fn half_of_the_way_in_one_half_life() {
+        let mut average = Ewma::default();
+        assert!((average.update(1.0, HALF_LIFE_UP) - 0.5).abs() < 1e-12);
+        assert!((average.update(0.0, HALF_LIFE_DOWN) - 0.25).abs() < 1e-12);
+    }
+
+    proptest! {
+        #[test]
+        fn the_average_stays_in_range_and_moves_towards_the_sample(
+            samples in prop::collection::vec((any::<f64>(), 0u64..5_000), 1..60),
+        ) {
+            let mut average = Ewma::default();
+            for (sample, ms) in samples {
+                let before = average.value();
+                let after = average.update(sample, Duration::from_millis(ms));
+                prop_assert!((0.0..=1.0).contains(&after));
+                let target = if sample.is_nan() { 0.0 } else { sample.clamp(0.0, 1.0) };
+                prop_assert!((after - target).abs() <= (before - target).abs() + 1e-12);
+            }
+        }
+
+        #[test]
+        fn splitting_a_step_changes_nothing(target in 0.0f64..=1.0, a in 1u64..3_000, b in 1u64..3_000) {
+            let (mut whole, mut split) = (Ewma::default(), Ewma::default());
+            whole.update(target, Duration::from_millis(a + b));
+            split.update(target, Duration::from_millis(a));
+            split.update(target, Duration::from_millis(b));
+            prop_assert!((whole.value() - split.value()).abs() < 1e-9);
+        }
+
+        #[test]
+        fn pressure_grows_with_the_queue(q in 0u64..1_000_000) {
+            prop_assert!(queue_pressure(q) < queue_pressure(q + 1));
+        }
+
+        #[test]
+        fn a_report_survives_its_own_wire_form(d in 0.0f64..=1.0, sequence: u64, age_ms in 0u64..=45_000) {
+            let sent = DemandReport {
+                namespace: "n".into(), pod: "p".into(), container: "c".into(),
+                demand_intensity: d, sequence, age_ms,
+                signals: Signals { accept_queue: Some(d), app_queue: None },
+            };
+            let body = serde_json::to_vec(&sent).unwrap();
+            let (read, _) = DemandReport::parse(&body, "n", "p", "c").unwrap();
+            prop_assert!((read.demand_intensity - d).abs() < 1e-12);
+            prop_assert_eq!(read.sequence, sequence);
+        }
+    }
+}
