@@ -1,0 +1,294 @@
+//! Clearing: one solution of one node's market.
+//!
+//! Floors first, then `x_i = floor_i + β_i/Σβ · remaining`, clamped at the caps
+//! with the excess shared again. That is the exact optimum of
+//! `max Σ β_i·log(x_i − floor_i)` under the caps: Nash bargaining with the
+//! floors as the point of disagreement. All in quanta of 10m and in integers,
+//! so the sum is exact and the result is the same on every machine.
+
+use std::fmt;
+
+use mbcas_core::{ContainerId, MilliCpu};
+
+use crate::bid::Bid;
+use crate::error::MarketError;
+use crate::input::{NodeMarketInput, Participant};
+use crate::pour::{Poured, Taker, pour};
+use crate::reason::Reasoning;
+
+/// What one container gets out of a clearing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// Who.
+    pub id: ContainerId,
+    /// What it bid.
+    pub bid: Bid,
+    /// What the market promises it, a multiple of [`MilliCpu::QUANTUM`].
+    pub grant: MilliCpu,
+    /// The limit to write: as loose as the rule allows, never below the grant.
+    /// Under the proportional rule the two are the same.
+    pub limit: MilliCpu,
+    /// Why.
+    pub reasoning: Reasoning,
+}
+
+/// One solution of one node's market, with the totals behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clearing {
+    /// What each participant gets, ordered by id.
+    pub allocations: Vec<Allocation>,
+    /// What a millicore cost.
+    pub price: Price,
+    /// What was there.
+    pub capacity: MilliCpu,
+    /// Σ of the floors.
+    pub floors: MilliCpu,
+    /// Σ of the grants: the smaller of the capacity, down to a quantum, and Σ
+    /// of the caps; Σ of the floors where those are already more.
+    pub granted: MilliCpu,
+    /// What was granted to nobody.
+    pub headroom: MilliCpu,
+    /// Whether the floors fit into the capacity.
+    pub feasible: bool,
+}
+
+impl Clearing {
+    /// What `id` gets, if it took part.
+    pub fn allocation(&self, id: &ContainerId) -> Option<&Allocation> {
+        self.allocations
+            .binary_search_by(|a| a.id.cmp(id))
+            .ok()
+            .map(|i| &self.allocations[i])
+    }
+}
+
+/// The price of a millicore: bid per millicore at the margin, the dual variable
+/// of the capacity, in thousandths. Zero exactly when every participant got its cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Price(u64);
+
+impl Price {
+    /// Nobody wanted more than there was.
+    pub const ZERO: Self = Self(0);
+    /// Nothing was for sale above the floors, at any price.
+    pub const UNBOUNDED: Self = Self(u64::MAX);
+
+    /// `bids / amount`, rounded up, so that scarcity never costs nothing.
+    fn at(bids: u128, amount: MilliCpu) -> Self {
+        let thousandths = bids
+            .saturating_mul(1000)
+            .checked_next_multiple_of(u128::from(amount.get()));
+        let price = thousandths.map_or(u128::MAX, |t| t / u128::from(amount.get()));
+        Self(u64::try_from(price).unwrap_or(u64::MAX))
+    }
+
+    /// Thousandths of a bid per millicore.
+    pub const fn thousandths(self) -> u64 {
+        self.0
+    }
+
+    /// Bid per millicore, for gauges; infinite where nothing was for sale.
+    #[allow(clippy::cast_precision_loss)] // a gauge has no more digits
+    pub fn as_f64(self) -> f64 {
+        if self == Self::UNBOUNDED {
+            f64::INFINITY
+        } else {
+            self.0 as f64 / 1000.0
+        }
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::UNBOUNDED {
+            return f.pad("unbounded");
+        }
+        f.pad(&format!("{}.{:03}", self.0 / 1000, self.0 % 1000))
+    }
+}
+
+/// Clears the CPU market of one node by the plain proportional rule.
+///
+/// # Errors
+/// [`MarketError`] if a cap is below its floor or a container is there twice;
+/// nothing is granted then.
+pub fn solve_cpu(input: &NodeMarketInput) -> Result<Clearing, MarketError> {
+    let mut participants: Vec<&Participant> = input.participants.iter().collect();
+    participants.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    for pair in participants.windows(2) {
+        if pair[0].id == pair[1].id {
+            return Err(MarketError::Duplicate {
+                id: pair[0].id.clone(),
+            });
+        }
+    }
+    if let Some(wrong) = participants.iter().find(|p| p.cap < p.floor) {
+        return Err(MarketError::CapBelowFloor {
+            id: wrong.id.clone(),
+            floor: wrong.floor,
+            cap: wrong.cap,
+        });
+    }
+    Ok(proportional(
+        input.capacity,
+        participants.into_iter().map(Seat::of).collect(),
+    ))
+}
+
+/// A participant in the market's own unit of account.
+pub(crate) struct Seat<'a> {
+    id: &'a ContainerId,
+    bid: Bid,
+    budget: u64,
+    /// In quanta, rounded up.
+    floor: u64,
+    /// In quanta, rounded down, not below the floor.
+    cap: u64,
+}
+
+impl<'a> Seat<'a> {
+    pub(crate) fn of(participant: &'a Participant) -> Self {
+        let floor = participant.floor.get().div_ceil(MilliCpu::QUANTUM.get());
+        Self {
+            id: &participant.id,
+            bid: Bid::of(participant.budget, participant.demand),
+            budget: participant.budget.get(),
+            floor,
+            cap: quanta(participant.cap).max(floor),
+        }
+    }
+}
+
+fn quanta(amount: MilliCpu) -> u64 {
+    amount.get() / MilliCpu::QUANTUM.get()
+}
+
+fn milli(quanta: u64) -> MilliCpu {
+    MilliCpu::new(quanta.saturating_mul(MilliCpu::QUANTUM.get()))
+}
+
+/// The seed's rule. `seats` are ordered by id, each cap at or above its floor.
+pub(crate) fn proportional(capacity: MilliCpu, seats: Vec<Seat<'_>>) -> Clearing {
+    let floors: u128 = seats.iter().map(|s| u128::from(s.floor)).sum();
+    let floors = u64::try_from(floors).unwrap_or(u64::MAX);
+    let surplus = quanta(capacity).checked_sub(floors);
+    let shares = surplus.map(|surplus| Shares::of(surplus, &seats));
+    let price = shares.as_ref().map_or(Price::UNBOUNDED, |s| s.price());
+    let price = if seats.is_empty() { Price::ZERO } else { price };
+    let total = Totals {
+        floors: milli(floors),
+        capacity,
+    };
+    let place =
+        |(i, seat): (usize, Seat<'_>)| seat.allocation(shares.as_ref().map(|s| (s, i)), &total);
+    let allocations: Vec<Allocation> = seats.into_iter().enumerate().map(place).collect();
+    let granted = allocations.iter().map(|a| a.grant).sum();
+    Clearing {
+        allocations,
+        price,
+        capacity,
+        floors: total.floors,
+        granted,
+        headroom: capacity - granted,
+        feasible: surplus.is_some(),
+    }
+}
+
+struct Totals {
+    floors: MilliCpu,
+    capacity: MilliCpu,
+}
+
+/// How the surplus above the floors was shared.
+struct Shares {
+    by_bid: Poured,
+    /// Those without a bid take what all bidders left over, by budget.
+    by_budget: Poured,
+}
+
+impl Shares {
+    fn of(surplus: u64, seats: &[Seat<'_>]) -> Self {
+        let room = |s: &Seat<'_>| s.cap - s.floor;
+        let bidders: Vec<_> = seats
+            .iter()
+            .map(|s| Taker {
+                weight: s.bid.get(),
+                room: room(s),
+            })
+            .collect();
+        let by_bid = pour(surplus, &bidders);
+        let silent = |s: &Seat<'_>| if s.bid == Bid::ZERO { s.budget } else { 0 };
+        let others: Vec<_> = seats
+            .iter()
+            .map(|s| Taker {
+                weight: silent(s),
+                room: room(s),
+            })
+            .collect();
+        let by_budget = pour(by_bid.left, &others);
+        Self { by_bid, by_budget }
+    }
+
+    fn price(&self) -> Price {
+        match (self.by_bid.open_weight, self.by_bid.open_amount) {
+            (0, _) => Price::ZERO,
+            (_, 0) => Price::UNBOUNDED,
+            (bids, amount) => Price::at(bids, milli(amount)),
+        }
+    }
+}
+
+impl Seat<'_> {
+    fn allocation(self, shares: Option<(&Shares, usize)>, total: &Totals) -> Allocation {
+        let (grant, reasoning) = match shares {
+            Some((shares, i)) => self.explained(shares, i),
+            None => {
+                let reasoning = Reasoning::FloorsInfeasible {
+                    floors: total.floors,
+                    capacity: total.capacity,
+                };
+                (milli(self.floor), reasoning)
+            }
+        };
+        Allocation {
+            id: self.id.clone(),
+            bid: self.bid,
+            grant,
+            limit: grant,
+            reasoning,
+        }
+    }
+
+    fn explained(&self, shares: &Shares, i: usize) -> (MilliCpu, Reasoning) {
+        let (by_bid, by_budget) = (&shares.by_bid, &shares.by_budget);
+        let grant = self.floor + by_bid.taken[i] + by_budget.taken[i];
+        let floor = milli(self.floor);
+        let reasoning = if grant == self.cap {
+            Reasoning::CapBinds {
+                cap: milli(self.cap),
+            }
+        } else if grant == self.floor {
+            Reasoning::FloorBinds { floor }
+        } else if self.bid == Bid::ZERO {
+            let (budgets, surplus) = (by_budget.open_weight, milli(by_budget.open_amount));
+            Reasoning::ByBudget {
+                floor,
+                budget: self.budget,
+                budgets,
+                surplus,
+            }
+        } else {
+            let (bids, surplus) = (by_bid.open_weight, milli(by_bid.open_amount));
+            Reasoning::Share {
+                floor,
+                bid: self.bid,
+                bids,
+                surplus,
+            }
+        };
+        (milli(grant), reasoning)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! What the market is told: one node, who takes part, who is there besides.
+
+use std::collections::BTreeMap;
+
+use mbcas_core::annotations::Mode;
+use mbcas_core::{Budget, ContainerId, Demand, MilliCpu};
+
+/// One node's market, ready to be cleared by [`crate::solve_cpu`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeMarketInput {
+    /// What may be handed out, see [`crate::capacity::capacity`].
+    pub capacity: MilliCpu,
+    /// Who takes part, in any order, every container once.
+    pub participants: Vec<Participant>,
+}
+
+/// One container at the market.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Participant {
+    /// Who.
+    pub id: ContainerId,
+    /// Its weight.
+    pub budget: Budget,
+    /// Its urgency.
+    pub demand: Demand,
+    /// The least it is given. Rounded up to [`MilliCpu::QUANTUM`].
+    pub floor: MilliCpu,
+    /// The most it is given, not below `floor`. Rounded down to
+    /// [`MilliCpu::QUANTUM`]; where no multiple of the quantum lies between the
+    /// two, the floor is the stronger (it is a request) and the rounded-up
+    /// floor is given, less than a quantum above the cap.
+    pub cap: MilliCpu,
+}
+
+/// What one cycle knows about one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSnapshot {
+    /// The node's name.
+    pub node: String,
+    /// What the node has.
+    pub supply: NodeSupply,
+    /// The containers that take part.
+    pub participants: BTreeMap<ContainerId, Observed>,
+    /// All other containers on the node, those beside a participant in its own pod too.
+    pub non_participants: Vec<NonParticipant>,
+}
+
+/// What a node has for containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeSupply {
+    /// The node's allocatable CPU.
+    pub allocatable: MilliCpu,
+    /// What the operator keeps out of the market.
+    pub reserve: MilliCpu,
+}
+
+/// A participant as the cluster has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Its CPU request, the least that its limit may be.
+    pub request: MilliCpu,
+    /// Its CPU limit as it runs: from the container's status; where spec and
+    /// status differ because a resize is on its way, the larger one. Absent: unlimited.
+    pub limit: Option<MilliCpu>,
+    /// `mbcas.minCPU`.
+    pub min_cpu: Option<MilliCpu>,
+    /// `mbcas.maxCPU`. Absent: the node's allocatable.
+    pub max_cpu: Option<MilliCpu>,
+    /// Its weight.
+    pub budget: Budget,
+    /// Its urgency now, unsmoothed.
+    pub demand: Demand,
+    /// How far MBCAS may go with it. Only [`Mode::Auto`] is written to.
+    pub mode: Mode,
+}
+
+impl Observed {
+    /// The least it may be given: the larger of `mbcas.minCPU` and its request,
+    /// rounded up to the quantum, and never nothing.
+    pub fn floor(&self) -> MilliCpu {
+        self.min_cpu
+            .unwrap_or_default()
+            .max(self.request)
+            .max(MilliCpu::QUANTUM)
+            .ceil_to_quantum()
+    }
+
+    /// The most it may be given: `mbcas.maxCPU`, at most the node's
+    /// `allocatable`, and never below its floor.
+    pub fn cap(&self, allocatable: MilliCpu) -> MilliCpu {
+        let most = self.max_cpu.unwrap_or(allocatable).min(allocatable);
+        most.floor_to_quantum().max(self.floor())
+    }
+}
+
+/// A container that the market does not steer but has to live with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NonParticipant {
+    /// Its CPU request; nothing for a container that has none.
+    pub request: MilliCpu,
+    /// What it uses now, by the kubelet's account.
+    pub usage: MilliCpu,
+    /// Its CPU limit.
+    pub limit: Option<MilliCpu>,
+}
