@@ -1,0 +1,30 @@
+//! One in-place resize: planned, applied, awaited.
+//!
+//! ```text
+//!   Pod + ResizeRequest ──plan──▶ ResizePlan ──apply──▶ Applied ──settle──▶ Settled
+//!        (pure, refuses)            (data)     (one PATCH)        (polls status)
+//! ```
+//!
+//! [`plan()`] decides without touching anything: it resolves the container,
+//! checks what the API server would refuse, and writes down the one server-side
+//! apply that does it. [`apply()`] sends that. [`settle()`] waits until the
+//! *status* says that the kubelet has done it; the spec only says what was asked.
+//!
+//! The controller and the `mbcas resize` command use the same three steps.
+
+mod apply;
+mod ownership;
+mod plan;
+mod qos;
+mod refusal;
+mod request;
+mod settle;
+mod support;
+
+pub use apply::{Applied, ApplyError, apply, resize};
+pub use ownership::{Field, Ownership};
+pub use plan::{Change, ResizePlan, plan};
+pub use refusal::Refusal;
+pub use request::{ResizePolicy, ResizeRequest, Resource, Side};
+pub use settle::{Progress, Settled, progress, settle, settle_watched};
+pub use support::{Support, support};

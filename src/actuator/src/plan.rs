@@ -1,0 +1,385 @@
+//! Deciding a resize, without touching anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use mbcas_core::quantity::Quantity;
+use mbcas_core::units::MilliCpu;
+use serde_json::{Map, Value, json};
+
+use crate::ownership::{Field, Ownership};
+use crate::qos::{QosClass, Text, qos_class};
+use crate::refusal::Refusal;
+use crate::request::{ResizeRequest, Resource, Side};
+
+/// What one resize will do: everything that [`crate::apply`] and [`crate::settle()`] need.
+#[derive(Clone, Debug)]
+pub struct ResizePlan {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The incarnation that was looked at; a replacement is never patched.
+    pub uid: String,
+    /// The version that was looked at; anything newer refuses the write.
+    pub resource_version: String,
+    /// The container that changes.
+    pub container: String,
+    /// What changes, in a fixed order. Empty: the pod is as asked already.
+    pub changes: Vec<Change>,
+    /// Take the fields over from whoever created the pod, see [`Ownership`].
+    pub force: bool,
+    /// The field manager in whose name it is written.
+    pub manager: String,
+    /// The server-side apply: every field that we own, and the changes.
+    pub patch: Value,
+}
+
+/// One amount that changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which one.
+    pub field: Field,
+    /// What the spec has now.
+    pub from: Option<Quantity>,
+    /// What it will have.
+    pub to: Quantity,
+}
+
+/// Decides the resize of `pod` that `request` asks for, in the name of `manager`.
+///
+/// # Errors
+/// A [`Refusal`] wherever Kubernetes would refuse, or where a container would be restarted.
+pub fn plan(pod: &Pod, request: &ResizeRequest, manager: &str) -> Result<ResizePlan, Refusal> {
+    let shown = shown(pod);
+    let incomplete = || Refusal::Incomplete(shown.clone());
+    let spec = pod.spec.as_ref().ok_or_else(incomplete)?;
+    let uid = pod.metadata.uid.clone().ok_or_else(incomplete)?;
+    let resource_version = pod
+        .metadata
+        .resource_version
+        .clone()
+        .ok_or_else(incomplete)?;
+    if request.uid.as_ref().is_some_and(|meant| *meant != uid) {
+        return Err(Refusal::Replaced(shown));
+    }
+    refuse_unresizable(pod, spec, &shown)?;
+    if request.amounts().next().is_none() {
+        return Err(Refusal::NothingAsked);
+    }
+    let (container, init) = resolve(pod, spec, request.container.as_deref(), &shown)?;
+    let changes = changes(container, init, request)?;
+    refuse_restart(container, &changes)?;
+    let after = with_changes(spec, &changes);
+    refuse_inverted(&after, &container.name, &changes)?;
+    refuse_qos_change(pod, spec, &after)?;
+
+    let ownership = Ownership::of(pod, manager);
+    let contested = changes
+        .iter()
+        .any(|c| ownership.resizer_of(&c.field).is_some());
+    let plan = ResizePlan {
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        pod: pod.metadata.name.clone().unwrap_or_default(),
+        uid,
+        resource_version,
+        container: container.name.clone(),
+        force: request.take_over || !contested,
+        manager: manager.to_owned(),
+        patch: Value::Null,
+        changes,
+    };
+    let patch = patch(&plan, &after, &ownership);
+    Ok(ResizePlan { patch, ..plan })
+}
+
+fn shown(pod: &Pod) -> String {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    format!(
+        "{namespace}/{}",
+        pod.metadata.name.as_deref().unwrap_or_default()
+    )
+}
+
+fn refuse_unresizable(pod: &Pod, spec: &PodSpec, shown: &str) -> Result<(), Refusal> {
+    let annotations = pod.metadata.annotations.as_ref();
+    if annotations.is_some_and(|a| a.contains_key("kubernetes.io/config.mirror")) {
+        return Err(Refusal::StaticPod(shown.to_owned()));
+    }
+    if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
+        return Err(Refusal::Windows(shown.to_owned()));
+    }
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    if pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")) {
+        return Err(Refusal::Ended(shown.to_owned()));
+    }
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.container_statuses.as_deref());
+    let running = statuses.unwrap_or_default().iter().find(|status| {
+        let state = status.state.as_ref();
+        state.is_some_and(|state| state.running.is_some())
+    });
+    // The API server judges by the first running container, and lets a pod pass that has none.
+    if running.is_some_and(|status| status.resources.is_none()) {
+        return Err(Refusal::NodeWithoutResize(shown.to_owned()));
+    }
+    Ok(())
+}
+
+/// The container that is meant, and whether it is listed under `initContainers`.
+fn resolve<'a>(
+    pod: &Pod,
+    spec: &'a PodSpec,
+    wanted: Option<&str>,
+    shown: &str,
+) -> Result<(&'a Container, bool), Refusal> {
+    let names = |containers: &[Container]| -> Vec<String> {
+        containers.iter().map(|c| c.name.clone()).collect()
+    };
+    let annotations = pod.metadata.annotations.as_ref();
+    let default = annotations.and_then(|a| a.get(mbcas_api::names::DEFAULT_CONTAINER_ANNOTATION));
+    let app = |name: &str| spec.containers.iter().find(|c| c.name == name);
+    let Some(name) = wanted else {
+        let chosen = default.and_then(|name| app(name));
+        return match (chosen, spec.containers.as_slice()) {
+            (Some(container), _) => Ok((container, false)),
+            (None, [only]) => Ok((only, false)),
+            _ => Err(Refusal::Ambiguous {
+                pod: shown.to_owned(),
+                known: names(&spec.containers),
+            }),
+        };
+    };
+    if let Some(container) = app(name) {
+        return Ok((container, false));
+    }
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    let is_sidecar = |c: &&Container| c.restart_policy.as_deref() == Some("Always");
+    match init.iter().find(|c| c.name == name) {
+        Some(c) if is_sidecar(&c) => Ok((c, true)),
+        Some(c) => Err(Refusal::PlainInitContainer(c.name.clone())),
+        None => {
+            let sidecars = init.iter().filter(is_sidecar).map(|c| c.name.clone());
+            Err(Refusal::NoSuchContainer {
+                pod: shown.to_owned(),
+                container: name.to_owned(),
+                known: names(&spec.containers)
+                    .into_iter()
+                    .chain(sidecars)
+                    .collect(),
+            })
+        }
+    }
+}
+
+fn changes(
+    container: &Container,
+    init: bool,
+    request: &ResizeRequest,
+) -> Result<Vec<Change>, Refusal> {
+    let mut changes = Vec::new();
+    for (resource, amount) in request.amounts() {
+        if *amount <= Quantity::from(MilliCpu::ZERO) {
+            return Err(Refusal::NotPositive {
+                resource: resource.name(),
+                amount: amount.canonical(),
+            });
+        }
+        // What the API server would store.
+        let to = amount.rounded_up_to_milli();
+        for side in request.policy.sides() {
+            let from = current(container, *side, resource)?;
+            if from.as_ref() != Some(&to) {
+                let field = Field {
+                    init,
+                    container: container.name.clone(),
+                    side: *side,
+                    resource,
+                };
+                changes.push(Change {
+                    field,
+                    from,
+                    to: to.clone(),
+                });
+            }
+        }
+    }
+    Ok(changes)
+}
+
+fn list(container: &Container, side: Side) -> Option<&BTreeMap<String, Text>> {
+    let resources = container.resources.as_ref()?;
+    match side {
+        Side::Requests => resources.requests.as_ref(),
+        Side::Limits => resources.limits.as_ref(),
+    }
+}
+
+fn current(
+    container: &Container,
+    side: Side,
+    resource: Resource,
+) -> Result<Option<Quantity>, Refusal> {
+    let text = list(container, side).and_then(|l| l.get(resource.name()));
+    let parsed = text.map(|t| Quantity::parse(&t.0)).transpose();
+    parsed.map_err(|source| Refusal::Unreadable {
+        resource: resource.name(),
+        side: side.name(),
+        source,
+    })
+}
+
+fn refuse_restart(container: &Container, changes: &[Change]) -> Result<(), Refusal> {
+    let policies = container.resize_policy.as_deref().unwrap_or_default();
+    let restarting = changes
+        .iter()
+        .map(|c| c.field.resource.name())
+        .find(|name| {
+            policies
+                .iter()
+                .any(|p| p.resource_name == *name && p.restart_policy == "RestartContainer")
+        });
+    restarting.map_or(Ok(()), |name| {
+        Err(Refusal::WouldRestart(container.name.clone(), name))
+    })
+}
+
+fn with_changes(spec: &PodSpec, changes: &[Change]) -> PodSpec {
+    let mut after = spec.clone();
+    let init = after
+        .init_containers
+        .iter_mut()
+        .flatten()
+        .map(|c| (true, c));
+    for (init, container) in after.containers.iter_mut().map(|c| (false, c)).chain(init) {
+        let meant = |c: &&Change| c.field.init == init && c.field.container == container.name;
+        for change in changes.iter().filter(meant).cloned().collect::<Vec<_>>() {
+            let resources = container.resources.get_or_insert_default();
+            let list = match change.field.side {
+                Side::Requests => resources.requests.get_or_insert_default(),
+                Side::Limits => resources.limits.get_or_insert_default(),
+            };
+            list.insert(
+                change.field.resource.name().to_owned(),
+                Text(change.to.canonical()),
+            );
+        }
+    }
+    after
+}
+
+fn refuse_inverted(after: &PodSpec, name: &str, changes: &[Change]) -> Result<(), Refusal> {
+    let containers = after
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&after.containers);
+    for container in containers.filter(|c| c.name == name) {
+        for resource in changes
+            .iter()
+            .map(|c| c.field.resource)
+            .collect::<BTreeSet<_>>()
+        {
+            let limit = current(container, Side::Limits, resource)?;
+            let request = current(container, Side::Requests, resource)?;
+            match (limit, request) {
+                (Some(limit), Some(request)) if limit < request => {
+                    return Err(Refusal::LimitBelowRequest {
+                        container: name.to_owned(),
+                        resource: resource.name(),
+                        limit: limit.canonical(),
+                        request: request.canonical(),
+                    });
+                }
+                (Some(_), None) => {
+                    return Err(Refusal::LimitWithoutRequest {
+                        container: name.to_owned(),
+                        resource: resource.name(),
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse_qos_change(pod: &Pod, before: &PodSpec, after: &PodSpec) -> Result<(), Refusal> {
+    // The API server compares with the class that it noted when the pod was created.
+    let noted = pod.status.as_ref().and_then(|s| s.qos_class.as_deref());
+    let from = noted
+        .and_then(QosClass::of_name)
+        .unwrap_or_else(|| qos_class(before));
+    let to = qos_class(after);
+    if from == to {
+        return Ok(());
+    }
+    let hint = match from {
+        QosClass::Guaranteed => "equal (policy both)",
+        QosClass::Burstable => "apart",
+        QosClass::BestEffort => "absent",
+    };
+    Err(Refusal::QosWouldChange {
+        from: format!("{from:?}"),
+        to: format!("{to:?}"),
+        hint,
+    })
+}
+
+/// The apply: our fields as they will be. Others' fields are not in it, so they stay theirs.
+fn patch(plan: &ResizePlan, after: &PodSpec, ownership: &Ownership) -> Value {
+    let mut fields = ownership.ours.clone();
+    fields.extend(plan.changes.iter().map(|c| c.field.clone()));
+    let app = intents(&after.containers, false, &fields);
+    let init = intents(
+        after.init_containers.as_deref().unwrap_or_default(),
+        true,
+        &fields,
+    );
+    let mut spec = Map::new();
+    for (list, containers) in [("containers", app), ("initContainers", init)] {
+        if !containers.is_empty() {
+            spec.insert(list.to_owned(), Value::Array(containers));
+        }
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": plan.pod,
+            "namespace": plan.namespace,
+            "uid": plan.uid,
+            "resourceVersion": plan.resource_version,
+        },
+        "spec": spec,
+    })
+}
+
+fn intents(containers: &[Container], init: bool, fields: &BTreeSet<Field>) -> Vec<Value> {
+    let mut intents = Vec::new();
+    for container in containers {
+        let mut resources: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+        for field in fields
+            .iter()
+            .filter(|f| f.init == init && f.container == container.name)
+        {
+            if let Some(amount) =
+                list(container, field.side).and_then(|l| l.get(field.resource.name()))
+            {
+                resources
+                    .entry(field.side.name())
+                    .or_default()
+                    .insert(field.resource.name(), &amount.0);
+            }
+        }
+        if !resources.is_empty() {
+            intents.push(json!({ "name": container.name, "resources": resources }));
+        }
+    }
+    intents
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! What a caller asks for.
+
+use std::fmt;
+
+use mbcas_core::quantity::Quantity;
+
+/// A resource that can be resized in place. There are only these two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// CPU time.
+    Cpu,
+    /// Memory.
+    Memory,
+}
+
+impl Resource {
+    /// Kubernetes' name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Which of a container's two amounts is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// `resources.requests`: what the scheduler reserves and the kernel weighs.
+    Requests,
+    /// `resources.limits`: what the kernel enforces.
+    Limits,
+}
+
+impl Side {
+    /// Kubernetes' name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Limits => "limits",
+        }
+    }
+}
+
+/// Which sides a resize may change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResizePolicy {
+    /// Requests and limits, to the same amount.
+    Both,
+    /// Limits only: neither the scheduler nor the kubelet's admission look at
+    /// them, so nothing is deferred and nobody is evicted.
+    #[default]
+    Limits,
+    /// Requests only.
+    Requests,
+}
+
+impl ResizePolicy {
+    /// The sides that it changes.
+    pub const fn sides(self) -> &'static [Side] {
+        match self {
+            Self::Both => &[Side::Requests, Side::Limits],
+            Self::Limits => &[Side::Limits],
+            Self::Requests => &[Side::Requests],
+        }
+    }
+}
+
+impl fmt::Display for ResizePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Both => "both",
+            Self::Limits => "limits",
+            Self::Requests => "requests",
+        })
+    }
+}
+
+impl std::str::FromStr for ResizePolicy {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "both" => Ok(Self::Both),
+            "limits" => Ok(Self::Limits),
+            "requests" => Ok(Self::Requests),
+            other => Err(format!(
+                "{other:?} is no resize policy: use both, limits or requests"
+            )),
+        }
+    }
+}
+
+/// A resize as a caller asks for it. An absent amount stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ResizeRequest {
+    /// The incarnation that is meant; absent: whichever has the name now.
+    pub uid: Option<String>,
+    /// The container; absent: the pod's default container, or its only one.
+    pub container: Option<String>,
+    /// The new CPU amount.
+    pub cpu: Option<Quantity>,
+    /// The new memory amount.
+    pub memory: Option<Quantity>,
+    /// Which sides change.
+    pub policy: ResizePolicy,
+    /// Take over fields that another resizer owns. People may; the controller never does.
+    pub take_over: bool,
+}
+
+impl ResizeRequest {
+    /// The amounts that are asked for.
+    pub fn amounts(&self) -> impl Iterator<Item = (Resource, &Quantity)> {
+        let cpu = self.cpu.as_ref().map(|q| (Resource::Cpu, q));
+        let memory = self.memory.as_ref().map(|q| (Resource::Memory, q));
+        cpu.into_iter().chain(memory)
+    }
+}

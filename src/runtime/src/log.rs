@@ -1,0 +1,132 @@
+//! Logging, the same in every process.
+
+use std::io::{IsTerminal, stderr};
+
+use clap::{Args, ValueEnum};
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// How much is logged, and in which form. Lines go to standard error.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// What to log: a level (error, warn, info, debug, trace), or levels per module, such as info,kube=debug.
+    #[arg(
+        long,
+        env = "MBCAS_LOG",
+        default_value = "info",
+        value_name = "FILTER",
+        global = true
+    )]
+    pub log_level: String,
+
+    /// The form of a log line.
+    #[arg(
+        long,
+        env = "MBCAS_LOG_FORMAT",
+        default_value = "plain",
+        value_name = "FORMAT",
+        global = true
+    )]
+    pub log_format: Format,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people; coloured on a terminal only.
+    Plain,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The filter is not one.
+    #[error(
+        "log filter {filter:?} is refused ({source}); write a level such as info in --log-level or MBCAS_LOG"
+    )]
+    Filter {
+        /// The text that was given.
+        filter: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// Something set up logging before.
+    #[error("logging is set up already; set it up once, in main ({0})")]
+    Twice(#[from] TryInitError),
+}
+
+impl LogArgs {
+    /// Sets up logging for the whole process.
+    ///
+    /// # Errors
+    /// [`LogError::Filter`] for a filter that cannot be read, [`LogError::Twice`] at the second call.
+    pub fn init(&self) -> Result<(), LogError> {
+        let lines = tracing_subscriber::fmt()
+            .with_env_filter(self.filter()?)
+            .with_writer(stderr)
+            .with_ansi(stderr().is_terminal());
+        match self.log_format {
+            Format::Plain => lines.finish().try_init()?,
+            Format::Json => lines.json().flatten_event(true).finish().try_init()?,
+        }
+        Ok(())
+    }
+
+    fn filter(&self) -> Result<EnvFilter, LogError> {
+        EnvFilter::builder()
+            .parse(&self.log_level)
+            .map_err(|source| LogError::Filter {
+                filter: self.log_level.clone(),
+                source,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        log: LogArgs,
+    }
+
+    fn args(line: &[&str]) -> Result<LogArgs, clap::Error> {
+        Cli::try_parse_from([&["test"], line].concat()).map(|cli| cli.log)
+    }
+
+    #[test]
+    fn the_defaults_are_plain_lines_from_info_up() {
+        let log = args(&[]).unwrap();
+        assert_eq!(
+            (log.log_level.as_str(), log.log_format),
+            ("info", Format::Plain)
+        );
+        assert_eq!(log.filter().unwrap().to_string(), "info");
+    }
+
+    #[test]
+    fn a_filter_may_name_modules() {
+        let log = args(&["--log-level", "info,kube=debug", "--log-format", "json"]).unwrap();
+        assert_eq!(log.log_format, Format::Json);
+        assert!(log.filter().unwrap().to_string().contains("kube=debug"));
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_refused_by_name() {
+        let log = args(&["--log-level", "mbcas=loud"]).unwrap();
+        let message = log.filter().unwrap_err().to_string();
+        assert!(
+            message.contains("\"mbcas=loud\"") && message.contains("MBCAS_LOG"),
+            "{message}"
+        );
+        assert!(args(&["--log-format", "xml"]).is_err());
+    }
+}

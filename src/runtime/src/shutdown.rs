@@ -1,0 +1,84 @@
+//! SIGTERM and SIGINT become one token.
+
+use std::io;
+
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Why signals could not be listened to.
+#[derive(Debug, Error)]
+#[error("cannot listen for {name} ({source}); the process would not stop when told")]
+pub struct ShutdownError {
+    name: &'static str,
+    source: io::Error,
+}
+
+/// A token that the first SIGTERM or SIGINT cancels. A second one ends the
+/// process with code 1 at once: whoever sends it has waited long enough.
+///
+/// Must be called inside a tokio runtime.
+///
+/// # Errors
+/// [`ShutdownError`] where the kernel refuses a signal handler.
+pub fn on_signals() -> Result<CancellationToken, ShutdownError> {
+    let mut terminate = listen("SIGTERM", SignalKind::terminate())?;
+    let mut interrupt = listen("SIGINT", SignalKind::interrupt())?;
+    let token = CancellationToken::new();
+    let next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    tokio::spawn(watch(next, token.clone(), || std::process::exit(1)));
+    Ok(token)
+}
+
+fn listen(name: &'static str, kind: SignalKind) -> Result<Signal, ShutdownError> {
+    signal(kind).map_err(|source| ShutdownError { name, source })
+}
+
+async fn watch(
+    mut next: impl AsyncFnMut() -> &'static str,
+    token: CancellationToken,
+    exit: impl FnOnce(),
+) {
+    let signal = next().await;
+    info!(signal, "shutting down");
+    token.cancel();
+    let signal = next().await;
+    warn!(signal, "told twice: ending at once");
+    exit();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_signal_asks_and_the_second_insists() {
+        let (send, mut receive) = mpsc::channel(1);
+        let next = async move || receive.recv().await.unwrap();
+        let token = CancellationToken::new();
+        let exited = Arc::new(AtomicBool::new(false));
+        let exit = Arc::clone(&exited);
+        let watching = tokio::spawn(watch(next, token.clone(), move || {
+            exit.store(true, Ordering::Release);
+        }));
+
+        assert!(!token.is_cancelled());
+        send.send("SIGTERM").await.unwrap();
+        token.cancelled().await;
+        assert!(!exited.load(Ordering::Acquire));
+        send.send("SIGTERM").await.unwrap();
+        watching.await.unwrap();
+        assert!(exited.load(Ordering::Acquire));
+    }
+}
