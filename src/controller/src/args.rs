@@ -1,0 +1,74 @@
+//! What the controller is told at its start.
+
+use std::num::ParseIntError;
+use std::time::Duration;
+
+use clap::Parser;
+use mbcas_core::annotations::Mode;
+use mbcas_core::quantity::Quantity;
+use mbcas_core::units::MilliCpu;
+use mbcas_runtime::admin::AdminArgs;
+use mbcas_runtime::log::LogArgs;
+
+use crate::kubelet::KubeletTls;
+
+/// The market maker: clears each node's CPU market and resizes pods in place.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "mbcas-controller", version)]
+pub struct Args {
+    /// How far it goes: observe (measure only), recommend (publish, write nothing) or auto (resize).
+    /// A pod's own `mbcas.mode` can only make it more careful.
+    #[arg(long, env = "MBCAS_MODE", default_value = "auto")]
+    pub mode: Mode,
+
+    /// Seconds between two cycles, from 5 to 300.
+    #[arg(long, env = "MBCAS_INTERVAL", default_value = "15", value_parser = interval)]
+    pub interval: Duration,
+
+    /// CPU that is kept out of every node's market, a quantity such as 100m.
+    #[arg(long, env = "MBCAS_RESERVE", default_value = "0", value_parser = cpu)]
+    pub reserve: MilliCpu,
+
+    /// How kubelets' certificates are checked.
+    #[arg(long, env = "MBCAS_KUBELET_TLS", value_enum, default_value = "verify")]
+    pub kubelet_tls: KubeletTls,
+
+    /// Publish a series per container; switch it off on large clusters.
+    #[arg(long, env = "MBCAS_POD_METRICS", default_value = "true", action = clap::ArgAction::Set)]
+    pub pod_metrics: bool,
+
+    /// The namespace of the Lease.
+    #[arg(long, env = "MBCAS_NAMESPACE", default_value = "mbcas-system")]
+    pub namespace: String,
+
+    /// The name under which it stands for election; its pod's name.
+    #[arg(long, env = "MBCAS_POD", default_value = "mbcas-controller")]
+    pub pod: String,
+
+    #[command(flatten)]
+    /// Where it serves metrics and probes.
+    pub admin: AdminArgs,
+
+    #[command(flatten)]
+    /// How it logs.
+    pub log: LogArgs,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds: u64 = text
+        .parse()
+        .map_err(|e: ParseIntError| format!("{e}: give whole seconds, such as 15"))?;
+    if (5..=300).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err("it must be from 5 to 300".into())
+    }
+}
+
+fn cpu(text: &str) -> Result<MilliCpu, String> {
+    let quantity =
+        Quantity::parse(text).map_err(|e| format!("{e}: give a CPU quantity, such as 100m"))?;
+    quantity
+        .as_cpu()
+        .ok_or_else(|| "it must not be negative".to_owned())
+}

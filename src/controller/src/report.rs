@@ -1,0 +1,109 @@
+//! Asking an agent for its demand report.
+//!
+//! An agent runs inside a tenant's pod, so its answer is a stranger's: the
+//! connection goes to the pod's own address and nowhere else, there are no
+//! redirects, the body is cut at 4 KiB, and everything together has 500 ms.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use mbcas_core::ContainerId;
+use mbcas_core::demand::{AGENT_PORT, DemandReport, MAX_REPORT_BYTES, ReportError};
+use mbcas_core::units::Demand;
+use thiserror::Error;
+use tokio::net::TcpStream;
+
+/// How long one agent may take, from the first packet to the last byte.
+pub const DEADLINE: Duration = Duration::from_millis(500);
+
+/// Why no demand came from an agent.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // each variant's message says it
+pub enum PullError {
+    #[error("no answer within 500 ms")]
+    Timeout,
+    #[error("cannot connect: {0}")]
+    Connect(std::io::Error),
+    #[error("the conversation failed: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("the answer has status {0}")]
+    Status(StatusCode),
+    #[error("the answer is cut off or larger than {MAX_REPORT_BYTES} bytes")]
+    Body,
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+impl PullError {
+    /// A word for metrics, from a closed set.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Connect(_) => "connect",
+            Self::Http(_) => "http",
+            Self::Status(_) => "status",
+            Self::Body => "body",
+            Self::Report(_) => "report",
+        }
+    }
+}
+
+/// The demand of `id`, asked of the agent at `address`.
+///
+/// # Errors
+/// [`PullError`] for everything but a fresh, well-formed report about `id`.
+pub async fn pull(address: IpAddr, id: &ContainerId) -> Result<Demand, PullError> {
+    pull_from(SocketAddr::new(address, AGENT_PORT), id).await
+}
+
+async fn pull_from(address: SocketAddr, id: &ContainerId) -> Result<Demand, PullError> {
+    let body = tokio::time::timeout(DEADLINE, fetch(address))
+        .await
+        .map_err(|_| PullError::Timeout)??;
+    let (_, demand) = DemandReport::parse(&body, &id.pod.namespace, &id.pod.name, &id.container)?;
+    Ok(demand)
+}
+
+async fn fetch(address: SocketAddr) -> Result<Bytes, PullError> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(PullError::Connect)?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(16 * 1024)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    let request = Request::get("/demand")
+        .header(header::HOST, "mbcas-demand-agent")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new());
+    // The request is constant; it cannot be malformed.
+    let Ok(request) = request else {
+        return Err(PullError::Body);
+    };
+    let exchange = async {
+        let answer = sender.send_request(request).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(PullError::Status(answer.status()));
+        }
+        let body = Limited::new(answer.into_body(), MAX_REPORT_BYTES)
+            .collect()
+            .await;
+        body.map(http_body_util::Collected::to_bytes)
+            .map_err(|_| PullError::Body)
+    };
+    // The connection is driven here and not in a task of its own: it ends with this call, whatever happens.
+    tokio::pin!(connection);
+    tokio::pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        ended = &mut connection => { ended?; exchange.await }
+    }
+}
+
+#[cfg(test)]
+mod tests;

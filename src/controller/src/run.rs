@@ -1,0 +1,184 @@
+//! Wiring: watches, election, loop and admin port, each a supervised task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::api::Api;
+use kube::{Client, Config};
+use mbcas_actuator::{Support, support};
+use mbcas_core::annotations::Mode;
+use mbcas_market::Policy;
+use mbcas_runtime::ready::Readiness;
+use mbcas_runtime::supervise::Supervisor;
+use mbcas_runtime::{admin, shutdown};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::actuate::Actuator;
+use crate::args::Args;
+use crate::cluster::Cluster;
+use crate::cycle::Loop;
+use crate::demand::Demands;
+use crate::discover::Terms;
+use crate::kubelets::Kubelets;
+use crate::lease::{Candidate, Leader};
+use crate::metrics::Metrics;
+
+/// How long a cycle in progress may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the controller until it is told to stop.
+///
+/// # Errors
+/// Whatever keeps it from starting, or the task that ended unasked.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let token = shutdown::on_signals()?;
+    let config = Config::infer().await.context("finding the cluster")?;
+    let client = Client::try_from(config.clone()).context("making a client for the cluster")?;
+    let registry = prometheus::Registry::new();
+    let metrics = Arc::new(Metrics::register(&registry, args.pod_metrics)?);
+    let readiness = Readiness::new();
+    let listener = admin::bind(args.admin.admin_addr).await?;
+
+    let cluster = Cluster::default();
+    let identity = format!("{}_{:016x}", args.pod, rand::random::<u64>());
+    let leases = Api::namespaced(client.clone(), &args.namespace);
+    let deployments = Api::namespaced(client.clone(), &args.namespace);
+    let (candidate, leader) = Candidate::new(leases, deployments, identity);
+    let market = Loop {
+        cluster: cluster.clone(),
+        demands: Demands::default(),
+        kubelets: Kubelets::new(config, args.kubelet_tls.clone()),
+        actuator: Actuator::new(client.clone(), leader.clone()),
+        policy: Policy::default(),
+        terms: Terms {
+            mode: args.mode,
+            reserve: args.reserve,
+        },
+        interval: args.interval,
+        metrics: metrics.clone(),
+        ledgers: std::collections::BTreeMap::new(),
+        respected: std::collections::BTreeMap::new(),
+        started: Instant::now(),
+    };
+
+    let mut tasks = Supervisor::new(token.clone());
+    let handles = ["pods", "nodes", "namespaces"].map(|name| readiness.handle(name));
+    let [pods, nodes, namespaces] = handles;
+    tasks.spawn(
+        "pods",
+        stoppable(
+            token.clone(),
+            cluster.clone().watch_pods(client.clone(), pods),
+        ),
+    );
+    tasks.spawn(
+        "nodes",
+        stoppable(
+            token.clone(),
+            cluster.clone().watch_nodes(client.clone(), nodes),
+        ),
+    );
+    tasks.spawn(
+        "namespaces",
+        stoppable(
+            token.clone(),
+            cluster.watch_namespaces(client.clone(), namespaces),
+        ),
+    );
+    tasks.spawn(
+        "admin",
+        admin::serve(
+            listener,
+            admin::router(registry, readiness.clone()),
+            token.clone(),
+        ),
+    );
+    tasks.spawn(
+        "loop",
+        turns(market, client, leader, readiness, token.clone()),
+    );
+    tasks.spawn("lease", candidate.run(token));
+    tasks.run(GRACE).await?;
+    Ok(())
+}
+
+/// `task`, which would go on for ever, until `token` is cancelled.
+async fn stoppable<E>(
+    token: CancellationToken,
+    task: impl Future<Output = Result<(), E>>,
+) -> Result<(), E> {
+    token
+        .run_until_cancelled_owned(task)
+        .await
+        .unwrap_or(Ok(()))
+}
+
+/// One cycle per interval while this process leads and its views are complete.
+async fn turns(
+    mut market: Loop,
+    client: Client,
+    leader: Leader,
+    readiness: Readiness,
+    token: CancellationToken,
+) -> Result<(), std::convert::Infallible> {
+    let mut probe = Probe {
+        client,
+        verdict: None,
+    };
+    // Short steps until the first cycle can run, then the interval.
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = token.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let leads = leader.epoch().is_some();
+        market.metrics.leader.set(i64::from(leads));
+        if !leads || !readiness.pending().is_empty() {
+            continue;
+        }
+        let mode = probe.permitted(market.terms.mode).await;
+        market
+            .metrics
+            .supported
+            .set(i64::from(probe.verdict == Some(Support::Supported)));
+        let started = Instant::now();
+        market.cycle(mode).await;
+        market
+            .metrics
+            .cycle_seconds
+            .observe(started.elapsed().as_secs_f64());
+        ticks.reset_at(started + market.interval);
+    }
+}
+
+/// Whether the cluster can resize at all; asked until it has answered.
+struct Probe {
+    client: Client,
+    verdict: Option<Support>,
+}
+
+impl Probe {
+    /// How far the loop may go: never further than recommending on a cluster that cannot resize.
+    async fn permitted(&mut self, wanted: Mode) -> Mode {
+        if self.verdict.is_none() {
+            match support(&self.client).await {
+                Ok(verdict) => self.verdict = Some(verdict),
+                Err(error) => {
+                    tracing::warn!(%error, "Could not ask whether the cluster can resize pods; writing nothing")
+                }
+            }
+        }
+        match &self.verdict {
+            Some(Support::Supported) => wanted,
+            Some(Support::Unsupported(why)) => {
+                tracing::error!(%why, "This cluster cannot resize pods in place: MBCAS recommends and writes nothing");
+                wanted.min(Mode::Recommend)
+            }
+            None => wanted.min(Mode::Recommend),
+        }
+    }
+}
