@@ -1,0 +1,239 @@
+//! The newest reading, for everyone who asks, and the agent's own metrics.
+
+use std::fmt::Display;
+use std::mem::Discriminant;
+use std::time::Duration;
+
+use mbcas_core::DemandReport;
+use mbcas_core::demand::{Ewma, LABELS, METRIC, Signals};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::config::Config;
+
+/// A source of urgency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// [`crate::sockets`].
+    AcceptQueue,
+    /// [`crate::app`].
+    AppQueue,
+}
+
+impl Source {
+    const ALL: [Self; 2] = [Self::AcceptQueue, Self::AppQueue];
+
+    /// The name, as labels and logs show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AcceptQueue => "accept_queue",
+            Self::AppQueue => "app_queue",
+        }
+    }
+}
+
+/// What is known at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// Urgency, from 0 to 1, smoothed.
+    pub intensity: f64,
+    /// Counts readings from 1.
+    pub sequence: u64,
+    /// The pressures behind it.
+    pub signals: Signals,
+}
+
+/// Turns pressures into readings.
+#[derive(Debug, Default)]
+pub struct Smoother {
+    average: Ewma,
+    sequence: u64,
+}
+
+impl Smoother {
+    /// The reading after `elapsed` with these pressures: the greatest counts.
+    /// None without any: what is not known makes no reading, and the last one ages.
+    pub fn read(&mut self, signals: Signals, elapsed: Duration) -> Option<Reading> {
+        let pressure = signals
+            .accept_queue
+            .into_iter()
+            .chain(signals.app_queue)
+            .reduce(f64::max)?;
+        self.sequence = self.sequence.saturating_add(1);
+        let intensity = self.average.update(pressure, elapsed).clamp(0.0, 1.0);
+        Some(Reading {
+            intensity,
+            sequence: self.sequence,
+            signals,
+        })
+    }
+}
+
+/// Remembers whether a source worked, so that a change is logged once and not ten times a second.
+#[derive(Debug)]
+pub struct Watch<E> {
+    source: Source,
+    failing: Option<Discriminant<E>>,
+}
+
+impl<E: Display> Watch<E> {
+    /// Begins with a source that works.
+    pub const fn new(source: Source) -> Self {
+        Self {
+            source,
+            failing: None,
+        }
+    }
+
+    /// Counts an outcome on the board and logs it if it is another kind than the one before.
+    pub fn note<T>(&mut self, outcome: Result<T, E>, board: &Board) -> Option<T> {
+        let source = self.source.name();
+        board.samples.with_label_values(&[source]).inc();
+        match outcome {
+            Ok(value) => {
+                if self.failing.take().is_some() {
+                    info!(source, "the signal is back");
+                }
+                Some(value)
+            }
+            Err(why) => {
+                board.errors.with_label_values(&[source]).inc();
+                let kind = std::mem::discriminant(&why);
+                if self.failing.replace(kind) != Some(kind) {
+                    warn!(source, "{why}");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// What the agent knows and serves.
+#[derive(Debug)]
+pub struct Board {
+    /// What it was told.
+    pub config: Config,
+    reading: watch::Sender<Option<(Reading, Instant)>>,
+    registry: Registry,
+    intensity: GaugeVec,
+    pressure: GaugeVec,
+    samples: IntCounterVec,
+    errors: IntCounterVec,
+}
+
+impl Board {
+    /// An empty board.
+    ///
+    /// # Errors
+    /// None in practice: names and labels of the metrics are constants, and a test makes one.
+    pub fn new(config: Config) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let urgency = "How badly the container needs CPU, from 0 (content) to 1, smoothed.";
+        let intensity = GaugeVec::new(Opts::new(METRIC, urgency), &LABELS)?;
+        let each = "The urgency that one source shows, from 0 to 1, unsmoothed.";
+        let pressure = GaugeVec::new(Opts::new("mbcas_agent_pressure", each), &["source"])?;
+        let samples = IntCounterVec::new(
+            Opts::new(
+                "mbcas_agent_samples_total",
+                "Samples taken, failed ones among them.",
+            ),
+            &["source"],
+        )?;
+        let errors = IntCounterVec::new(
+            Opts::new("mbcas_agent_sample_errors_total", "Samples that failed."),
+            &["source"],
+        )?;
+        let faults = IntGaugeVec::new(
+            Opts::new(
+                "mbcas_agent_config_faults",
+                "Settings that the agent could not understand.",
+            ),
+            &["field"],
+        )?;
+        let build = IntGaugeVec::new(
+            Opts::new("mbcas_agent_build_info", "Always 1."),
+            &["version"],
+        )?;
+        registry.register(Box::new(intensity.clone()))?;
+        registry.register(Box::new(pressure.clone()))?;
+        registry.register(Box::new(samples.clone()))?;
+        registry.register(Box::new(errors.clone()))?;
+        registry.register(Box::new(faults.clone()))?;
+        registry.register(Box::new(build.clone()))?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for fault in &config.faults {
+            faults.with_label_values(&[fault.field()]).inc();
+        }
+        for source in Source::ALL {
+            samples.with_label_values(&[source.name()]);
+            errors.with_label_values(&[source.name()]);
+        }
+        let reading = watch::Sender::new(None);
+        Ok(Self {
+            config,
+            reading,
+            registry,
+            intensity,
+            pressure,
+            samples,
+            errors,
+        })
+    }
+
+    /// Puts up a reading that was taken just now.
+    pub fn put(&self, reading: Reading) {
+        self.reading.send_replace(Some((reading, Instant::now())));
+    }
+
+    /// The report as of now, or why there is none.
+    ///
+    /// # Errors
+    /// A sentence for whoever asked.
+    pub fn report(&self) -> Result<DemandReport, String> {
+        let Some(identity) = &self.config.identity else {
+            let faults = self.config.faults.iter().map(ToString::to_string);
+            return Err(faults.collect::<Vec<_>>().join("\n"));
+        };
+        let Some((reading, at)) = *self.reading.borrow() else {
+            return Err("no signal could be read yet".to_owned());
+        };
+        Ok(DemandReport {
+            namespace: identity.namespace.clone(),
+            pod: identity.pod.clone(),
+            container: identity.container.clone(),
+            demand_intensity: reading.intensity,
+            sequence: reading.sequence,
+            age_ms: u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX),
+            signals: reading.signals,
+        })
+    }
+
+    /// The metrics as of now. A reading that is too old to rely on is not among
+    /// them: a gauge has no age, so it would pass for a new one.
+    pub fn metrics(&self) -> Registry {
+        self.intensity.reset();
+        self.pressure.reset();
+        if let Ok(report) = self.report()
+            && report.age_ms <= DemandReport::MAX_AGE_MS
+        {
+            let labels = [&*report.namespace, &*report.pod, &*report.container];
+            self.intensity
+                .with_label_values(&labels)
+                .set(report.demand_intensity);
+            let pressures = [report.signals.accept_queue, report.signals.app_queue];
+            for (source, pressure) in Source::ALL.into_iter().zip(pressures) {
+                if let Some(pressure) = pressure {
+                    self.pressure
+                        .with_label_values(&[source.name()])
+                        .set(pressure);
+                }
+            }
+        }
+        self.registry.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+use mbcas_core::demand::queue_pressure;
+use prometheus::TextEncoder;
+use proptest::prelude::*;
+
+use super::*;
+
+const TICK: Duration = Duration::from_millis(100);
+
+fn board() -> Board {
+    let line = [
+        "agent",
+        "--namespace",
+        "shop",
+        "--pod",
+        "web-1",
+        "--container",
+        "app",
+    ];
+    Board::new(Config::from_args(line)).unwrap()
+}
+
+fn signals(accept_queue: Option<f64>, app_queue: Option<f64>) -> Signals {
+    Signals {
+        accept_queue,
+        app_queue,
+    }
+}
+
+fn text(board: &Board) -> String {
+    TextEncoder::new()
+        .encode_to_string(&board.metrics().gather())
+        .unwrap()
+}
+
+fn has(text: &str, line: &str) -> bool {
+    text.lines().any(|l| l == line)
+}
+
+#[test]
+fn the_greatest_pressure_counts() {
+    let second = Duration::from_secs(1);
+    for (accept, app, expected) in [
+        (Some(0.2), Some(0.8), 0.4),
+        (Some(0.8), Some(0.2), 0.4),
+        (None, Some(0.8), 0.4),
+        (Some(0.6), None, 0.3),
+    ] {
+        let reading = Smoother::default()
+            .read(signals(accept, app), second)
+            .unwrap();
+        assert!((reading.intensity - expected).abs() < 1e-9, "{reading:?}");
+    }
+}
+
+#[test]
+fn nothing_known_is_no_reading() {
+    let mut smoother = Smoother::default();
+    assert_eq!(
+        smoother
+            .read(signals(Some(1.0), None), TICK)
+            .unwrap()
+            .sequence,
+        1
+    );
+    assert_eq!(smoother.read(signals(None, None), TICK), None);
+    assert_eq!(
+        smoother
+            .read(signals(Some(1.0), None), TICK)
+            .unwrap()
+            .sequence,
+        2
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_grew_old_leaves_the_metrics() {
+    let board = board();
+    assert!(!text(&board).contains(METRIC));
+    let pressure = queue_pressure(4);
+    board.put(
+        Smoother::default()
+            .read(signals(Some(pressure), None), Duration::from_secs(1))
+            .unwrap(),
+    );
+    let fresh = text(&board);
+    let sample = r#"mbcas_demand_intensity{container="app",namespace="shop",pod="web-1"} 0.25"#;
+    assert!(has(&fresh, sample), "{fresh}");
+    assert!(
+        has(&fresh, r#"mbcas_agent_pressure{source="accept_queue"} 0.5"#),
+        "{fresh}"
+    );
+    assert!(
+        !fresh.contains(r#"mbcas_agent_pressure{source="app_queue"}"#),
+        "{fresh}"
+    );
+
+    tokio::time::advance(Duration::from_millis(DemandReport::MAX_AGE_MS)).await;
+    assert!(text(&board).contains(METRIC));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(!text(&board).contains(METRIC));
+    assert_eq!(board.report().unwrap().age_ms, DemandReport::MAX_AGE_MS + 1);
+}
+
+#[test]
+fn outcomes_are_counted_by_source() {
+    let board = board();
+    let mut watch = Watch::new(Source::AppQueue);
+    assert_eq!(watch.note(Ok::<_, String>(7), &board), Some(7));
+    assert_eq!(watch.note(Err::<i32, _>("late".to_owned()), &board), None);
+    assert!(watch.failing.is_some());
+    assert_eq!(watch.note(Ok::<_, String>(8), &board), Some(8));
+    assert!(watch.failing.is_none());
+    let text = text(&board);
+    assert!(
+        has(&text, r#"mbcas_agent_samples_total{source="app_queue"} 3"#),
+        "{text}"
+    );
+    assert!(
+        has(
+            &text,
+            r#"mbcas_agent_sample_errors_total{source="app_queue"} 1"#
+        ),
+        "{text}"
+    );
+    assert!(
+        has(
+            &text,
+            r#"mbcas_agent_sample_errors_total{source="accept_queue"} 0"#
+        ),
+        "{text}"
+    );
+    assert!(text.contains("mbcas_agent_build_info{version=\""), "{text}");
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_an_intensity_is_from_0_to_1(
+        samples in prop::collection::vec((any::<Option<u64>>(), any::<Option<u64>>(), any::<Duration>()), 0..50)
+    ) {
+        let mut smoother = Smoother::default();
+        for (accept, app, elapsed) in samples {
+            let signals = signals(accept.map(queue_pressure), app.map(queue_pressure));
+            if let Some(reading) = smoother.read(signals, elapsed) {
+                prop_assert!((0.0..=1.0).contains(&reading.intensity), "{reading:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_steady_queue_is_approached_from_one_side(queue in 1u64..1000) {
+        let mut smoother = Smoother::default();
+        let target = queue_pressure(queue);
+        let mut before = 0.0;
+        for _ in 0..300 {
+            let now = smoother.read(signals(Some(target), None), TICK).unwrap().intensity;
+            prop_assert!(before <= now && now <= target + 1e-12);
+            before = now;
+        }
+        prop_assert!(target - before < 1e-6);
+    }
+}

@@ -1,0 +1,104 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn sum(text: &str) -> Result<f64, ExpositionError> {
+    let mut sum = Sum::of("app_queue");
+    sum.push(text.as_bytes())?;
+    sum.finish()
+}
+
+#[test]
+fn samples_of_all_label_sets_are_added_up() {
+    let text = "# HELP app_queue Jobs, app_queue 9.\n# TYPE app_queue gauge\n\
+        app_queue{shard=\"a\"} 3\napp_queue_total 99\napp_queue{shard=\"b } \\\" {\"} 4.5 1700000000000\n\
+        other 7\nmy_app_queue 50\n";
+    assert_eq!(sum(text), Ok(7.5));
+    assert_eq!(sum("app_queue 0"), Ok(0.0));
+    assert_eq!(sum("\tapp_queue\t1e3\r\n"), Ok(1000.0));
+}
+
+#[test]
+fn no_sample_is_not_zero() {
+    assert_eq!(sum(""), Err(ExpositionError::Absent));
+    assert_eq!(
+        sum("# app_queue 1\napp_queue_total 2\n"),
+        Err(ExpositionError::Absent)
+    );
+}
+
+#[test]
+fn numbers_that_no_queue_has_are_refused() {
+    for bad in ["NaN", "+Inf", "-Inf", "inf", "-1", "1e999"] {
+        assert_eq!(
+            sum(&format!("app_queue {bad}\n")),
+            Err(ExpositionError::Value),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn samples_that_cannot_be_read_are_refused() {
+    for bad in [
+        "",
+        " ",
+        "{",
+        "{a=\"}\"",
+        "{a=\"1\"}",
+        " x",
+        " 1 x",
+        " 1 2 3",
+        " 1,0",
+        " 0x10",
+        " 1 2.5",
+        "{} 1 # {} 1",
+    ] {
+        assert_eq!(
+            sum(&format!("app_queue{bad}\n")),
+            Err(ExpositionError::Malformed),
+            "{bad:?}"
+        );
+    }
+}
+
+#[test]
+fn an_endless_line_is_given_up() {
+    let mut sum = Sum::of("app_queue");
+    let mut taken = 0;
+    while sum.push(&[b'x'; 1000]).is_ok() {
+        taken += 1000;
+    }
+    assert!(taken <= LINE_MAX, "{taken}");
+}
+
+proptest! {
+    #[test]
+    fn however_an_answer_is_cut_the_sum_is_the_same(
+        values in prop::collection::vec(0u32..1_000_000, 1..20),
+        step in 1usize..50,
+    ) {
+        let lines: Vec<_> = values.iter().map(|v| format!("other 1\napp_queue{{l=\"{v}\"}} {v}\n")).collect();
+        let text = lines.concat();
+        let mut sum = Sum::of("app_queue");
+        for part in text.as_bytes().chunks(step) {
+            sum.push(part).unwrap();
+        }
+        prop_assert_eq!(sum.finish(), Ok(values.iter().map(|v| f64::from(*v)).sum()));
+    }
+
+    #[test]
+    fn what_comes_out_is_a_number_from_0_up(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        let mut sum = Sum::of("a");
+        if sum.push(&bytes).is_ok() && let Ok(total) = sum.finish() {
+            prop_assert!(total >= 0.0);
+        }
+    }
+
+    #[test]
+    fn near_misses_never_panic(line in "app_queue(\\{[a-z=\"\\\\}]{0,8}\\})?[ \t]?[-+0-9.eEinfNa]{0,8}( [0-9-]{0,4})?") {
+        if let Ok(total) = sum(&line) {
+            prop_assert!(total >= 0.0 && total.is_finite());
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The two paths of the agent's port: `/demand` and `/metrics`.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use hyper::StatusCode;
+use mbcas_runtime::{admin, http};
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::board::Board;
+
+/// What clients may hold: readers come by every 15 s and stay for one answer.
+pub const LIMITS: http::Limits = http::Limits {
+    connections: 32,
+    head: Duration::from_secs(2),
+    lifetime: Duration::from_secs(30),
+};
+
+/// Pause between two attempts to take the port.
+const BIND_PAUSE: Duration = Duration::from_secs(5);
+
+/// The routes.
+pub fn router(board: Arc<Board>) -> Router {
+    Router::new()
+        .route("/demand", get(demand))
+        .route("/metrics", get(metrics))
+        .with_state(board)
+}
+
+async fn demand(State(board): State<Arc<Board>>) -> Response {
+    match board.report() {
+        Ok(report) => Json(report).into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(board): State<Arc<Board>>) -> Response {
+    admin::text(&board.metrics())
+}
+
+/// Serves for ever, or until `token` is cancelled. A port that is taken is tried
+/// again: the agent's end would make the pod unready.
+pub async fn serve(board: Arc<Board>, token: CancellationToken) {
+    let address = board.config.listen;
+    let listener = loop {
+        match bind(address).await {
+            Ok(listener) => break listener,
+            Err(why) => {
+                error!(%address, %why, "cannot listen; set MBCAS_AGENT_ADDR or free the port");
+            }
+        }
+        sleep(BIND_PAUSE).await;
+    };
+    info!(%address, "serving /demand and /metrics");
+    http::serve(listener, router(board), LIMITS, token).await;
+}
+
+/// Listens on `address`; on all IPv4 addresses where all of both families are asked for and IPv6 is off.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    match TcpListener::bind(address).await {
+        Err(why)
+            if address.is_ipv6()
+                && address.ip().is_unspecified()
+                && why.kind() != io::ErrorKind::AddrInUse =>
+        {
+            TcpListener::bind(v4).await
+        }
+        bound => bound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use hyper::Request;
+    use mbcas_core::DemandReport;
+    use mbcas_core::demand::{Signals, queue_pressure};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::board::Smoother;
+    use crate::config::Config;
+
+    async fn ask(board: &Arc<Board>, path: &str) -> (StatusCode, Vec<u8>) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = router(Arc::clone(board)).oneshot(request).await.unwrap();
+        let status = answer.status();
+        (
+            status,
+            answer
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes()
+                .to_vec(),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_is_what_the_contract_s_own_reader_takes() {
+        let line = [
+            "agent",
+            "--namespace",
+            "shop",
+            "--pod",
+            "web-1",
+            "--container",
+            "app",
+        ];
+        let board = Arc::new(Board::new(Config::from_args(line)).unwrap());
+        let (status, body) = ask(&board, "/demand").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(body, b"no signal could be read yet\n");
+
+        let signals = Signals {
+            accept_queue: Some(queue_pressure(12)),
+            app_queue: None,
+        };
+        board.put(
+            Smoother::default()
+                .read(signals, Duration::from_secs(1))
+                .unwrap(),
+        );
+        tokio::time::advance(Duration::from_millis(80)).await;
+        let (status, body) = ask(&board, "/demand").await;
+        assert_eq!(status, StatusCode::OK);
+        let (report, demand) = DemandReport::parse(&body, "shop", "web-1", "app").unwrap();
+        // Half of the way to 12 / 16 in one half-life.
+        assert_eq!(
+            (demand.basis_points(), report.sequence, report.age_ms),
+            (3750, 1, 80)
+        );
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_was_told_too_little_says_so_and_serves_on() {
+        let board = Arc::new(Board::new(Config::from_args(["agent", "--pod", "web-1"])).unwrap());
+        let (status, body) = ask(&board, "/demand").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        let body = String::from_utf8(body).unwrap();
+        assert!(
+            body.contains("MBCAS_NAMESPACE is missing") && body.contains("MBCAS_CONTAINER"),
+            "{body}"
+        );
+        let (status, metrics) = ask(&board, "/metrics").await;
+        let metrics = String::from_utf8(metrics).unwrap();
+        assert_eq!(status, StatusCode::OK);
+        assert!(
+            metrics.contains("mbcas_agent_config_faults{field=\"MBCAS_NAMESPACE\"} 1"),
+            "{metrics}"
+        );
+        assert!(!metrics.contains("mbcas_demand_intensity"), "{metrics}");
+    }
+}
