@@ -1,0 +1,36 @@
+# Recipes that anyone can run. Each is a script: `make -n TARGET` shows which.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit check fmt images up down status
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: ## cluster, images, chart, demo and its verdict table (MBCAS_CONTEXT=name: on a cluster of yours)
+	@deploy/prerequisites.sh demo
+	@deploy/demo/run.sh
+
+test: ## everything CI runs: check, unit tests, and the suite on a real cluster (Linux, root)
+	@deploy/test.sh all
+
+test-unit: ## the tests that run anywhere: no root, no cluster
+	@deploy/test.sh unit
+
+check: ## formatting, lints, every crate alone, docs, dependencies, scripts
+	@deploy/prerequisites.sh check
+	@deploy/check.sh
+
+fmt: ## format the code
+	@cargo fmt --all
+
+images: ## build the images, and load them where the cluster finds them
+	@deploy/images.sh
+
+up: ## start the local cluster, or mend it
+	@deploy/prerequisites.sh cluster
+	@deploy/local/cluster up
+
+down: ## remove the local cluster and every trace of it
+	@deploy/local/cluster down
+
+status: ## what of the local cluster runs
+	@deploy/local/cluster status

@@ -1,0 +1,61 @@
+# shellcheck shell=bash disable=SC2154
+# Certificates and kubeconfigs, new at every start: they are cheap, and nothing outlives a node.
+
+# certificate NAME SUBJECT [ALTNAMES]: a P-256 key and a certificate by the cluster's authority.
+certificate() {
+  local extension="basicConstraints=CA:FALSE"
+  [ -z "${3:-}" ] || extension+=$'\n'"subjectAltName=$3"
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+    -keyout "$1.key" -out "$1.csr" -subj "$2" 2>>"$log_dir/pki.log"
+  openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 \
+    -out "$1.crt" -extfile <(printf '%s' "$extension") 2>>"$log_dir/pki.log"
+  rm "$1.csr"
+}
+
+# make_pki: everything under $state_dir/pki, readable by root alone.
+make_pki() {
+  (
+    umask 077
+    mkdir -p "$state_dir/pki"
+    cd "$state_dir/pki"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \
+      -keyout ca.key -out ca.crt -subj /CN=mbcas-local-ca 2>"$log_dir/pki.log"
+    local names="DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:localhost"
+    certificate apiserver /CN=kube-apiserver "$names,IP:127.0.0.1,IP:$node_ip,IP:$service_ip"
+    certificate admin /O=system:masters/CN=admin
+    certificate kubelet "/O=system:nodes/CN=system:node:$node_name" "DNS:$node_name,IP:$node_ip"
+    certificate controller-manager /CN=system:kube-controller-manager
+    certificate scheduler /CN=system:kube-scheduler
+    certificate proxy /CN=system:kube-proxy
+    certificate front /CN=front-proxy
+    openssl genrsa -out service-account.key 2048 2>>"$log_dir/pki.log"
+    openssl rsa -in service-account.key -pubout -out service-account.pub 2>>"$log_dir/pki.log"
+  ) || { show_log "$log_dir/pki.log"; fail "the certificates could not be made."; }
+}
+
+# write_kubeconfig USER FILE: with everything inside, so that the file works from anywhere.
+write_kubeconfig() {
+  local pki=$state_dir/pki
+  (
+    umask 077
+    cat >"$2.new" <<YAML
+apiVersion: v1
+kind: Config
+clusters:
+- name: mbcas-local
+  cluster:
+    server: $api_url
+    certificate-authority-data: $(base64 -w 0 "$pki/ca.crt")
+users:
+- name: $1
+  user:
+    client-certificate-data: $(base64 -w 0 "$pki/$1.crt")
+    client-key-data: $(base64 -w 0 "$pki/$1.key")
+contexts:
+- name: mbcas-local
+  context: {cluster: mbcas-local, user: $1}
+current-context: mbcas-local
+YAML
+    mv "$2.new" "$2"
+  )
+}

@@ -1,0 +1,114 @@
+# shellcheck shell=bash disable=SC2154
+# The binaries: built from Go modules on first use, and kept outside the checkout so that every
+# clone reuses them. One folder per tool set, named by version and by the hash of everything that
+# decides its content; it appears under its final name only when it is complete.
+
+tool_sets=(etcd containerd kubernetes helm)
+
+# Seconds that a cold build took on 2 cores, for the progress lines.
+declare -A tool_seconds=([etcd]=50 [containerd]=75 [kubernetes]=520 [helm]=120)
+
+# tool_flags SET: the linker flags. Kubernetes reports its version from them, and refuses nothing
+# but prints v0.0.0 without.
+tool_flags() {
+  local flags="-s -w"
+  if [ "$1" = kubernetes ]; then
+    local package=k8s.io/component-base/version
+    flags+=" -X $package.gitVersion=v$version -X $package.gitMajor=${version%%.*}"
+    flags+=" -X $package.gitMinor=$(cut -d. -f2 <<<"$version") -X $package.gitTreeState=clean"
+  fi
+  printf '%s' "$flags"
+}
+
+# tool_dir SET: where its binaries are, or will be. Part of the name of a process's executable.
+tool_dir() {
+  local key
+  key=$({ cat "$versions_dir/$1/go.mod" "$versions_dir/$1/go.sum"; tool_flags "$1"; } | sha256sum)
+  printf '%s/%s/%s-%s' "$cache_dir" "$version" "$1" "${key:0:12}"
+}
+
+# tool NAME: the path of one binary as this machine sees it.
+tool() {
+  case $1 in
+    etcd) printf '%s/etcd' "$(tool_dir etcd)" ;;
+    containerd | containerd-shim-runc-v2 | ctr) printf '%s/%s' "$(tool_dir containerd)" "$1" ;;
+    helm) printf '%s/helm' "$(tool_dir helm)" ;;
+    *) printf '%s/%s' "$(tool_dir kubernetes)" "$1" ;;
+  esac
+}
+
+# node_tool NAME: the same binary as the node sees it.
+node_tool() {
+  local path
+  path=$(tool "$1")
+  printf '%s%s' "$node_cache" "${path#"$cache_dir"}"
+}
+
+# missing_tool_sets: the sets that still have to be built, one a line.
+missing_tool_sets() {
+  local set
+  for set in "${tool_sets[@]}"; do
+    [ -d "$(tool_dir "$set")" ] || printf '%s\n' "$set"
+  done
+}
+
+# require_go: the compiler, and new enough. GOTOOLCHAIN stays local: a toolchain fetched behind
+# the user's back would be a surprise of 200 MB.
+require_go() {
+  command -v go >/dev/null ||
+    fail "Go is not installed, and the cluster's binaries are not in the cache yet." \
+      "Install Go 1.26.6 or newer from https://go.dev/dl, then run this again."
+  local found
+  found=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null)
+  found=${found#go}
+  if [ "$(printf '%s\n' 1.26.6 "${found%%[- ]*}" | sort -V | head -n 1)" != 1.26.6 ]; then
+    fail "Go $found is too old: containerd's module needs 1.26.6 or newer." \
+      "Install it from https://go.dev/dl; the one in use is $(command -v go)."
+  fi
+}
+
+# build_tool_set SET: builds into a folder beside the final one and renames it. An interrupted
+# build starts where it stopped: Go's own cache keeps the finished packages.
+build_tool_set() {
+  local set=$1 final partial log total count begin=$SECONDS
+  final=$(tool_dir "$set")
+  partial=$final.partial
+  log=$cache_dir/build-$set.log
+  mkdir -p "$partial"
+  say "building $set (about ${tool_seconds[$set]} s on 2 cores when nothing is cached; log: $log)"
+  total=$(cd "$versions_dir/$set" && go list -deps tool 2>"$log" | wc -l) ||
+    { show_log "$log"; fail "the modules of $set could not be read or fetched."; }
+  (
+    cd "$versions_dir/$set" || exit
+    exec env CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local GOBIN="$partial" \
+      go install -v -trimpath -ldflags "$(tool_flags "$set")" tool
+  ) </dev/null >"$log" 2>&1 9>&- &
+  builder=$!
+  trap 'kill "$builder" 2>/dev/null' EXIT
+  while kill -0 "$builder" 2>/dev/null; do
+    # Wakes as soon as the build ends, and at least every 15 s to say how far it is.
+    timeout 15 tail --pid="$builder" -f /dev/null || true
+    count=$(wc -l <"$log")
+    kill -0 "$builder" 2>/dev/null &&
+      say "building $set: $count of about $total packages, $((SECONDS - begin)) s"
+  done
+  trap - EXIT
+  wait "$builder" || { show_log "$log"; fail "the build of $set failed."; }
+  if [ "$set" = etcd ]; then
+    # Its tool is called after the last part of its module's path.
+    mv "$partial/server" "$partial/etcd"
+  fi
+  mv "$partial" "$final"
+  say "built $set in $((SECONDS - begin)) s"
+}
+
+# ensure_tools: whatever is missing is built; says nothing when nothing is.
+ensure_tools() {
+  local set missing
+  missing=$(missing_tool_sets)
+  [ -n "$missing" ] || return 0
+  require_go
+  for set in $missing; do
+    build_tool_set "$set"
+  done
+}

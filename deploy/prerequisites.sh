@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Checks what a purpose needs, names everything that is missing in one message with the one command
+# that installs it, and as root on Debian or Ubuntu installs it itself.
+# Usage: deploy/prerequisites.sh [demo|test|check|cluster|unit]   (default: test, which needs all)
+#
+# Two tools come into $XDG_CACHE_HOME/mbcas/bin, not into the system: cargo-deny, built by cargo,
+# and promtool, unpacked from Debian's package (to install that would start a Prometheus server).
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+purpose=${1:-test}
+tools=${XDG_CACHE_HOME:-$HOME/.cache}/mbcas
+export PATH=$tools/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
+cargo_deny_version=0.20.2
+go_minimum=1.26.6
+
+packages=()  # of Debian and Ubuntu
+by_hand=()   # what no package gives: one line each, with where to get it
+extras=()    # what install_extras builds or unpacks
+
+say() { printf '%s\n' "$*" >&2; }
+
+has() { [ -x "$(command -v "$1")" ]; }
+
+# need COMMAND PACKAGE: the package unless the command is there, from wherever it came.
+need() { has "$1" || packages+=("$2"); }
+
+need_rust() {
+  has cargo && has rustc || by_hand+=("Rust: https://rustup.rs (the version comes from rust-toolchain.toml)")
+  # aws-lc-rs compiles C, and a static binary needs the static C library.
+  has cc || packages+=(gcc libc6-dev)
+  need git git
+}
+
+# need_go: only to build; a full cache does without.
+need_go() {
+  [ -n "$("$here/local/cluster" missing)" ] || return 0
+  local found
+  if ! has go; then
+    by_hand+=("Go $go_minimum or newer: https://go.dev/dl")
+    return
+  fi
+  found=$(GOTOOLCHAIN=local go env GOVERSION)
+  found=${found#go}
+  if [ "$(printf '%s\n' "$go_minimum" "${found%%[- ]*}" | sort -V | head -n 1)" != "$go_minimum" ]; then
+    by_hand+=("Go $go_minimum or newer, found $found: https://go.dev/dl")
+  fi
+}
+
+# need_engine: what builds images. A docker command without its daemon is of no use.
+need_engine() {
+  has buildah || has podman || { has docker && docker info >/dev/null 2>&1; } || packages+=(buildah)
+}
+
+need_cluster() {
+  if [ "$(uname -s)" != Linux ]; then
+    by_hand+=("Linux: the local cluster runs nowhere else (\`make test-unit\` runs anywhere)")
+    return
+  fi
+  if [ "$(id -u)" != 0 ]; then
+    by_hand+=("root: sudo -E env PATH=\"\$PATH\" HOME=\"\$HOME\" make $purpose (\`make test-unit\` does without)")
+  fi
+  need_go
+  need_engine
+  # A runc that is there is used: installing Debian's would remove Docker's containerd.io.
+  need runc runc
+  [ -x /usr/lib/cni/ptp ] || [ -x /opt/cni/bin/ptp ] || [ -x /usr/libexec/cni/ptp ] ||
+    packages+=(containernetworking-plugins)
+  need iptables iptables
+  need conntrack conntrack
+  need ip iproute2
+  need openssl openssl
+  need nsenter util-linux
+  need jq jq
+  need curl curl
+}
+
+need_checks() {
+  need shellcheck shellcheck
+  if ! has cargo-deny; then extras+=(cargo-deny); fi
+}
+
+need_promtool() {
+  if ! has promtool; then extras+=(promtool); fi
+}
+
+is_debian() { has apt-get && has dpkg-deb; }
+
+# install_packages: --no-remove, because a machine's own software comes first.
+install_packages() {
+  say "installing: ${packages[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -qq -y --no-install-recommends --no-remove "${packages[@]}" >&2
+}
+
+install_extras() {
+  local extra
+  for extra in "${extras[@]}"; do
+    case $extra in
+      cargo-deny)
+        say "building cargo-deny $cargo_deny_version into $tools/bin (once; about 6 min on 2 cores)"
+        cargo install --quiet --locked cargo-deny --version "$cargo_deny_version" --root "$tools"
+        ;;
+      promtool)
+        unpack_promtool
+        ;;
+    esac
+  done
+}
+
+unpack_promtool() {
+  local work
+  if ! is_debian; then
+    say "promtool is missing (https://prometheus.io/download): put it on the PATH."
+    exit 1
+  fi
+  say "unpacking promtool into $tools/bin (20 MB, once)"
+  work=$(mktemp -d)
+  (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root prometheus >&2 && dpkg-deb -x prometheus_*.deb tree)
+  install -D -m 0755 "$work/tree/usr/bin/promtool" "$tools/bin/promtool"
+  rm -rf "$work"
+}
+
+# report: the one message.
+report() {
+  say "Missing on this machine (for: $purpose):"
+  local line
+  for line in ${by_hand[@]+"${by_hand[@]}"}; do
+    say "  - $line"
+  done
+  if [ "${#packages[@]}" != 0 ]; then
+    if is_debian; then
+      say "  - packages. This installs them:"
+      say "      sudo apt-get update && sudo apt-get install --no-install-recommends --no-remove ${packages[*]}"
+    else
+      say "  - by Debian's names: ${packages[*]} (install your distribution's equivalents)"
+    fi
+  fi
+  exit 1
+}
+
+case $purpose in
+  demo)
+    need_rust
+    # On a cluster of the user's own nothing is started here; helm and kubectl are still built.
+    if [ -n "${MBCAS_CONTEXT:-}" ]; then need_go; need_engine; else need_cluster; fi
+    ;;
+  test) need_rust; need_cluster; need_checks; need_promtool ;;
+  check) need_rust; need_checks ;;
+  cluster) need_rust; need_cluster ;;
+  unit) need_rust; need_promtool ;;
+  *) sed -n '4p' "${BASH_SOURCE[0]}" | cut -c 3- >&2; exit 2 ;;
+esac
+
+if [ "${#by_hand[@]}" != 0 ]; then
+  report
+fi
+if [ "${#packages[@]}" != 0 ]; then
+  if [ "$(id -u)" = 0 ] && is_debian; then install_packages; else report; fi
+fi
+install_extras

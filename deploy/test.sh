@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The tests. Usage: deploy/test.sh all|unit|suite
+#   unit   what runs anywhere
+#   suite  what needs a real cluster: starts the local one if needed, and leaves it up
+#   all    the checks, then both
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+export PATH=${XDG_CACHE_HOME:-$HOME/.cache}/mbcas/bin:$PATH
+
+say() { printf '[%4ds] test: %s\n' "$SECONDS" "$*" >&2; }
+
+unit() {
+  say "unit tests (cold on 2 cores: 5 min)"
+  cargo test --locked --workspace
+}
+
+suite() {
+  say "local cluster"
+  deploy/local/cluster up
+  say "images"
+  deploy/images.sh
+  say "cluster suite"
+  MBCAS_TEST_KUBECONFIG=${XDG_STATE_HOME:-$HOME/.local/state}/mbcas/local/admin.kubeconfig \
+    cargo test --locked -p mbcas-tests --features cluster --test cluster -- --test-threads=1
+}
+
+case ${1:-} in
+  all)
+    deploy/prerequisites.sh test
+    deploy/check.sh
+    unit
+    suite
+    ;;
+  unit)
+    deploy/prerequisites.sh unit
+    unit
+    ;;
+  suite)
+    deploy/prerequisites.sh test
+    suite
+    ;;
+  *)
+    sed -n '2,5s/^# //p' "$0" >&2
+    exit 2
+    ;;
+esac
+say "passed"
