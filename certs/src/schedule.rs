@@ -1,0 +1,99 @@
+//! When a certificate is renewed.
+//!
+//! Pure: time is an argument, and it is the wall clock's. A machine that was
+//! suspended over the date finds that out at its next look, which a timer set
+//! on the monotonic clock would not.
+
+use std::time::{Duration, SystemTime};
+
+/// How long a leaf lives.
+pub const LEAF_LIFETIME: Duration = Duration::from_hours(7 * 24);
+
+/// How long an authority lives.
+pub const AUTHORITY_LIFETIME: Duration = Duration::from_hours(365 * 24);
+
+/// A certificate is valid from this long before it was made, for API servers whose clock is behind ours.
+pub const BACKDATED: Duration = Duration::from_mins(5);
+
+/// A replica whose leaf ends sooner than this is not ready: something keeps it from renewing.
+pub const LEAST_REMAINING: Duration = Duration::from_hours(1);
+
+/// From when until when a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first moment.
+    pub not_before: SystemTime,
+    /// The last one.
+    pub not_after: SystemTime,
+}
+
+impl Validity {
+    /// A life of `lifetime` from `now` on, see [`BACKDATED`].
+    pub fn starting(now: SystemTime, lifetime: Duration) -> Self {
+        Self {
+            not_before: now - BACKDATED,
+            not_after: now + lifetime,
+        }
+    }
+
+    /// Whether `now` lies inside.
+    pub fn holds(&self, now: SystemTime) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+
+    /// Whether two thirds of the life are over, so that a third is left to get a renewal done.
+    pub fn is_due(&self, now: SystemTime) -> bool {
+        let life = self
+            .not_after
+            .duration_since(self.not_before)
+            .unwrap_or_default();
+        now >= self.not_before + life / 3 * 2
+    }
+
+    /// What is left at `now`; nothing after the end.
+    pub fn remaining(&self, now: SystemTime) -> Duration {
+        self.not_after.duration_since(now).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_leaf_is_renewed_after_two_thirds_of_its_week() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        let leaf = Validity::starting(now, LEAF_LIFETIME);
+        assert!(leaf.holds(now) && leaf.holds(now - Duration::from_mins(5)));
+        assert!(!leaf.holds(now - Duration::from_mins(6)));
+        assert!(!leaf.is_due(now + Duration::from_hours(4 * 24 + 15)));
+        assert!(leaf.is_due(now + Duration::from_hours(4 * 24 + 17)));
+    }
+
+    #[test]
+    fn a_suspended_machine_finds_its_leaf_due_however_long_it_slept() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        let leaf = Validity::starting(now, LEAF_LIFETIME);
+        for days in [5, 8, 400] {
+            assert!(leaf.is_due(now + Duration::from_hours(days * 24)), "{days}");
+        }
+        assert_eq!(
+            leaf.remaining(now + Duration::from_hours(400 * 24)),
+            Duration::ZERO
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_due_stays_due_and_what_is_new_is_not(life in 3_600u64..100_000_000, at in 0u64..200_000_000) {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+            let validity = Validity::starting(now, Duration::from_secs(life));
+            prop_assert!(!validity.is_due(now));
+            let later = now + Duration::from_secs(at);
+            prop_assert!(!validity.is_due(later) || validity.is_due(later + Duration::from_secs(1)));
+            // Renewal begins while the certificate still serves.
+            prop_assert!(validity.holds(later) || validity.is_due(later));
+        }
+    }
+}

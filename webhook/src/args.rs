@@ -1,0 +1,160 @@
+//! The command line. Every flag has an environment variable, and one default.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use mbcas_runtime::admin::AdminArgs;
+use mbcas_runtime::log::LogArgs;
+
+use crate::policy::{AgentSpec, Policy, PolicyError, PullPolicy};
+
+/// Injects the MBCAS demand agent into pods and validates their mbcas.* annotations.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "mbcas-webhook", version)]
+pub struct Args {
+    /// Address that the API server's calls arrive at.
+    #[arg(
+        long,
+        env = "MBCAS_WEBHOOK_ADDR",
+        default_value = "0.0.0.0:9443",
+        value_name = "IP:PORT"
+    )]
+    pub addr: SocketAddr,
+
+    /// Namespace that the webhook runs in.
+    #[arg(long, env = "MBCAS_NAMESPACE", value_name = "NAME")]
+    pub namespace: String,
+
+    /// Image of the sidecar.
+    #[arg(long, env = "MBCAS_AGENT_IMAGE", value_name = "IMAGE")]
+    pub agent_image: String,
+
+    /// When the sidecar's image is pulled.
+    #[arg(
+        long,
+        env = "MBCAS_AGENT_IMAGE_PULL_POLICY",
+        value_enum,
+        default_value_t,
+        value_name = "WHEN"
+    )]
+    pub agent_image_pull_policy: PullPolicy,
+
+    /// CPU request of the sidecar.
+    #[arg(
+        long,
+        env = "MBCAS_AGENT_CPU_REQUEST",
+        default_value = "10m",
+        value_name = "CPU"
+    )]
+    pub agent_cpu_request: String,
+
+    /// CPU limit of the sidecar; the container runtime's own start-up runs inside it.
+    #[arg(
+        long,
+        env = "MBCAS_AGENT_CPU_LIMIT",
+        default_value = "100m",
+        value_name = "CPU"
+    )]
+    pub agent_cpu_limit: String,
+
+    /// Memory request of the sidecar.
+    #[arg(
+        long,
+        env = "MBCAS_AGENT_MEMORY_REQUEST",
+        default_value = "16Mi",
+        value_name = "BYTES"
+    )]
+    pub agent_memory_request: String,
+
+    /// Memory limit of the sidecar.
+    #[arg(
+        long,
+        env = "MBCAS_AGENT_MEMORY_LIMIT",
+        default_value = "32Mi",
+        value_name = "BYTES"
+    )]
+    pub agent_memory_limit: String,
+
+    /// CPU limit for a container that has neither a limit nor mbcas.maxCPU.
+    #[arg(
+        long,
+        env = "MBCAS_DEFAULT_MAX_CPU",
+        default_value = "64",
+        value_name = "CPU"
+    )]
+    pub default_max_cpu: String,
+
+    /// The admin port.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+impl Args {
+    /// The operator's decisions, checked.
+    ///
+    /// # Errors
+    /// [`PolicyError`] for the first one that cannot be carried out.
+    pub fn policy(&self) -> Result<Policy, PolicyError> {
+        let agent = AgentSpec {
+            image: self.agent_image.clone(),
+            pull_policy: self.agent_image_pull_policy,
+            cpu_request: self.agent_cpu_request.clone(),
+            cpu_limit: self.agent_cpu_limit.clone(),
+            memory_request: self.agent_memory_request.clone(),
+            memory_limit: self.agent_memory_limit.clone(),
+        };
+        Policy::new(agent, &self.default_max_cpu)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use mbcas_core::units::MilliCpu;
+
+    const LEAST: [&str; 5] = [
+        "mbcas-webhook",
+        "--namespace",
+        "mbcas-system",
+        "--agent-image",
+        "example/agent:1",
+    ];
+
+    #[test]
+    fn the_defaults_are_a_policy() {
+        Args::command().debug_assert();
+        let args = Args::try_parse_from(LEAST).unwrap();
+        let policy = args.policy().unwrap();
+        assert_eq!(args.addr.port(), mbcas_api::names::WEBHOOK_PORT);
+        assert_eq!(policy.agent().pull_policy, PullPolicy::IfNotPresent);
+        assert_eq!(policy.default_max_cpu(), MilliCpu::new(64_000));
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable() {
+        for flag in Args::command()
+            .get_arguments()
+            .filter(|a| a.get_long().is_some())
+        {
+            let own = ["help", "version"].contains(&flag.get_id().as_str());
+            assert!(own || flag.get_env().is_some(), "{}", flag.get_id());
+        }
+    }
+
+    #[test]
+    fn a_missing_image_and_a_bad_address_are_refused() {
+        assert!(Args::try_parse_from(&LEAST[..3]).is_err());
+        let bad = LEAST.iter().copied().chain(["--addr", "9443"]);
+        assert!(Args::try_parse_from(bad).is_err());
+        let bad = LEAST
+            .iter()
+            .copied()
+            .chain(["--agent-image-pull-policy", "sometimes"]);
+        assert!(Args::try_parse_from(bad).is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! The JSON patch, built on the pod as it came.
+//!
+//! These paths are touched and no others:
+//! - `/metadata/annotations`, keys under `mbcas.dev/` only;
+//! - `/spec/containers/N/resources/limits`, `cpu` only, where there was none;
+//! - `/spec/initContainers` and `/spec/volumes`, one entry appended to each.
+
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
+use mbcas_core::annotations::RESERVED_PREFIX;
+use serde_json::{Value, json};
+
+/// Collects operations against one pod.
+#[derive(Debug)]
+pub struct PatchBuilder<'a> {
+    pod: &'a Value,
+    operations: Vec<PatchOperation>,
+}
+
+impl<'a> PatchBuilder<'a> {
+    /// Starts with nothing to do.
+    pub fn new(pod: &'a Value) -> Self {
+        Self {
+            pod,
+            operations: Vec::new(),
+        }
+    }
+
+    /// Makes `wanted` the only annotations under `mbcas.dev/`: a tenant's own are overwritten or taken away.
+    pub fn annotate(&mut self, wanted: &[(&str, String)]) {
+        let present = self
+            .pod
+            .pointer("/metadata/annotations")
+            .and_then(Value::as_object);
+        let Some(present) = present else {
+            if !wanted.is_empty() {
+                let map: serde_json::Map<_, _> = wanted
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), json!(value)))
+                    .collect();
+                self.add(["metadata", "annotations"], Value::Object(map));
+            }
+            return;
+        };
+        let is_wanted = |key: &str| wanted.iter().any(|(wanted, _)| *wanted == key);
+        let stale = present
+            .keys()
+            .filter(|key| key.starts_with(RESERVED_PREFIX) && !is_wanted(key));
+        for key in stale {
+            let path = PointerBuf::from_tokens(["metadata", "annotations", key]);
+            self.operations
+                .push(PatchOperation::Remove(RemoveOperation { path }));
+        }
+        for (key, value) in wanted {
+            if present.get(*key).and_then(Value::as_str) != Some(value) {
+                self.add(["metadata", "annotations", key], json!(value));
+            }
+        }
+    }
+
+    /// Gives the container at `index` the CPU limit `limit`; it has none.
+    pub fn limit_cpu(&mut self, index: usize, limit: &str) {
+        let index = index.to_string();
+        let resources = format!("/spec/containers/{index}/resources");
+        let missing = |path: &str| self.pod.pointer(path).is_none_or(Value::is_null);
+        let path = ["spec", "containers", &index, "resources"];
+        if missing(&resources) {
+            self.add(path, json!({ "limits": { "cpu": limit } }));
+        } else if missing(&format!("{resources}/limits")) {
+            self.add(path.into_iter().chain(["limits"]), json!({ "cpu": limit }));
+        } else {
+            self.add(path.into_iter().chain(["limits", "cpu"]), json!(limit));
+        }
+    }
+
+    /// Appends `item` to the list `list` of the spec, which may be absent.
+    pub fn append(&mut self, list: &str, item: Value) {
+        if self
+            .pod
+            .pointer(&format!("/spec/{list}"))
+            .is_none_or(Value::is_null)
+        {
+            self.add(["spec", list], Value::Array(vec![item]));
+        } else {
+            self.add(["spec", list, "-"], item);
+        }
+    }
+
+    fn add<'t>(&mut self, path: impl IntoIterator<Item = &'t str>, value: Value) {
+        let path = PointerBuf::from_tokens(path);
+        self.operations
+            .push(PatchOperation::Add(AddOperation { path, value }));
+    }
+
+    /// The patch; empty if there is nothing to do.
+    pub fn build(self) -> Patch {
+        Patch(self.operations)
+    }
+}

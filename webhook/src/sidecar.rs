@@ -1,0 +1,139 @@
+//! The demand agent's container, and how to know it again.
+
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
+use mbcas_api::names::{AGENT_CONTAINER, AGENT_PORT_NAME, AGENT_VOLUME};
+use mbcas_core::annotations::AppMetrics;
+use mbcas_core::demand::AGENT_PORT;
+use serde_json::{Value, json};
+
+use crate::policy::AgentSpec;
+
+/// Where Kubernetes mounts a service account's token. Something else being
+/// mounted there is what keeps the API server from doing so.
+pub const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The agent's user and group; any number above 10000 that is not root.
+const USER: u32 = 65_532;
+
+/// What of a pod stands in the way of a sidecar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clash {
+    /// A container or a volume of another kind has the agent's name.
+    Name,
+    /// A container says that it listens on the agent's port.
+    Port,
+}
+
+/// The native sidecar for a pod whose container `subject` takes part.
+///
+/// No probes: the agent must never make an application unready. The security
+/// context is what Pod Security *restricted* asks for.
+pub fn container(agent: &AgentSpec, subject: &str, app: Option<&AppMetrics>) -> Value {
+    let field = |path: &str| json!({ "fieldRef": { "apiVersion": "v1", "fieldPath": path } });
+    let mut env = vec![
+        json!({ "name": "MBCAS_NAMESPACE", "valueFrom": field("metadata.namespace") }),
+        json!({ "name": "MBCAS_POD", "valueFrom": field("metadata.name") }),
+        json!({ "name": "MBCAS_CONTAINER", "value": subject }),
+    ];
+    env.extend(app.map(|app| json!({ "name": "MBCAS_APP_METRICS", "value": app.to_string() })));
+    json!({
+        "name": AGENT_CONTAINER,
+        "image": agent.image,
+        "imagePullPolicy": agent.pull_policy.name(),
+        "restartPolicy": "Always",
+        "env": env,
+        "ports": [{ "name": AGENT_PORT_NAME, "containerPort": AGENT_PORT, "protocol": "TCP" }],
+        "resources": {
+            "requests": { "cpu": agent.cpu_request, "memory": agent.memory_request },
+            "limits": { "cpu": agent.cpu_limit, "memory": agent.memory_limit },
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": { "drop": ["ALL"] },
+            "privileged": false,
+            "readOnlyRootFilesystem": true,
+            "runAsGroup": USER,
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{ "name": AGENT_VOLUME, "mountPath": TOKEN_PATH, "readOnly": true }],
+    })
+}
+
+/// The empty volume that takes the token's place.
+pub fn volume() -> Value {
+    json!({ "name": AGENT_VOLUME, "emptyDir": {} })
+}
+
+/// Whether a container is one that we injected earlier: it has the shape that
+/// ours has, whatever the API server and other webhooks have added since.
+pub fn is_ours(container: &Container, agent: &AgentSpec) -> bool {
+    let port = container.ports.iter().flatten().any(|p| {
+        p.name.as_deref() == Some(AGENT_PORT_NAME) && p.container_port == i32::from(AGENT_PORT)
+    });
+    let mount = container
+        .volume_mounts
+        .iter()
+        .flatten()
+        .any(|m| m.name == AGENT_VOLUME && m.mount_path == TOKEN_PATH);
+    let image = container.image.as_deref().map(repository) == Some(repository(&agent.image));
+    let native = container.restart_policy.as_deref() == Some("Always");
+    container.name == AGENT_CONTAINER && native && port && mount && image
+}
+
+/// An image's name without tag and digest: replicas of two versions know each other's sidecars again.
+fn repository(image: &str) -> &str {
+    let name = image.split('@').next().unwrap_or(image);
+    match name.rfind(':') {
+        Some(colon) if !name[colon..].contains('/') => &name[..colon],
+        _ => name,
+    }
+}
+
+/// The sidecar of ours that the pod already has.
+pub fn find<'a>(spec: &'a PodSpec, agent: &AgentSpec) -> Option<&'a Container> {
+    spec.init_containers
+        .iter()
+        .flatten()
+        .find(|container| is_ours(container, agent))
+}
+
+/// What keeps a sidecar out of a pod that has none of ours.
+pub fn clash(spec: &PodSpec) -> Option<Clash> {
+    let containers = || {
+        spec.init_containers
+            .iter()
+            .flatten()
+            .chain(&spec.containers)
+    };
+    let volumes = spec.volumes.iter().flatten();
+    if containers().any(|c| c.name == AGENT_CONTAINER)
+        || volumes.into_iter().any(|v: &Volume| v.name == AGENT_VOLUME)
+    {
+        return Some(Clash::Name);
+    }
+    let mut ports = containers().flat_map(|container| container.ports.iter().flatten());
+    ports
+        .any(|port| port.container_port == i32::from(AGENT_PORT))
+        .then_some(Clash::Port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_known_by_its_repository() {
+        for (image, name) in [
+            ("a/b", "a/b"),
+            ("a/b:1", "a/b"),
+            ("host:5000/a/b", "host:5000/a/b"),
+            ("host:5000/a/b:1", "host:5000/a/b"),
+            ("host:5000/a/b:1@sha256:00", "host:5000/a/b"),
+        ] {
+            assert_eq!(repository(image), name);
+        }
+    }
+}
