@@ -1,0 +1,173 @@
+//! The command line, parsed once: inside, amounts are amounts and times are times.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use mbcas_actuator::ResizePolicy;
+use mbcas_core::quantity::Quantity;
+use mbcas_core::units::MilliCpu;
+
+use crate::output::Format;
+
+const EXIT_STATUS: &str =
+    "Exit status: 0 all is well, 1 it failed or a check did, 2 the command line is wrong.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "mbcas", version, about, after_help = EXIT_STATUS, propagate_version = true)]
+pub struct Cli {
+    /// Which cluster, which namespace.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which cluster, which namespace.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct Connection {
+    /// The kubeconfig file [default: as kubectl, then the pod's own service account]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig [default: its current one]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The namespace [default: the context's]
+    #[arg(long, short, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say whether the cluster can resize pods in place, and whether MBCAS is well
+    Check(CheckArgs),
+    /// Resize one container of a running pod in place, without a restart
+    Resize(ResizeArgs),
+    /// Give pods the CPU resources back that they had before MBCAS
+    Restore(RestoreArgs),
+}
+
+/// `mbcas resize`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_STATUS)]
+#[command(group = clap::ArgGroup::new("amount").required(true).multiple(true).args(["cpu", "memory"]))]
+pub struct ResizeArgs {
+    /// The pod
+    pub pod: String,
+    /// The container [default: the pod's default container, or its only one]
+    #[arg(long, short, value_name = "NAME")]
+    pub container: Option<String>,
+    /// The new CPU amount, for example 250m or 1.5
+    #[arg(long, value_name = "QUANTITY", value_parser = amount)]
+    pub cpu: Option<Quantity>,
+    /// The new memory amount, for example 256Mi
+    #[arg(long, value_name = "QUANTITY", value_parser = amount)]
+    pub memory: Option<Quantity>,
+    /// What changes: limits, requests or both
+    #[arg(long, value_name = "POLICY", default_value = "limits")]
+    pub policy: ResizePolicy,
+    /// Show the change and the patch, and ask the API server without changing anything
+    #[arg(long, conflicts_with = "wait")]
+    pub dry_run: bool,
+    /// Wait until the pod's status says that the kubelet has done it
+    #[arg(long)]
+    pub wait: bool,
+    /// How long --wait waits, for example 60s or 2m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+    pub timeout: Duration,
+    /// Take the field over from whoever resizes this pod now, MBCAS's controller included
+    #[arg(long)]
+    pub force: bool,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// `mbcas check`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_STATUS)]
+pub struct CheckArgs {
+    /// Only what must hold before MBCAS is installed
+    #[arg(long)]
+    pub pre: bool,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// `mbcas restore`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_STATUS)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["pod", "all"]))]
+pub struct RestoreArgs {
+    /// The pod
+    pub pod: Option<String>,
+    /// Every pod that MBCAS has admitted: of all namespaces, or of --namespace
+    #[arg(long)]
+    pub all: bool,
+    /// Ask the API server without changing anything
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Stop the controller first, which would undo the restoring
+    #[arg(long, requires = "controller_namespace")]
+    pub stop_controller: bool,
+    /// The namespace that MBCAS is installed in
+    #[arg(long, value_name = "NAME")]
+    pub controller_namespace: Option<String>,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+impl Cli {
+    /// Reads the process's own command line; ends the process with status 2 if it is wrong.
+    pub fn from_process() -> Self {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        Self::try_from_words(&words).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads a command line, the program's own name first.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the help that was asked for.
+    pub fn try_from_words(words: &[OsString]) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        if is_plugin(words.first()) {
+            command = command.bin_name("kubectl mbcas");
+        }
+        let mut matches = command.try_get_matches_from_mut(words)?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// Whether kubectl runs us: it looks for plugins by the file name `kubectl-mbcas`.
+fn is_plugin(program: Option<&OsString>) -> bool {
+    let name = program.and_then(|p| std::path::Path::new(p).file_name()?.to_str());
+    name.is_some_and(|name| name.starts_with("kubectl-mbcas") || name.starts_with("kubectl_mbcas"))
+}
+
+fn amount(text: &str) -> Result<Quantity, String> {
+    let quantity = Quantity::parse(text)
+        .map_err(|why| format!("it is no quantity: {why}; write 250m, 1.5 or 256Mi"))?;
+    if quantity > Quantity::from(MilliCpu::ZERO) {
+        Ok(quantity)
+    } else {
+        Err("it must be above zero: a limit of zero means none, and no limit can be removed".into())
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok();
+    let positive = parsed.and_then(|time| Duration::try_from(time).ok());
+    positive
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "it must be a time with its unit, such as 60s or 2m".to_owned())
+}
+
+#[cfg(test)]
+mod tests;
