@@ -176,10 +176,12 @@ async fn plan_now(
     request: &ResizeRequest,
     manager: &str,
 ) -> Result<ResizePlan, ApplyError> {
-    let pod = pods
-        .get(name)
-        .await
-        .map_err(|e| explain(e, name.to_owned()))?;
+    let pod = pods.get(name).await.map_err(|e| {
+        explain(
+            e,
+            format!("{}/{name}", pods.namespace().unwrap_or_default()),
+        )
+    })?;
     Ok(plan(&pod, request, manager)?)
 }
 

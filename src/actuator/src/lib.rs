@@ -13,6 +13,8 @@
 //! The controller and the `mbcas resize` command use the same three steps.
 
 mod apply;
+#[cfg(test)]
+mod fixtures;
 mod ownership;
 mod plan;
 mod qos;

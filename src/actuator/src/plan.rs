@@ -23,9 +23,13 @@ pub struct ResizePlan {
     pub uid: String,
     /// The version that was looked at; anything newer refuses the write.
     pub resource_version: String,
+    /// The generation that was looked at.
+    pub generation: Option<i64>,
     /// The container that changes.
     pub container: String,
-    /// What changes, in a fixed order. Empty: the pod is as asked already.
+    /// Every amount that was asked for, in a fixed order: what the status has to show in the end.
+    pub wanted: Vec<Change>,
+    /// Those of [`Self::wanted`] that the spec does not have yet. Empty: the spec is as asked already.
     pub changes: Vec<Change>,
     /// Take the fields over from whoever created the pod, see [`Ownership`].
     pub force: bool,
@@ -46,6 +50,13 @@ pub struct Change {
     pub to: Quantity,
 }
 
+impl Change {
+    /// Whether the spec is different now.
+    fn is_news(&self) -> bool {
+        self.from.as_ref() != Some(&self.to)
+    }
+}
+
 /// Decides the resize of `pod` that `request` asks for, in the name of `manager`.
 ///
 /// # Errors
@@ -64,11 +75,12 @@ pub fn plan(pod: &Pod, request: &ResizeRequest, manager: &str) -> Result<ResizeP
         return Err(Refusal::Replaced(shown));
     }
     refuse_unresizable(pod, spec, &shown)?;
-    if request.amounts().next().is_none() {
+    if request.amounts().is_empty() {
         return Err(Refusal::NothingAsked);
     }
     let (container, init) = resolve(pod, spec, request.container.as_deref(), &shown)?;
-    let changes = changes(container, init, request)?;
+    let wanted = wanted(container, init, request)?;
+    let changes: Vec<Change> = wanted.iter().filter(|c| c.is_news()).cloned().collect();
     refuse_restart(container, &changes)?;
     let after = with_changes(spec, &changes);
     refuse_inverted(&after, &container.name, &changes)?;
@@ -83,10 +95,12 @@ pub fn plan(pod: &Pod, request: &ResizeRequest, manager: &str) -> Result<ResizeP
         pod: pod.metadata.name.clone().unwrap_or_default(),
         uid,
         resource_version,
+        generation: pod.metadata.generation,
         container: container.name.clone(),
         force: request.take_over || !contested,
         manager: manager.to_owned(),
         patch: Value::Null,
+        wanted,
         changes,
     };
     let patch = patch(&plan, &after, &ownership);
@@ -174,39 +188,32 @@ fn resolve<'a>(
     }
 }
 
-fn changes(
+fn wanted(
     container: &Container,
     init: bool,
     request: &ResizeRequest,
 ) -> Result<Vec<Change>, Refusal> {
-    let mut changes = Vec::new();
-    for (resource, amount) in request.amounts() {
+    let mut wanted = Vec::new();
+    for (side, resource, amount) in request.amounts() {
         if *amount <= Quantity::from(MilliCpu::ZERO) {
             return Err(Refusal::NotPositive {
                 resource: resource.name(),
                 amount: amount.canonical(),
             });
         }
-        // What the API server would store.
-        let to = amount.rounded_up_to_milli();
-        for side in request.policy.sides() {
-            let from = current(container, *side, resource)?;
-            if from.as_ref() != Some(&to) {
-                let field = Field {
-                    init,
-                    container: container.name.clone(),
-                    side: *side,
-                    resource,
-                };
-                changes.push(Change {
-                    field,
-                    from,
-                    to: to.clone(),
-                });
-            }
-        }
+        wanted.push(Change {
+            from: current(container, side, resource)?,
+            // What the API server would store.
+            to: amount.rounded_up_to_milli(),
+            field: Field {
+                init,
+                container: container.name.clone(),
+                side,
+                resource,
+            },
+        });
     }
-    Ok(changes)
+    Ok(wanted)
 }
 
 fn list(container: &Container, side: Side) -> Option<&BTreeMap<String, Text>> {

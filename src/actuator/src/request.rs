@@ -101,6 +101,9 @@ pub struct ResizeRequest {
     pub cpu: Option<Quantity>,
     /// The new memory amount.
     pub memory: Option<Quantity>,
+    /// A CPU request of its own, whatever the policy says: giving a pod its
+    /// original resources back sets two different amounts in one write.
+    pub cpu_request: Option<Quantity>,
     /// Which sides change.
     pub policy: ResizePolicy,
     /// Take over fields that another resizer owns. People may; the controller never does.
@@ -108,10 +111,21 @@ pub struct ResizeRequest {
 }
 
 impl ResizeRequest {
-    /// The amounts that are asked for.
-    pub fn amounts(&self) -> impl Iterator<Item = (Resource, &Quantity)> {
-        let cpu = self.cpu.as_ref().map(|q| (Resource::Cpu, q));
-        let memory = self.memory.as_ref().map(|q| (Resource::Memory, q));
-        cpu.into_iter().chain(memory)
+    /// Every amount that is asked for, in a fixed order.
+    pub fn amounts(&self) -> Vec<(Side, Resource, &Quantity)> {
+        let mut amounts = Vec::new();
+        let both = [(Resource::Cpu, &self.cpu), (Resource::Memory, &self.memory)];
+        for (resource, amount) in both {
+            for side in self.policy.sides() {
+                let own = self.cpu_request.as_ref();
+                let own = own.filter(|_| (*side, resource) == (Side::Requests, Resource::Cpu));
+                amounts.extend(own.or(amount.as_ref()).map(|q| (*side, resource, q)));
+            }
+        }
+        if self.policy == ResizePolicy::Limits {
+            let own = self.cpu_request.as_ref();
+            amounts.extend(own.map(|q| (Side::Requests, Resource::Cpu, q)));
+        }
+        amounts
     }
 }

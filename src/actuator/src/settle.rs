@@ -76,7 +76,7 @@ pub fn progress(pod: &Pod, plan: &ResizePlan, generation: Option<i64>) -> Progre
     {
         return Progress::Pending;
     }
-    let init = plan.changes.first().is_some_and(|c| c.field.init);
+    let init = plan.wanted.first().is_some_and(|c| c.field.init);
     let statuses = if init {
         &status.init_container_statuses
     } else {
@@ -85,7 +85,7 @@ pub fn progress(pod: &Pod, plan: &ResizePlan, generation: Option<i64>) -> Progre
     let container = statuses.iter().flatten().find(|c| c.name == plan.container);
     let actual = container.and_then(|c| c.resources.as_ref());
     let reached =
-        actual.is_some_and(|actual| plan.changes.iter().all(|change| shows(actual, change)));
+        actual.is_some_and(|actual| plan.wanted.iter().all(|change| shows(actual, change)));
     if reached {
         Progress::Done
     } else {

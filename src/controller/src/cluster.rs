@@ -91,6 +91,12 @@ impl Cluster {
         self.lock().clone()
     }
 
+    /// Views that stand still, for tests.
+    #[cfg(test)]
+    pub(crate) fn with(view: View) -> Self {
+        Self(Arc::new(Mutex::new(view)))
+    }
+
     fn lock(&self) -> MutexGuard<'_, View> {
         // A view is replaced field by field; a panic in between leaves it usable.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -220,7 +226,7 @@ where
 }
 
 /// The view of a pod that occupies a node; none of one that does not (not yet, or not any more).
-fn pod_view(pod: &Pod) -> Option<PodView> {
+pub(crate) fn pod_view(pod: &Pod) -> Option<PodView> {
     let spec = pod.spec.as_ref()?;
     let status = pod.status.as_ref();
     let ended = matches!(
@@ -280,3 +286,6 @@ fn node_view(node: &Node) -> NodeView {
         kubelet: internal.map(|address| (address, port.map_or(10250, |p| p.port))),
     }
 }
+
+#[cfg(test)]
+mod tests;

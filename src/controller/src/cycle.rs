@@ -1,6 +1,6 @@
 //! One cycle, in one sentence: Discover → Demand → Solve → Guardrail → Patch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct Loop {
     pub ledgers: BTreeMap<String, Ledger>,
     /// Containers that another resizer owns, and until when they are left to it.
     pub respected: BTreeMap<ContainerId, Instant>,
+    /// Containers that have series of their own.
+    pub known: BTreeSet<ContainerId>,
     /// The zero of the market's clock.
     pub started: Instant,
 }
@@ -85,6 +87,7 @@ impl Loop {
             &discovery,
             &self.metrics,
         );
+        self.forget_gone(&discovery);
     }
 
     /// Clears every node's market and guards what comes out.
@@ -120,6 +123,15 @@ impl Loop {
         }
     }
 
+    /// Drops the series of containers that are gone.
+    fn forget_gone(&mut self, discovery: &Discovery) {
+        let present: BTreeSet<_> = discovery.participants.keys().cloned().collect();
+        self.known
+            .difference(&present)
+            .for_each(|id| self.metrics.forget_container(id));
+        self.known = present;
+    }
+
     /// Leaves to other resizers what is theirs: it counts as it stands and is not written.
     fn respect(&mut self, snapshots: &mut [NodeSnapshot]) {
         let now = Instant::now();
@@ -141,10 +153,12 @@ impl Discovery {
     }
 }
 
-/// Nothing was read: the readings of a cycle without participants.
 impl Readings {
     /// How many agents gave no demand.
     pub fn missing(&self) -> u64 {
         self.failed.values().sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,6 +125,12 @@ impl Candidate {
         Ok(())
     }
 
+    /// One look at the record, for tests of those who ask [`Leader`].
+    #[cfg(test)]
+    pub(crate) async fn look_once(mut self) {
+        self.round().await.unwrap();
+    }
+
     /// One look at the record, and what follows from it.
     async fn round(&mut self) -> Result<(), kube::Error> {
         let started = Instant::now();

@@ -16,6 +16,8 @@ pub mod cluster;
 pub mod cycle;
 pub mod demand;
 pub mod discover;
+#[cfg(test)]
+mod fake;
 pub mod kubelet;
 pub mod kubelets;
 pub mod lease;

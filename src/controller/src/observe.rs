@@ -73,9 +73,10 @@ pub(crate) fn patched(plans: &[Plan], outcomes: &Outcomes, metrics: &Metrics) {
             .from
             .map_or_else(|| "none".to_owned(), |limit| limit.to_string());
         let (container, to, why) = (&write.id, write.to, write.reason);
-        match outcome {
-            Outcome::Refused(error) => tracing::warn!(%container, from, %to, %error, "Patch"),
-            _ => tracing::info!(%container, from, %to, outcome = outcome.word(), %why, "Patch"),
+        if let Outcome::Refused(error) = outcome {
+            tracing::warn!(%container, from, %to, %error, "Patch");
+        } else {
+            tracing::info!(%container, from, %to, outcome = outcome.word(), %why, "Patch");
         }
         if let Outcome::Done(after) = outcome {
             metrics.resize_seconds.observe(after.as_secs_f64());

@@ -60,6 +60,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         ledgers: std::collections::BTreeMap::new(),
         respected: std::collections::BTreeMap::new(),
+        known: std::collections::BTreeSet::new(),
         started: Instant::now(),
     };
 
@@ -168,7 +169,7 @@ impl Probe {
             match support(&self.client).await {
                 Ok(verdict) => self.verdict = Some(verdict),
                 Err(error) => {
-                    tracing::warn!(%error, "Could not ask whether the cluster can resize pods; writing nothing")
+                    tracing::warn!(%error, "Could not ask whether the cluster can resize pods; writing nothing");
                 }
             }
         }
@@ -182,3 +183,6 @@ impl Probe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

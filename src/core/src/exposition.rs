@@ -1,9 +1,9 @@
 //! Reading Prometheus' text form: the few lines of it that MBCAS needs.
 //!
-//! Two readers use it: the controller on a kubelet's `/metrics/resource`, the
-//! agent on an application's own `/metrics`. Neither may be harmed by what the
-//! other side writes, so a line that is not understood is passed over, and a
-//! value that is not a finite number is no value.
+//! It reads what comes from components of the cluster: a kubelet's
+//! `/metrics/resource`, our own `/metrics`. A line that is not understood is
+//! passed over, and a value that is not a finite number is no value. (The agent
+//! reads a stranger's answer and has a stricter reader with bounded memory.)
 
 /// One sample of one metric.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,7 +6,7 @@
 //! | [`quantity`] | Kubernetes quantities, parsed exactly as the API server parses them |
 //! | [`annotations`] | the grammar of `mbcas.*` pod annotations; the webhook's validator *is* the loop's parser |
 //! | [`demand`] | the demand contract: what an agent reports, how a signal becomes an intensity |
-//! | [`exposition`] | the few lines of Prometheus text that agents and the controller read |
+//! | [`exposition`] | the few lines of Prometheus text that kubelets and our own processes write |
 //! | [`identity`] | ordered names of pods and containers, so that ties break the same way everywhere |
 //!
 //! There is no clock, no log, no task and no cluster here: time is an argument, and so is everything else.

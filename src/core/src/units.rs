@@ -274,7 +274,7 @@ mod tests {
         fn quanta_bracket_every_amount(m in 0u64..=u64::MAX - 10) {
             let cpu = MilliCpu::new(m);
             prop_assert!(cpu.floor_to_quantum() <= cpu && cpu <= cpu.ceil_to_quantum());
-            prop_assert!((cpu.ceil_to_quantum() - cpu.floor_to_quantum()).get() % 10 == 0);
+            prop_assert!((cpu.ceil_to_quantum() - cpu.floor_to_quantum()).get().is_multiple_of(10));
         }
     }
 }

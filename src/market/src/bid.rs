@@ -112,3 +112,103 @@ fn decay(elapsed: Duration, half_life: Duration) -> u64 {
         .and_then(|n| value.checked_shr(n))
         .unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HALF_LIFE: Duration = Duration::from_secs(30);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_bid_is_the_budget_times_a_nearly_flat_tilt() {
+        let bid = |budget, demand| {
+            Bid::of(
+                Budget::new(budget).unwrap(),
+                Demand::from_basis_points(demand),
+            )
+            .get()
+        };
+        assert_eq!(
+            [bid(600, 1000), bid(300, 0), bid(100, 10_000)],
+            [5_730_000, 2_850_000, 1_000_000]
+        );
+        assert_eq!(bid(1_000_000, 10_000), 10_000_000_000);
+    }
+
+    #[test]
+    fn half_of_the_way_in_one_half_life() {
+        let start = SmoothDemand::first(Demand::ZERO);
+        assert_eq!(
+            start
+                .then(Demand::FULL, HALF_LIFE, HALF_LIFE)
+                .value()
+                .basis_points(),
+            5_000
+        );
+        assert_eq!(
+            start
+                .then(Demand::FULL, HALF_LIFE * 2, HALF_LIFE)
+                .value()
+                .basis_points(),
+            7_500
+        );
+        assert_eq!(
+            start
+                .then(Demand::FULL, HALF_LIFE / 2, HALF_LIFE)
+                .value()
+                .basis_points(),
+            2_929
+        );
+    }
+
+    #[test]
+    fn a_constant_demand_is_reached_exactly_and_stays() {
+        let mut state = SmoothDemand::first(Demand::ZERO);
+        for _ in 0..50 {
+            state = state.then(Demand::from_basis_points(3_333), ms(15_000), HALF_LIFE);
+        }
+        assert_eq!(state.value().basis_points(), 3_333);
+        let never = state.then(Demand::FULL, Duration::ZERO, HALF_LIFE);
+        assert_eq!(never, state);
+        assert_eq!(
+            state.then(Demand::FULL, Duration::MAX, HALF_LIFE).value(),
+            Demand::FULL
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_decay_is_a_power_of_one_half(elapsed in 0u64..300_000, half_life in 1u64..100_000) {
+            #[allow(clippy::cast_precision_loss)]
+            let (exact, ours) = (
+                0.5f64.powf(elapsed as f64 / half_life as f64),
+                decay(ms(elapsed), ms(half_life)) as f64 / ONE as f64,
+            );
+            prop_assert!((exact - ours).abs() < 2e-5, "{exact} {ours}");
+        }
+
+        #[test]
+        fn the_average_moves_towards_the_sample_and_never_past_it(
+            from in 0u64..=10_000, to in 0u64..=10_000, elapsed in 0u64..100_000,
+        ) {
+            let demand = Demand::from_basis_points;
+            let after = SmoothDemand::first(demand(from)).then(demand(to), ms(elapsed), HALF_LIFE).value().basis_points();
+            prop_assert!((from.min(to)..=from.max(to)).contains(&after));
+        }
+
+        #[test]
+        fn late_and_early_samples_give_the_same(to in 0u64..=10_000, a in 1u64..60_000, b in 1u64..60_000) {
+            let start = SmoothDemand::first(Demand::NEUTRAL);
+            let to = Demand::from_basis_points(to);
+            let whole = start.then(to, ms(a + b), HALF_LIFE).value().basis_points();
+            let split = start.then(to, ms(a), HALF_LIFE).then(to, ms(b), HALF_LIFE).value().basis_points();
+            prop_assert!(whole.abs_diff(split) <= 1);
+        }
+    }
+}

@@ -173,7 +173,7 @@ pub(crate) fn proportional(capacity: MilliCpu, seats: Vec<Seat<'_>>) -> Clearing
     let floors = u64::try_from(floors).unwrap_or(u64::MAX);
     let surplus = quanta(capacity).checked_sub(floors);
     let shares = surplus.map(|surplus| Shares::of(surplus, &seats));
-    let price = shares.as_ref().map_or(Price::UNBOUNDED, |s| s.price());
+    let price = shares.as_ref().map_or(Price::UNBOUNDED, Shares::price);
     let price = if seats.is_empty() { Price::ZERO } else { price };
     let total = Totals {
         floors: milli(floors),
@@ -240,16 +240,12 @@ impl Shares {
 
 impl Seat<'_> {
     fn allocation(self, shares: Option<(&Shares, usize)>, total: &Totals) -> Allocation {
-        let (grant, reasoning) = match shares {
-            Some((shares, i)) => self.explained(shares, i),
-            None => {
-                let reasoning = Reasoning::FloorsInfeasible {
-                    floors: total.floors,
-                    capacity: total.capacity,
-                };
-                (milli(self.floor), reasoning)
-            }
+        let infeasible = Reasoning::FloorsInfeasible {
+            floors: total.floors,
+            capacity: total.capacity,
         };
+        let explained = shares.map(|(shares, i)| self.explained(shares, i));
+        let (grant, reasoning) = explained.unwrap_or_else(|| (milli(self.floor), infeasible));
         Allocation {
             id: self.id.clone(),
             bid: self.bid,

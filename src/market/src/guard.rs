@@ -15,7 +15,10 @@ use crate::clear::Allocation;
 use crate::input::Observed;
 use crate::ledger::Written;
 use crate::policy::Policy;
-use crate::pour::{Taker, pour};
+
+mod bench;
+
+pub(crate) use bench::{Bench, Verdict};
 
 /// Which way a limit goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,7 +177,7 @@ fn hold(
     } else {
         settings.reverse_after
     };
-    let remaining = (written.at + wait).saturating_sub(now);
+    let remaining = wait.saturating_sub(now.saturating_sub(written.at));
     (!remaining.is_zero()).then_some(HoldReason::Cooldown { wanted, remaining })
 }
 
@@ -183,22 +186,25 @@ impl Wish<'_> {
         &self.allocation.id
     }
 
-    /// What it holds if nothing is written; `unlimited` for a container without a limit.
-    fn has(&self, unlimited: MilliCpu) -> MilliCpu {
-        self.from.unwrap_or(unlimited)
+    /// What it counts with while nothing is written. A container that is not
+    /// ours to write counts with its grant at most: nobody may grow into that,
+    /// but its own limit, which may be none at all, is not held against the others.
+    fn has(&self) -> MilliCpu {
+        let has = self.from.unwrap_or(self.to);
+        if self.is_held_by_mode() {
+            has.min(self.allocation.grant)
+        } else {
+            has
+        }
     }
 
-    /// What it holds when all shrinks of this plan are done and no growth is,
-    /// but for growth up to the floor, which nobody can refuse.
-    fn keeps(&self, unlimited: MilliCpu) -> MilliCpu {
-        let has = self.has(unlimited);
+    /// What it counts with when all shrinks of this plan are done and no growth
+    /// is, but for growth up to the floor, which nobody can refuse.
+    fn keeps(&self) -> MilliCpu {
         match (self.direction, self.hold) {
             (Some(Direction::Shrink), None) => self.to,
-            (
-                Some(Direction::Grow),
-                None | Some(HoldReason::DeadBand { .. } | HoldReason::Cooldown { .. }),
-            ) => has.max(self.floor),
-            _ => has,
+            (Some(Direction::Grow), _) if !self.is_held_by_mode() => self.has().max(self.floor),
+            _ => self.has(),
         }
     }
 
@@ -210,140 +216,11 @@ impl Wish<'_> {
         }
     }
 
-    fn is_held_by_dead_band(&self) -> bool {
-        matches!(self.hold, Some(HoldReason::DeadBand { .. }))
-    }
-
-    fn is_held_by_cooldown(&self) -> bool {
-        matches!(self.hold, Some(HoldReason::Cooldown { .. }))
+    fn is_held_by_mode(&self) -> bool {
+        matches!(self.hold, Some(HoldReason::Mode(_)))
     }
 
     fn grows(&self) -> bool {
         self.direction == Some(Direction::Grow) && self.hold.is_none()
-    }
-}
-
-/// What a plan does about one participant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It has what the clearing gave it.
-    Stay,
-    Hold(HoldReason),
-    Write(MilliCpu),
-}
-
-/// All participants of one node.
-pub(crate) struct Bench<'a, 'p> {
-    pub(crate) wishes: Vec<Wish<'a>>,
-    pub(crate) capacity: MilliCpu,
-    /// What a container without a limit may take: the whole node.
-    pub(crate) unlimited: MilliCpu,
-    pub(crate) policy: &'p Policy,
-}
-
-impl Bench<'_, '_> {
-    /// Looks at the node as a whole. The verdicts are in the order of the
-    /// wishes; the second result is what the limits add up to after them.
-    pub(crate) fn settle(mut self) -> (Vec<Verdict>, MilliCpu) {
-        let over = self.kept() - self.capacity;
-        self.release(over, |wish| {
-            wish.is_held_by_dead_band() || wish.is_held_by_cooldown()
-        });
-        let wanted: MilliCpu = self
-            .wishes
-            .iter()
-            .filter(|w| w.grows())
-            .map(|w| w.to - self.keeps(w))
-            .sum();
-        let missing = (self.kept() + wanted) - self.capacity;
-        self.release(missing, |wish| wish.is_held_by_dead_band());
-        self.grow()
-    }
-
-    fn keeps(&self, wish: &Wish<'_>) -> MilliCpu {
-        wish.keeps(self.unlimited)
-    }
-
-    fn kept(&self) -> MilliCpu {
-        self.wishes.iter().map(|wish| self.keeps(wish)).sum()
-    }
-
-    /// Lets held shrinks go, the one that frees most first, until `missing` is
-    /// found. The promise to others comes before the economy of writes.
-    fn release(&mut self, mut missing: MilliCpu, may: impl Fn(&Wish<'_>) -> bool) {
-        let able = |w: &Wish<'_>| may(w) && w.frees() > MilliCpu::ZERO;
-        let mut held: Vec<_> = self.wishes.iter_mut().filter(|w| able(w)).collect();
-        held.sort_by(|a, b| b.frees().cmp(&a.frees()).then_with(|| a.id().cmp(b.id())));
-        for wish in held {
-            if missing == MilliCpu::ZERO {
-                break;
-            }
-            wish.hold = None;
-            missing -= wish.frees();
-        }
-    }
-
-    /// Shares what is free among those that grow, by bid and in quanta. Growth
-    /// that comes out too small to be worth a write waits.
-    fn grow(self) -> (Vec<Verdict>, MilliCpu) {
-        let quantum = MilliCpu::QUANTUM.get();
-        let free = (self.capacity - self.kept()).get() / quantum;
-        let taker = |wish: &Wish<'_>| {
-            let room = if wish.grows() {
-                (wish.to - self.keeps(wish)).get().div_ceil(quantum)
-            } else {
-                0
-            };
-            Taker {
-                weight: wish.allocation.bid.get().max(1),
-                room,
-            }
-        };
-        let takers: Vec<Taker> = self.wishes.iter().map(taker).collect();
-        let taken = pour(free, &takers).taken;
-        let mut limits = MilliCpu::ZERO;
-        let verdicts = self.wishes.iter().zip(taken).map(|(wish, taken)| {
-            let keeps = self.keeps(wish);
-            let raised = (keeps + MilliCpu::new(taken * quantum))
-                .floor_to_quantum()
-                .min(wish.to);
-            let verdict = self.verdict(
-                wish,
-                if wish.grows() {
-                    raised.max(keeps)
-                } else {
-                    keeps
-                },
-            );
-            limits += if let Verdict::Write(to) = verdict {
-                to
-            } else {
-                wish.has(self.unlimited)
-            };
-            verdict
-        });
-        (verdicts.collect(), limits)
-    }
-
-    fn verdict(&self, wish: &Wish<'_>, to: MilliCpu) -> Verdict {
-        let Some(direction) = wish.direction else {
-            return Verdict::Stay;
-        };
-        match (wish.hold, wish.from) {
-            (Some(reason), Some(from)) if to == from => Verdict::Hold(reason),
-            (Some(reason), None) => Verdict::Hold(reason),
-            (None, Some(from)) if direction == Direction::Grow && from >= wish.floor => {
-                let small = self.policy.is_within_dead_band(from, to - from);
-                if small {
-                    Verdict::Hold(HoldReason::NoRoom { wanted: wish.to })
-                } else {
-                    Verdict::Write(to)
-                }
-            }
-            (None, Some(from)) if to == from => {
-                Verdict::Hold(HoldReason::DeadBand { wanted: wish.to })
-            }
-            _ => Verdict::Write(to),
-        }
     }
 }

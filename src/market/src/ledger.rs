@@ -70,21 +70,20 @@ impl Ledger {
     pub(crate) fn observe(&self, snapshot: &NodeSnapshot, policy: &Policy, now: Duration) -> Self {
         let half_life = policy.settings().half_life;
         let seen = snapshot.participants.iter().map(|(id, observed)| {
-            let entry = self.entries.get(id).map_or(
-                Entry {
-                    demand: SmoothDemand::first(observed.demand),
-                    at: now,
-                    written: None,
-                },
+            let known = self.entries.get(id);
+            let demand = known.map_or_else(
+                || SmoothDemand::first(observed.demand),
                 |known| {
-                    let elapsed = now.saturating_sub(known.at);
-                    Entry {
-                        demand: known.demand.then(observed.demand, elapsed, half_life),
-                        at: now,
-                        ..*known
-                    }
+                    known
+                        .demand
+                        .then(observed.demand, now.saturating_sub(known.at), half_life)
                 },
             );
+            let entry = Entry {
+                demand,
+                at: now,
+                written: known.and_then(|known| known.written),
+            };
             (id.clone(), entry)
         });
         Self {

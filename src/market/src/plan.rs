@@ -199,11 +199,9 @@ fn guarded(
 ) -> (Vec<Verdict>, MilliCpu) {
     let pairs = snapshot.participants.values().zip(&clearing.allocations);
     let judged = pairs.map(|(observed, a)| judge(a, observed, memory.written(&a.id), policy, now));
-    let unlimited = snapshot.supply.allocatable;
     Bench {
         wishes: judged.collect(),
         capacity: clearing.capacity,
-        unlimited,
         policy,
     }
     .settle()
@@ -218,3 +216,6 @@ fn conditions(clearing: &Clearing, limits: MilliCpu) -> Vec<Condition> {
     let above = (limits > capacity).then_some(Condition::LimitsAboveCapacity { limits, capacity });
     floors.into_iter().chain(above).collect()
 }
+
+#[cfg(test)]
+mod tests;

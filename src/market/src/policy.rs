@@ -69,7 +69,7 @@ impl Default for Settings {
             dead_band: MilliCpu::new(20),
             dead_band_percent: 5,
             max_shrink_percent: 50,
-            reverse_after: Duration::from_secs(60),
+            reverse_after: Duration::from_mins(1),
             repeat_after: Duration::from_secs(10),
             half_life: Duration::from_secs(30),
         }
@@ -151,7 +151,77 @@ impl Policy {
 
     /// The least limit that one plan may leave of `from`, rounded up to the quantum.
     pub(crate) fn least_after_shrink(&self, from: MilliCpu) -> MilliCpu {
-        from.scaled(100 - self.0.max_shrink_percent, 100)
-            .ceil_to_quantum()
+        (from - from.scaled(self.0.max_shrink_percent, 100)).ceil_to_quantum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_their_ranges() {
+        assert_eq!(Policy::new(Settings::default()), Ok(Policy::default()));
+    }
+
+    #[test]
+    fn a_constant_outside_its_range_is_refused_by_name() {
+        let default = Settings::default();
+        let hour = Duration::from_hours(1);
+        for wrong in [
+            Settings {
+                dead_band: MilliCpu::new(1001),
+                ..default
+            },
+            Settings {
+                dead_band_percent: 51,
+                ..default
+            },
+            Settings {
+                max_shrink_percent: 0,
+                ..default
+            },
+            Settings {
+                max_shrink_percent: 101,
+                ..default
+            },
+            Settings {
+                reverse_after: hour + Duration::from_nanos(1),
+                ..default
+            },
+            Settings {
+                repeat_after: Duration::MAX,
+                ..default
+            },
+            Settings {
+                half_life: Duration::ZERO,
+                ..default
+            },
+        ] {
+            assert!(Policy::new(wrong).is_err(), "{wrong:?}");
+        }
+        let message = Policy::new(Settings {
+            max_shrink_percent: 0,
+            ..default
+        })
+        .unwrap_err()
+        .to_string();
+        assert_eq!(
+            message,
+            "cannot use this market policy: the largest shrink in percent is 0, it must be from 1 to 100"
+        );
+    }
+
+    #[test]
+    fn a_rule_is_read_by_its_name() {
+        assert_eq!("proportional".parse(), Ok(Rule::Proportional));
+        assert_eq!(Rule::default().name().parse(), Ok(Rule::Proportional));
+        assert!(
+            "tiers"
+                .parse::<Rule>()
+                .unwrap_err()
+                .to_string()
+                .contains("\"tiers\" is no rule")
+        );
     }
 }

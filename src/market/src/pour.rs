@@ -34,7 +34,7 @@ pub(crate) struct Poured {
 /// level, so who is full once stays full, and the loop ends at the optimum.
 /// Fractions go to the largest remainders; ties go to the earlier taker.
 ///
-/// No overflow: a weight is a bid below 2^34 and an amount is below 2^62, so
+/// No overflow: a weight is a bid below 2^34 and an amount is below 2^64, so
 /// products stay in 128 bits for up to 2^30 takers.
 pub(crate) fn pour(amount: u64, takers: &[Taker]) -> Poured {
     let mut basin = Basin::new(amount, takers);

@@ -4,8 +4,8 @@
 //! `axum::serve` has none of these bounds, and the ports served here are open to
 //! every pod of the cluster.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,8 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -26,7 +25,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What clients may hold of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time. Further ones wait in the kernel's accept queue.
+    /// Connections at a time, at least one. A further one takes the place of the oldest.
     pub connections: usize,
     /// Time to send the head of a request; also how long a connection may idle.
     pub head: Duration,
@@ -47,6 +46,8 @@ impl Default for Limits {
 
 /// Serves `router` until `token` is cancelled, then lets the requests that have begun come to their end.
 ///
+/// Where all places are taken, a new connection takes that of the oldest: an
+/// honest one is done in a moment, so the oldest is one that only holds its place.
 /// Nothing that a client or the network does ends it.
 pub async fn serve(
     listener: TcpListener,
@@ -54,29 +55,25 @@ pub async fn serve(
     limits: Limits,
     token: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
+    let mut places: VecDeque<AbortHandle> = VecDeque::with_capacity(limits.connections);
     loop {
         let accepted = tokio::select! {
             () = token.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, place)) => {
-                let (router, token) = (router.clone(), token.clone());
-                connections.spawn(async move {
-                    if timeout(
-                        limits.lifetime,
-                        converse(stream, router, limits.head, token),
-                    )
-                    .await
-                    .is_err()
-                    {
-                        debug!("closed a connection at the end of its lifetime");
+            Ok((stream, _)) => {
+                places.retain(|place| !place.is_finished());
+                while places.len() >= limits.connections.max(1) {
+                    if let Some(oldest) = places.pop_front() {
+                        debug!("closing the oldest connection for a new one");
+                        oldest.abort();
                     }
-                    drop(place);
-                });
+                }
+                let conversation = converse(stream, router.clone(), limits, token.clone());
+                places.push_back(connections.spawn(conversation));
             }
             Err(why) if is_the_clients(&why) => {
                 debug!(%why, "a connection was gone before it was accepted");
@@ -91,18 +88,6 @@ pub async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
-}
-
 fn is_the_clients(why: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(
@@ -111,23 +96,27 @@ fn is_the_clients(why: &io::Error) -> bool {
     )
 }
 
-async fn converse(stream: TcpStream, router: Router, head: Duration, token: CancellationToken) {
+async fn converse(stream: TcpStream, router: Router, limits: Limits, token: CancellationToken) {
     let service = service_fn(move |request| router.clone().call(request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head)
+        .header_read_timeout(limits.head)
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = token.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let conversation = async {
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = token.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
-    if let Err(why) = ended {
-        debug!(%why, "a connection ended badly");
+    match timeout(limits.lifetime, conversation).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => debug!(%why, "a connection ended badly"),
+        Err(_) => debug!("closed a connection at the end of its lifetime"),
     }
 }
 

@@ -1,1 +1,75 @@
+use super::*;
 
+fn kubelet() -> Kubelet {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let config = Config::new("https://127.0.0.1:1".parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let entered = runtime.enter();
+    let kubelet = Kubelet::new("n1", "127.0.0.1", 10250, &KubeletTls::Verify, &config).unwrap();
+    drop(entered);
+    kubelet
+}
+
+fn text(seconds: f64, at_ms: i64) -> String {
+    format!(
+        "container_cpu_usage_seconds_total{{container=\"app\",namespace=\"shop\",pod=\"web\"}} {seconds} {at_ms}\n"
+    )
+}
+
+fn used(kubelet: &Kubelet) -> Option<u64> {
+    kubelet
+        .usage
+        .get(&("shop".into(), "web".into(), "app".into()))
+        .map(|cpu| cpu.get())
+}
+
+#[test]
+fn two_readings_make_a_rate() {
+    let mut kubelet = kubelet();
+    kubelet.take(&text(10.0, 1_000_000));
+    assert_eq!(used(&kubelet), None);
+    kubelet.take(&text(15.0, 1_010_000));
+    assert_eq!(used(&kubelet), Some(500));
+}
+
+#[test]
+fn a_reading_that_did_not_move_keeps_the_rate() {
+    let mut kubelet = kubelet();
+    kubelet.take(&text(10.0, 1_000_000));
+    kubelet.take(&text(15.0, 1_010_000));
+    kubelet.take(&text(15.0, 1_010_000));
+    assert_eq!(used(&kubelet), Some(500));
+    kubelet.take(&text(35.0, 1_030_000));
+    assert_eq!(used(&kubelet), Some(1_000));
+}
+
+#[test]
+fn a_counter_that_fell_was_restarted() {
+    let mut kubelet = kubelet();
+    kubelet.take(&text(1_000.0, 1_000_000));
+    kubelet.take(&text(2.0, 1_010_000));
+    assert_eq!(used(&kubelet), Some(200));
+}
+
+#[test]
+fn a_container_that_is_gone_is_forgotten() {
+    let mut kubelet = kubelet();
+    kubelet.take(&text(10.0, 1_000_000));
+    kubelet.take("");
+    assert!(kubelet.last.is_empty() && kubelet.usage.is_empty());
+}
+
+#[test]
+fn an_address_that_is_none_is_named() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let config = Config::new("https://127.0.0.1:1".parse().unwrap());
+    let error = Kubelet::new("n1", "not an address", 10250, &KubeletTls::Verify, &config)
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("node n1: not an address"),
+        "{error}"
+    );
+}

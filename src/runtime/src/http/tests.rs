@@ -47,20 +47,39 @@ async fn answers_and_ends_when_told() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_no_head_gives_its_place_up() {
+async fn a_client_that_sends_no_head_is_let_go() {
     let head = Duration::from_millis(20);
     let server = start(Limits {
-        connections: 1,
         head,
         ..Limits::default()
     })
     .await;
     let mut slow = TcpStream::connect(server.address).await.unwrap();
     slow.write_all(b"GET / HT").await.unwrap();
-    assert!(ask(server.address).await.contains("200"));
     let mut rest = Vec::new();
     let closed = slow.read_to_end(&mut rest).await;
     assert!(closed.is_err() || !rest.ends_with(b"well"));
+}
+
+#[tokio::test]
+async fn clients_that_only_hold_places_keep_nobody_out() {
+    let long = Duration::from_hours(1);
+    let server = start(Limits {
+        connections: 4,
+        head: long,
+        lifetime: long,
+    })
+    .await;
+    let mut holders = Vec::new();
+    for _ in 0..20 {
+        let mut holder = TcpStream::connect(server.address).await.unwrap();
+        holder.write_all(b"GET / HT").await.unwrap();
+        holders.push(holder);
+    }
+    assert!(ask(server.address).await.contains("200"));
+    let mut rest = Vec::new();
+    let _ = holders.remove(0).read_to_end(&mut rest).await;
+    assert!(!rest.ends_with(b"well"));
 }
 
 #[tokio::test]

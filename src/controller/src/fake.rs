@@ -1,0 +1,147 @@
+//! A small API server for tests: a Lease with optimistic concurrency, pods that
+//! take resizes or not, and a note of every write.
+
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower::service_fn;
+
+/// The server's state.
+#[derive(Debug, Default)]
+pub(crate) struct FakeApi {
+    lease: Option<Value>,
+    version: u64,
+    /// Whether `pods/resize` is served.
+    pub(crate) resize: bool,
+    /// The pods, whole.
+    pub(crate) pods: Vec<Value>,
+    /// Every write to a pod: path and body.
+    pub(crate) writes: Vec<(String, Value)>,
+}
+
+/// The server, shared by its clients.
+pub(crate) type Shared = Arc<Mutex<FakeApi>>;
+
+/// Gives clients of a shared server.
+pub(crate) trait Clients {
+    fn client(&self) -> Client;
+}
+
+impl Clients for Shared {
+    fn client(&self) -> Client {
+        let api = self.clone();
+        let service = service_fn(move |request: Request<Body>| {
+            let api = api.clone();
+            async move { Ok::<_, std::convert::Infallible>(answer(&api, request).await) }
+        });
+        Client::new(service, "default")
+    }
+}
+
+async fn answer(api: &Shared, request: Request<Body>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    let (status, answer) = api
+        .lock()
+        .unwrap()
+        .handle(&head.method, head.uri.path(), body);
+    Response::builder()
+        .status(status)
+        .body(Body::from(serde_json::to_vec(&answer).unwrap()))
+        .unwrap()
+}
+
+fn refusal(code: u16, reason: &str) -> (StatusCode, Value) {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason});
+    (StatusCode::from_u16(code).unwrap(), status)
+}
+
+impl FakeApi {
+    pub(crate) fn shared() -> Shared {
+        Arc::new(Mutex::new(Self {
+            resize: true,
+            ..Self::default()
+        }))
+    }
+
+    pub(crate) fn lease_holder(&self) -> Option<String> {
+        self.lease
+            .as_ref()?
+            .pointer("/spec/holderIdentity")?
+            .as_str()
+            .map(str::to_owned)
+    }
+
+    pub(crate) fn lease_owner(&self) -> Option<String> {
+        self.lease
+            .as_ref()?
+            .pointer("/metadata/ownerReferences/0/name")?
+            .as_str()
+            .map(str::to_owned)
+    }
+
+    fn handle(&mut self, method: &Method, path: &str, body: Value) -> (StatusCode, Value) {
+        if path.contains("/leases") {
+            return self.handle_lease(method, body);
+        }
+        if path.ends_with("/deployments/mbcas-controller") {
+            let metadata = json!({"name": "mbcas-controller", "uid": "deployment-uid"});
+            return (
+                StatusCode::OK,
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}),
+            );
+        }
+        if path == "/api/v1" {
+            return (StatusCode::OK, self.resources());
+        }
+        let name = path.split('/').nth(6).unwrap_or_default().to_owned();
+        let pod = self
+            .pods
+            .iter()
+            .find(|pod| pod["metadata"]["name"] == name.as_str())
+            .cloned();
+        match (method, pod) {
+            (&Method::GET, Some(pod)) => (StatusCode::OK, pod),
+            (&Method::PATCH, Some(pod)) => {
+                self.writes.push((path.to_owned(), body));
+                (StatusCode::OK, pod)
+            }
+            _ => refusal(404, "NotFound"),
+        }
+    }
+
+    fn resources(&self) -> Value {
+        let pods = json!({"name": "pods", "singularName": "pod", "namespaced": true, "kind": "Pod", "verbs": ["get", "list"]});
+        let resize = json!({"name": "pods/resize", "singularName": "", "namespaced": true, "kind": "Pod", "verbs": ["get", "patch", "update"]});
+        let resources = if self.resize {
+            vec![pods, resize]
+        } else {
+            vec![pods]
+        };
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": resources})
+    }
+
+    fn handle_lease(&mut self, method: &Method, mut body: Value) -> (StatusCode, Value) {
+        match (method, &self.lease) {
+            (&Method::GET, Some(lease)) => return (StatusCode::OK, lease.clone()),
+            (&Method::GET, None) => return refusal(404, "NotFound"),
+            (&Method::POST, Some(_)) => return refusal(409, "AlreadyExists"),
+            (&Method::PUT, Some(lease))
+                if lease.pointer("/metadata/resourceVersion")
+                    != body.pointer("/metadata/resourceVersion") =>
+            {
+                return refusal(409, "Conflict");
+            }
+            _ => {}
+        }
+        self.version += 1;
+        body["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.lease = Some(body.clone());
+        (StatusCode::OK, body)
+    }
+}
