@@ -19,9 +19,9 @@ suite() {
   deploy/local/cluster up
   say "images"
   deploy/images.sh
-  say "cluster suite"
+  say "cluster suite (2 cores: 15 min)"
   MBCAS_TEST_KUBECONFIG=${XDG_STATE_HOME:-$HOME/.local/state}/mbcas/local/admin.kubeconfig \
-    cargo test --locked -p mbcas-tests --features cluster --test cluster -- --test-threads=1
+    deploy/local/cluster alone cargo test --locked -p mbcas-tests --features cluster --test cluster -- --test-threads=1
 }
 
 case ${1:-} in

@@ -9,6 +9,11 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 
+# On the local cluster one demo or suite runs at a time.
+if [ -z "${MBCAS_CONTEXT:-}" ] && [ -z "${MBCAS_DEMO_ALONE:-}" ]; then
+  exec deploy/local/cluster alone env MBCAS_DEMO_ALONE=yes "$PWD/deploy/demo/run.sh"
+fi
+
 demo=deploy/demo
 records=target/demo
 namespaces=(mbcas-demo mbcas-demo-noise mbcas-demo-load)

@@ -13,10 +13,10 @@
 //! | [`decide`] | what is to be done with a pod, from closed sets of reasons |
 //! | [`sidecar`] | the demand agent's container |
 //! | [`patch`] | the JSON patch that does it, on declared paths only |
-//! | [`admit`] | the five above put together: a pod in, a verdict out |
+//! | [`mod@admit`] | the five above put together: a pod in, a verdict out |
 //! | [`serve`], [`metrics`], [`args`], [`run`] | the process around it |
 //!
-//! Everything down to [`admit`] is pure, so that `mbcas inject` gives offline
+//! Everything down to [`mod@admit`] is pure, so that `mbcas inject` gives offline
 //! the answer that the cluster would give. There is no call to the API server
 //! in the path of a review. A pod is somebody else's data: it is read through
 //! types, but patched as the JSON it came as, so that fields which our types do

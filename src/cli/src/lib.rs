@@ -12,6 +12,8 @@
 pub mod args;
 pub mod check;
 pub mod connect;
+#[cfg(test)]
+mod fixtures;
 pub mod output;
 pub mod resize;
 pub mod restore;

@@ -143,9 +143,10 @@ pub async fn run(cluster: &Cluster, args: &RestoreArgs) -> Result<Report, Restor
         pods.len()
     ));
     let allocatable = allocatable(&cluster.client, &pods).await;
-    let restoring = pods
-        .iter()
-        .map(|pod| restore(&cluster.client, pod, &allocatable, args.dry_run));
+    let mut restoring = Vec::new();
+    for pod in &pods {
+        restoring.push(restore(&cluster.client, pod, &allocatable, args.dry_run));
+    }
     let rows: Vec<Vec<Row>> = futures::stream::iter(restoring)
         .buffered(AT_ONCE)
         .collect()

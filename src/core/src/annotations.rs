@@ -41,7 +41,9 @@ pub const AGENT: &str = "mbcas.agent";
 pub const METRICS: &str = "mbcas.metrics";
 
 /// Every key that a user may write, in the order of the table above.
-pub const KEYS: [&str; 8] = [ENABLED, BUDGET, MIN_CPU, MAX_CPU, CONTAINER, MODE, AGENT, METRICS];
+pub const KEYS: [&str; 8] = [
+    ENABLED, BUDGET, MIN_CPU, MAX_CPU, CONTAINER, MODE, AGENT, METRICS,
+];
 
 /// What every key of ours begins with.
 pub const PREFIX: &str = "mbcas.";
@@ -71,8 +73,11 @@ pub enum Mode {
 
 impl Mode {
     /// Every mode with its name.
-    const NAMES: [(Self, &'static str); 3] =
-        [(Self::Observe, "observe"), (Self::Recommend, "recommend"), (Self::Auto, "auto")];
+    const NAMES: [(Self, &'static str); 3] = [
+        (Self::Observe, "observe"),
+        (Self::Recommend, "recommend"),
+        (Self::Auto, "auto"),
+    ];
 
     /// The name, as users write it.
     pub fn name(self) -> &'static str {
@@ -94,7 +99,9 @@ impl std::str::FromStr for Mode {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::NAMES.iter().find(|(_, name)| *name == text);
-        known.map(|(mode, _)| *mode).ok_or_else(|| "it must be observe, recommend or auto".to_owned())
+        known
+            .map(|(mode, _)| *mode)
+            .ok_or_else(|| "it must be observe, recommend or auto".to_owned())
     }
 }
 
@@ -122,7 +129,11 @@ pub struct AppMetrics {
 
 impl fmt::Display for AppMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://localhost:{}{}#{}", self.port, self.path, self.metric)
+        write!(
+            f,
+            "http://localhost:{}{}#{}",
+            self.port, self.path, self.metric
+        )
     }
 }
 
@@ -137,19 +148,29 @@ impl std::str::FromStr for AppMetrics {
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         let port = port.parse::<u16>().ok().filter(|p| digits && *p > 0);
         let port = port.ok_or("its port must be a number from 1 to 65535")?;
-        if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%".contains(&b)) {
+        if !path
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/-._~%".contains(&b))
+        {
             return Err("its path may hold letters, digits and / - . _ ~ % only".to_owned());
         }
         if !is_metric_name(metric) {
             return Err("its metric must match [a-zA-Z_:][a-zA-Z0-9_:]*".to_owned());
         }
-        Ok(Self { port, path: path.to_owned(), metric: metric.to_owned() })
+        Ok(Self {
+            port,
+            path: path.to_owned(),
+            metric: metric.to_owned(),
+        })
     }
 }
 
 fn is_metric_name(name: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b':';
-    name.bytes().next().is_some_and(|b| word(b) && !b.is_ascii_digit()) && name.bytes().all(word)
+    name.bytes()
+        .next()
+        .is_some_and(|b| word(b) && !b.is_ascii_digit())
+        && name.bytes().all(word)
 }
 
 /// What a pod's annotations ask for. A field is absent where the user wrote nothing.
@@ -200,13 +221,23 @@ fn excerpt(value: &str) -> String {
 
 impl SettingsError {
     fn new(key: &str, value: &str, rule: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { key: key.to_owned(), value: Some(value.to_owned()), rule: rule.into(), fix: fix.into() }
+        Self {
+            key: key.to_owned(),
+            value: Some(value.to_owned()),
+            rule: rule.into(),
+            fix: fix.into(),
+        }
     }
 
     fn unknown(key: &str) -> Self {
         let nearest = KEYS
             .iter()
-            .map(|known| (strsim::damerau_levenshtein(&key.to_lowercase(), &known.to_lowercase()), known))
+            .map(|known| {
+                (
+                    strsim::damerau_levenshtein(&key.to_lowercase(), &known.to_lowercase()),
+                    known,
+                )
+            })
             .min()
             .filter(|(distance, _)| *distance <= 4);
         let fix = nearest.map_or_else(
@@ -214,7 +245,12 @@ impl SettingsError {
             |(_, known)| format!("did you mean {known}?"),
         );
         let key = excerpt(key).trim_matches('"').to_owned();
-        Self { key, value: None, rule: "MBCAS knows no such key".to_owned(), fix }
+        Self {
+            key,
+            value: None,
+            rule: "MBCAS knows no such key".to_owned(),
+            fix,
+        }
     }
 }
 
@@ -240,9 +276,18 @@ impl Settings {
         {
             let value = annotations.get(MIN_CPU).map_or("", String::as_str);
             let rule = format!("the least CPU {min} is above the most CPU {max}");
-            faults.push(SettingsError::new(MIN_CPU, value, rule, format!("lower it or raise {MAX_CPU}")));
+            faults.push(SettingsError::new(
+                MIN_CPU,
+                value,
+                rule,
+                format!("lower it or raise {MAX_CPU}"),
+            ));
         }
-        if faults.is_empty() { Ok(settings) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(settings)
+        } else {
+            Err(faults)
+        }
     }
 
     fn take(&mut self, key: &str, value: &str) -> Result<(), SettingsError> {
@@ -251,20 +296,46 @@ impl Settings {
             ENABLED => match value {
                 "true" => self.enabled = Some(true),
                 "false" => self.enabled = Some(false),
-                _ => return Err(refuse("it must be \"true\" or \"false\"".into(), "write one of the two, quoted")),
+                _ => {
+                    return Err(refuse(
+                        "it must be \"true\" or \"false\"".into(),
+                        "write one of the two, quoted",
+                    ));
+                }
             },
-            BUDGET => self.budget = Some(budget(value).map_err(|rule| refuse(rule, "for example \"300\""))?),
-            MIN_CPU => self.min_cpu = Some(cpu(value).map_err(|rule| refuse(rule, "for example \"250m\""))?),
-            MAX_CPU => self.max_cpu = Some(cpu(value).map_err(|rule| refuse(rule, "for example \"1500m\""))?),
+            BUDGET => {
+                self.budget =
+                    Some(budget(value).map_err(|rule| refuse(rule, "for example \"300\""))?);
+            }
+            MIN_CPU => {
+                self.min_cpu =
+                    Some(cpu(value).map_err(|rule| refuse(rule, "for example \"250m\""))?);
+            }
+            MAX_CPU => {
+                self.max_cpu =
+                    Some(cpu(value).map_err(|rule| refuse(rule, "for example \"1500m\""))?);
+            }
             CONTAINER => {
-                let name = container_name(value).map_err(|rule| refuse(rule, "name one of the pod's containers"))?;
+                let name = container_name(value)
+                    .map_err(|rule| refuse(rule, "name one of the pod's containers"))?;
                 self.container = Some(name);
             }
-            MODE => self.mode = Some(value.parse().map_err(|rule| refuse(rule, "for example \"auto\""))?),
+            MODE => {
+                self.mode = Some(
+                    value
+                        .parse()
+                        .map_err(|rule| refuse(rule, "for example \"auto\""))?,
+                );
+            }
             AGENT => match value {
                 "sidecar" => self.agent = AgentChoice::Sidecar,
                 "none" => self.agent = AgentChoice::None,
-                _ => return Err(refuse("it must be sidecar or none".into(), "write one of the two")),
+                _ => {
+                    return Err(refuse(
+                        "it must be sidecar or none".into(),
+                        "write one of the two",
+                    ));
+                }
             },
             METRICS => {
                 let fix = "for example \"http://localhost:8080/metrics#app_queue_depth\"";
@@ -309,8 +380,11 @@ fn budget(value: &str) -> Result<Budget, String> {
 }
 
 fn cpu(value: &str) -> Result<MilliCpu, String> {
-    let quantity = Quantity::parse(value).map_err(|why| format!("it must be a CPU quantity ({why})"))?;
-    let cpu = quantity.as_cpu().filter(|cpu| (LEAST_CPU..=MOST_CPU).contains(cpu));
+    let quantity =
+        Quantity::parse(value).map_err(|why| format!("it must be a CPU quantity ({why})"))?;
+    let cpu = quantity
+        .as_cpu()
+        .filter(|cpu| (LEAST_CPU..=MOST_CPU).contains(cpu));
     cpu.ok_or_else(|| "it must be from 10m to 10k (10000 cores)".to_owned())
 }
 

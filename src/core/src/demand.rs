@@ -114,11 +114,16 @@ impl DemandReport {
             return Err(ReportError::TooLarge);
         }
         let report: Self = serde_json::from_slice(body)?;
-        if (report.namespace.as_str(), report.pod.as_str(), report.container.as_str())
-            != (namespace, pod, container)
+        if (
+            report.namespace.as_str(),
+            report.pod.as_str(),
+            report.container.as_str(),
+        ) != (namespace, pod, container)
         {
             let subject = format!("{}/{}/{}", report.namespace, report.pod, report.container);
-            return Err(ReportError::WrongSubject(subject.chars().take(80).collect()));
+            return Err(ReportError::WrongSubject(
+                subject.chars().take(80).collect(),
+            ));
         }
         if report.age_ms > Self::MAX_AGE_MS {
             return Err(ReportError::Stale(report.age_ms));
@@ -156,7 +161,11 @@ pub struct Ewma {
 impl Ewma {
     /// Starts at zero.
     pub const fn new(up: Duration, down: Duration) -> Self {
-        Self { value: 0.0, up, down }
+        Self {
+            value: 0.0,
+            up,
+            down,
+        }
     }
 
     /// The average as it stands.
@@ -167,8 +176,16 @@ impl Ewma {
     /// Takes in `sample`, which stands for the last `elapsed`, and returns the new average.
     /// A sample that is no number from 0 to 1 is clamped into it, NaN to 0.
     pub fn update(&mut self, sample: f64, elapsed: Duration) -> f64 {
-        let sample = if sample.is_nan() { 0.0 } else { sample.clamp(0.0, 1.0) };
-        let half_life = if sample > self.value { self.up } else { self.down };
+        let sample = if sample.is_nan() {
+            0.0
+        } else {
+            sample.clamp(0.0, 1.0)
+        };
+        let half_life = if sample > self.value {
+            self.up
+        } else {
+            self.down
+        };
         let weight = if half_life.is_zero() {
             1.0
         } else {
@@ -205,7 +222,10 @@ mod tests {
 
     #[test]
     fn a_report_is_read() {
-        assert_eq!(read(&report("0.25")).unwrap(), Demand::from_basis_points(2_500));
+        assert_eq!(
+            read(&report("0.25")).unwrap(),
+            Demand::from_basis_points(2_500)
+        );
         assert_eq!(read(&report("1")).unwrap(), Demand::FULL);
     }
 
@@ -214,7 +234,10 @@ mod tests {
         for bad in ["1.01", "-0.5", "1e400", "\"0.5\"", "null", "NaN", "[0.1]"] {
             assert!(read(&report(bad)).is_err(), "{bad}");
         }
-        assert!(matches!(read(&vec![b' '; MAX_REPORT_BYTES + 1]), Err(ReportError::TooLarge)));
+        assert!(matches!(
+            read(&vec![b' '; MAX_REPORT_BYTES + 1]),
+            Err(ReportError::TooLarge)
+        ));
         assert!(matches!(read(b""), Err(ReportError::Malformed(_))));
     }
 
@@ -226,8 +249,13 @@ mod tests {
 
     #[test]
     fn a_stale_report_is_refused() {
-        let old = String::from_utf8(report("0.5")).unwrap().replace("\"age_ms\":80", "\"age_ms\":45001");
-        assert!(matches!(read(old.as_bytes()), Err(ReportError::Stale(45_001))));
+        let old = String::from_utf8(report("0.5"))
+            .unwrap()
+            .replace("\"age_ms\":80", "\"age_ms\":45001");
+        assert!(matches!(
+            read(old.as_bytes()),
+            Err(ReportError::Stale(45_001))
+        ));
     }
 
     #[test]

@@ -55,9 +55,17 @@ fn sample<'a>(line: &'a str, metric: &str) -> Option<Sample<'a>> {
         None => ("", rest.strip_prefix([' ', '\t']).map(|_| rest)?),
     };
     let mut words = rest.split_ascii_whitespace();
-    let value = words.next()?.parse::<f64>().ok().filter(|v| v.is_finite())?;
+    let value = words
+        .next()?
+        .parse::<f64>()
+        .ok()
+        .filter(|v| v.is_finite())?;
     let timestamp_ms = words.next().map(str::parse).transpose().ok()?;
-    Some(Sample { labels, value, timestamp_ms })
+    Some(Sample {
+        labels,
+        value,
+        timestamp_ms,
+    })
 }
 
 /// The place of the quote that ends a label value.
@@ -105,12 +113,28 @@ node_cpu_usage_seconds_total 91.2 1763917260000
         assert_eq!(found[0].label("nothing"), None);
         assert_eq!(found[0].timestamp_ms, Some(1_763_917_260_123));
         assert_eq!(found[1].label("pod"), Some("web-2"));
-        assert_eq!(samples(KUBELET, "node_cpu_usage_seconds_total").next().unwrap().label("pod"), None);
+        assert_eq!(
+            samples(KUBELET, "node_cpu_usage_seconds_total")
+                .next()
+                .unwrap()
+                .label("pod"),
+            None
+        );
     }
 
     #[test]
     fn what_is_not_a_finite_number_is_no_sample() {
-        for bad in ["q NaN", "q +Inf", "q", "q{", "q{a=\"b} 1", "q{a=\"b\"}", "q x", "queue 1", "q 1 then"] {
+        for bad in [
+            "q NaN",
+            "q +Inf",
+            "q",
+            "q{",
+            "q{a=\"b} 1",
+            "q{a=\"b\"}",
+            "q x",
+            "queue 1",
+            "q 1 then",
+        ] {
             assert_eq!(samples(bad, "q").count(), 0, "{bad}");
         }
     }
@@ -128,7 +152,7 @@ node_cpu_usage_seconds_total 91.2 1763917260000
         fn what_is_written_is_read(value in -1e9f64..1e9, pod in "[a-z0-9.-]{1,40}", stamp in 0i64..4_000_000_000_000) {
             let line = format!("m{{container=\"c\",pod=\"{pod}\"}} {value} {stamp}");
             let read = samples(&line, "m").next().unwrap();
-            prop_assert_eq!(read.value, value);
+            prop_assert_eq!(read.value.to_bits(), value.to_bits());
             prop_assert_eq!(read.label("pod"), Some(pod.as_str()));
             prop_assert_eq!(read.timestamp_ms, Some(stamp));
         }

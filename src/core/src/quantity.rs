@@ -62,7 +62,9 @@ pub enum QuantityError {
     #[error("it has no digits")]
     NoDigits,
     /// What follows the number is no suffix.
-    #[error("{0:?} is no suffix: use n, u, m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or e and an exponent")]
+    #[error(
+        "{0:?} is no suffix: use n, u, m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or e and an exponent"
+    )]
     UnknownSuffix(String),
     /// A character that no quantity has in this place.
     #[error("{0:?} does not belong into a quantity")]
@@ -96,11 +98,18 @@ impl Quantity {
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
         let scanned = text::scan(text)?;
         let (base, exponent, format) = text::suffix(scanned.suffix)?;
-        Self::fast(text, &scanned, base, exponent, format).map_or_else(|| Self::exact(&scanned, base, exponent, format), Ok)
+        Self::fast(text, &scanned, base, exponent, format)
+            .map_or_else(|| Self::exact(&scanned, base, exponent, format), Ok)
     }
 
     /// The way of small numbers. Their text may be kept, and nothing is rounded.
-    fn fast(text: &str, scanned: &Scanned<'_>, base: Base, exponent: i32, format: Format) -> Option<Self> {
+    fn fast(
+        text: &str,
+        scanned: &Scanned<'_>,
+        base: Base,
+        exponent: i32,
+        format: Format,
+    ) -> Option<Self> {
         let (whole, fraction) = (scanned.whole, scanned.fraction);
         let digits = || whole.bytes().chain(fraction.bytes());
         let (magnitude, as_it_stands) = match base {
@@ -125,11 +134,21 @@ impl Quantity {
             }
         };
         let kept = as_it_stands.then(|| text.to_owned());
-        Some(Self { negative: scanned.negative, magnitude, format, kept })
+        Some(Self {
+            negative: scanned.negative,
+            magnitude,
+            format,
+            kept,
+        })
     }
 
     /// The way of all others: rounded up to 10^−9, binary ones bounded.
-    fn exact(scanned: &Scanned<'_>, base: Base, exponent: i32, format: Format) -> Result<Self, QuantityError> {
+    fn exact(
+        scanned: &Scanned<'_>,
+        base: Base,
+        exponent: i32,
+        format: Format,
+    ) -> Result<Self, QuantityError> {
         if !scanned.has_digits {
             return Err(QuantityError::NoDigits);
         }
@@ -147,7 +166,12 @@ impl Quantity {
                 format = Format::DecimalSi;
             }
         }
-        Ok(Self { negative: scanned.negative, magnitude, format, kept: None })
+        Ok(Self {
+            negative: scanned.negative,
+            magnitude,
+            format,
+            kept: None,
+        })
     }
 
     /// Below zero. `-0` is not.
@@ -161,7 +185,11 @@ impl Quantity {
         if self.is_negative() {
             return None;
         }
-        let milli = self.magnitude.clone().rounded_up_to(MILLI).counted_in(MILLI)?;
+        let milli = self
+            .magnitude
+            .clone()
+            .rounded_up_to(MILLI)
+            .counted_in(MILLI)?;
         u64::try_from(milli).ok().map(MilliCpu::new)
     }
 
@@ -220,7 +248,12 @@ impl Quantity {
 impl From<MilliCpu> for Quantity {
     fn from(cpu: MilliCpu) -> Self {
         let magnitude = Decimal::new(cpu.get().to_string().bytes(), MILLI);
-        Self { negative: false, magnitude, format: Format::DecimalSi, kept: None }
+        Self {
+            negative: false,
+            magnitude,
+            format: Format::DecimalSi,
+            kept: None,
+        }
     }
 }
 
@@ -235,7 +268,13 @@ impl Ord for Quantity {
         match (self.is_negative(), other.is_negative()) {
             (false, false) => self.magnitude.cmp(&other.magnitude),
             (true, true) => other.magnitude.cmp(&self.magnitude),
-            (negative, _) => if negative { Ordering::Less } else { Ordering::Greater },
+            (negative, _) => {
+                if negative {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
+                }
+            }
         }
     }
 }

@@ -11,7 +11,9 @@ use thiserror::Error;
 ///
 /// Arithmetic saturates: capacities and limits are clamped by their owner, and
 /// a sum that would overflow 64 bits of millicores names no machine there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct MilliCpu(u64);
 
@@ -168,7 +170,9 @@ impl fmt::Display for Budget {
 }
 
 /// Demand intensity in basis points: 0 is content, 10 000 is as urgent as can be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct Demand(u16);
 
@@ -188,7 +192,11 @@ impl Demand {
 
     /// Clamps `basis_points` to at most [`Self::FULL`].
     pub fn from_basis_points(basis_points: u64) -> Self {
-        Self(u16::try_from(basis_points).unwrap_or(u16::MAX).min(Self::FULL.0))
+        Self(
+            u16::try_from(basis_points)
+                .unwrap_or(u16::MAX)
+                .min(Self::FULL.0),
+        )
     }
 
     /// Reads an intensity as it stands on the wire, rounding to the nearest basis point.
@@ -260,7 +268,10 @@ mod tests {
     fn a_share_of_nothing_is_nothing() {
         assert_eq!(MilliCpu::new(1500).scaled(1, 0), MilliCpu::ZERO);
         assert_eq!(MilliCpu::new(1500).scaled(1, 3), MilliCpu::new(500));
-        assert_eq!(MilliCpu::new(u64::MAX).scaled(u64::MAX, 1), MilliCpu::new(u64::MAX));
+        assert_eq!(
+            MilliCpu::new(u64::MAX).scaled(u64::MAX, 1),
+            MilliCpu::new(u64::MAX)
+        );
     }
 
     proptest! {

@@ -1,8 +1,8 @@
 //! The demo's referee: measures, and says whether what the demo claims is so.
 //!
-//! `deploy/demo/run.sh` sets the stage and calls it: [`grants`](Act::Grants)
-//! without and with the noisy neighbours, [`measure`](Act::Measure) once while
-//! MBCAS only observes and once in `auto`, and [`verdict`](Act::Verdict) over all of it.
+//! `deploy/demo/run.sh` sets the stage and calls it: `grants` without and with
+//! the noisy neighbours, `measure` once while MBCAS only observes and once in `auto`,
+//! and `verdict` over all of it.
 
 mod cluster;
 mod measure;

@@ -1,7 +1,7 @@
 //! The guardrails, all of them, after clearing: what one plan may change.
 //!
-//! Each participant is judged alone first ([`judge`]): dead-band, largest
-//! shrink, cooldown. Then the node is looked at as a whole ([`Bench::settle`]):
+//! Each participant is judged alone first (`judge`): dead-band, largest
+//! shrink, cooldown. Then the node is looked at as a whole (`Bench::settle`):
 //! held shrinks are let go where others need what they hold, and growth gets
 //! what is really free.
 

@@ -139,8 +139,7 @@ impl Policy {
         &self.0
     }
 
-    /// The least change of a limit of `from` that is not held: larger than
-    /// both dead-bands.
+    /// Whether a `change` of a limit of `from` is inside one of the dead-bands.
     pub(crate) fn is_within_dead_band(&self, from: MilliCpu, change: MilliCpu) -> bool {
         change
             <= self

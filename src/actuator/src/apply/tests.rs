@@ -36,7 +36,7 @@ fn start(request: ResizeRequest, dry_run: bool) -> (tokio::task::JoinHandle<Answ
 }
 
 async fn next(server: &mut Server) -> (Request<Body>, SendResponse<Response<Body>>) {
-    tokio::time::timeout(Duration::from_secs(60), server.next_request())
+    tokio::time::timeout(Duration::from_mins(1), server.next_request())
         .await
         .expect("the server waits for a request that does not come")
         .expect("the client is gone")

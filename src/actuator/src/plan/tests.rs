@@ -1,12 +1,12 @@
 mod laws;
+mod refusals;
 
 use k8s_openapi::api::core::v1::Pod;
 use mbcas_core::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::{ResizePlan, plan};
-use crate::fixtures::{container, owner, owner_of, plain, pod, status};
-use crate::refusal::Refusal;
+use crate::fixtures::{container, owner, owner_of, plain, pod};
 use crate::request::{ResizePolicy, ResizeRequest};
 
 fn quantity(text: &str) -> Quantity {
@@ -28,10 +28,6 @@ fn planned(pod: &Pod, request: &ResizeRequest) -> ResizePlan {
     plan(pod, request, "mbcas").unwrap()
 }
 
-fn refused(pod: &Pod, request: &ResizeRequest) -> Refusal {
-    plan(pod, request, "mbcas").unwrap_err()
-}
-
 /// The part of the patch that says what changes.
 fn intent(plan: &ResizePlan) -> Value {
     plan.patch["spec"].clone()
@@ -42,7 +38,7 @@ fn two_containers() -> Pod {
         p["spec"]["containers"] = json!([
             container("app", "100m", "200m"),
             container("log", "10m", "20m")
-        ])
+        ]);
     })
 }
 
@@ -271,261 +267,4 @@ fn taking_over_forces_past_another_resizer() {
         ..request
     };
     assert!(plan(&pod, &request, "mbcas-cli").unwrap().force);
-}
-
-// Refusals, every one of them.
-
-#[test]
-fn a_pod_that_was_not_read_from_the_api_server_is_refused() {
-    let mut pods = [plain(), plain(), plain()];
-    pods[0].spec = None;
-    pods[1].metadata.uid = None;
-    pods[2].metadata.resource_version = None;
-    for pod in pods {
-        assert!(matches!(refused(&pod, &cpu("1")), Refusal::Incomplete(p) if p == "shop/web-0"));
-    }
-}
-
-#[test]
-fn a_container_that_is_not_there_is_refused_with_those_that_are() {
-    let mut pod = two_containers();
-    let mesh = json!({ "name": "mesh", "restartPolicy": "Always" });
-    let setup = json!({ "name": "setup" });
-    let spec = pod.spec.as_mut().unwrap();
-    spec.init_containers = serde_json::from_value(json!([mesh, setup])).unwrap();
-    let refusal = refused(
-        &pod,
-        &ResizeRequest {
-            container: Some("ap".into()),
-            ..cpu("1")
-        },
-    );
-    assert_eq!(
-        refusal.to_string(),
-        "pod shop/web-0 has no container \"ap\"; it has app, log, mesh"
-    );
-}
-
-#[test]
-fn several_containers_and_no_name_is_refused() {
-    let refusal = refused(&two_containers(), &cpu("1"));
-    assert!(matches!(refusal, Refusal::Ambiguous { known, .. } if known == ["app", "log"]));
-}
-
-#[test]
-fn a_plain_init_container_is_refused() {
-    let pod = pod(|p| p["spec"]["initContainers"] = json!([{ "name": "setup" }]));
-    let refusal = refused(
-        &pod,
-        &ResizeRequest {
-            container: Some("setup".into()),
-            ..cpu("1")
-        },
-    );
-    assert!(matches!(refusal, Refusal::PlainInitContainer(name) if name == "setup"));
-}
-
-#[test]
-fn static_and_windows_pods_are_refused() {
-    let fixed =
-        pod(|p| p["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "x" }));
-    assert!(matches!(refused(&fixed, &cpu("1")), Refusal::StaticPod(_)));
-    let windows = pod(|p| p["spec"]["os"] = json!({ "name": "windows" }));
-    assert!(matches!(refused(&windows, &cpu("1")), Refusal::Windows(_)));
-}
-
-#[test]
-fn a_pod_that_ends_or_has_ended_is_refused() {
-    let leaving = pod(|p| p["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
-    assert!(matches!(refused(&leaving, &cpu("1")), Refusal::Ended(_)));
-    for phase in ["Succeeded", "Failed"] {
-        assert!(matches!(
-            refused(&pod(|p| p["status"]["phase"] = json!(phase)), &cpu("1")),
-            Refusal::Ended(_)
-        ));
-    }
-}
-
-#[test]
-fn a_kubelet_that_reports_no_resources_cannot_resize() {
-    let old = pod(|p| p["status"]["containerStatuses"][0]["resources"] = Value::Null);
-    assert!(matches!(
-        refused(&old, &cpu("1")),
-        Refusal::NodeWithoutResize(_)
-    ));
-    // A container that does not run yet has none either, and says nothing about the kubelet.
-    let starting = pod(|p| {
-        let mut waiting = status("app", "100m", "200m");
-        waiting["resources"] = Value::Null;
-        waiting["state"] = json!({ "waiting": {} });
-        p["status"]["containerStatuses"] = json!([waiting]);
-    });
-    assert_eq!(planned(&starting, &cpu("1")).changes.len(), 1);
-}
-
-#[test]
-fn another_incarnation_is_refused() {
-    let meant = |uid: &str| ResizeRequest {
-        uid: Some(uid.into()),
-        ..cpu("1")
-    };
-    assert!(matches!(
-        refused(&plain(), &meant("22bb")),
-        Refusal::Replaced(_)
-    ));
-    assert_eq!(planned(&plain(), &meant("11aa")).uid, "11aa");
-}
-
-#[test]
-fn nothing_asked_is_refused() {
-    assert!(matches!(
-        refused(&plain(), &ResizeRequest::default()),
-        Refusal::NothingAsked
-    ));
-}
-
-#[test]
-fn amounts_that_are_not_above_zero_are_refused() {
-    for amount in ["-1", "0", "0Mi", "-1n"] {
-        let refusal = refused(&plain(), &cpu(amount));
-        assert!(
-            matches!(
-                refusal,
-                Refusal::NotPositive {
-                    resource: "cpu",
-                    ..
-                }
-            ),
-            "{amount}: {refusal}"
-        );
-    }
-    let memory = ResizeRequest {
-        memory: Some(quantity("-1Mi")),
-        ..ResizeRequest::default()
-    };
-    assert!(matches!(
-        refused(&plain(), &memory),
-        Refusal::NotPositive {
-            resource: "memory",
-            ..
-        }
-    ));
-}
-
-#[test]
-fn amounts_in_the_pod_that_cannot_be_read_are_refused() {
-    let pod = pod(|p| p["spec"]["containers"][0]["resources"]["limits"]["cpu"] = json!("lots"));
-    let refusal = refused(&pod, &cpu("1"));
-    assert!(matches!(
-        refusal,
-        Refusal::Unreadable {
-            resource: "cpu",
-            side: "limits",
-            ..
-        }
-    ));
-}
-
-#[test]
-fn a_limit_below_the_request_is_refused_from_both_sides() {
-    let low = refused(&plain(), &cpu("99m"));
-    assert!(
-        matches!(low, Refusal::LimitBelowRequest { ref limit, ref request, .. } if limit == "99m" && request == "100m")
-    );
-    let high = refused(&plain(), &with_policy(ResizePolicy::Requests, cpu("201m")));
-    assert!(matches!(high, Refusal::LimitBelowRequest { .. }));
-    assert_eq!(planned(&plain(), &cpu("100m")).changes.len(), 1);
-}
-
-#[test]
-fn a_limit_without_a_request_would_set_the_request_and_is_refused() {
-    let pod = pod(|p| {
-        p["spec"]["containers"][0]["resources"] = json!({ "requests": { "memory": "1Mi" } })
-    });
-    let refusal = refused(&pod, &cpu("100m"));
-    assert!(matches!(
-        refusal,
-        Refusal::LimitWithoutRequest {
-            resource: "cpu",
-            ..
-        }
-    ));
-    assert_eq!(
-        planned(&pod, &with_policy(ResizePolicy::Both, cpu("100m")))
-            .changes
-            .len(),
-        2
-    );
-}
-
-fn guaranteed() -> Pod {
-    pod(|p| {
-        p["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "1", "memory": "1Gi" } });
-        p["status"]["qosClass"] = json!("Guaranteed");
-    })
-}
-
-#[test]
-fn a_guaranteed_pod_stays_guaranteed_or_is_refused() {
-    assert!(matches!(
-        refused(&guaranteed(), &cpu("2")),
-        Refusal::QosWouldChange {
-            hint: "equal (policy both)",
-            ..
-        }
-    ));
-    let both = with_policy(ResizePolicy::Both, cpu("2"));
-    assert_eq!(planned(&guaranteed(), &both).changes.len(), 2);
-}
-
-#[test]
-fn a_burstable_pod_must_not_become_guaranteed() {
-    let nearly = pod(|p| {
-        p["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "2", "memory": "1Gi" } });
-    });
-    let refusal = refused(&nearly, &cpu("1"));
-    assert!(
-        matches!(refusal, Refusal::QosWouldChange { ref from, ref to, .. } if from == "Burstable" && to == "Guaranteed")
-    );
-    assert_eq!(planned(&nearly, &cpu("1010m")).changes.len(), 1);
-}
-
-#[test]
-fn a_best_effort_pod_cannot_be_given_resources() {
-    let bare = pod(|p| {
-        p["spec"]["containers"][0]["resources"] = json!({});
-        p["status"]["qosClass"] = json!("BestEffort");
-    });
-    let both = with_policy(ResizePolicy::Both, cpu("1"));
-    assert!(matches!(
-        refused(&bare, &both),
-        Refusal::QosWouldChange { hint: "absent", .. }
-    ));
-}
-
-#[test]
-fn the_class_that_the_api_server_noted_is_the_one_that_counts() {
-    let odd = pod(|p| p["status"]["qosClass"] = json!("Guaranteed"));
-    assert!(matches!(
-        refused(&odd, &cpu("300m")),
-        Refusal::QosWouldChange { .. }
-    ));
-    let unnoted = pod(|p| p["status"]["qosClass"] = Value::Null);
-    assert_eq!(planned(&unnoted, &cpu("300m")).changes.len(), 1);
-}
-
-#[test]
-fn a_resize_that_would_restart_is_refused_for_that_resource_only() {
-    let pod = pod(|p| {
-        p["spec"]["containers"][0]["resizePolicy"] = json!([
-            { "resourceName": "memory", "restartPolicy": "RestartContainer" },
-            { "resourceName": "cpu", "restartPolicy": "NotRequired" },
-        ]);
-    });
-    let memory = ResizeRequest {
-        memory: Some(quantity("256Mi")),
-        ..ResizeRequest::default()
-    };
-    assert!(matches!(refused(&pod, &memory), Refusal::WouldRestart(c, "memory") if c == "app"));
-    assert_eq!(planned(&pod, &cpu("300m")).changes.len(), 1);
 }

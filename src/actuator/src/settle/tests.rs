@@ -262,22 +262,22 @@ fn server(answers: Vec<Option<(u16, Value)>>) -> (Api<Pod>, Arc<AtomicUsize>) {
     )
 }
 
-fn found(pod: &Pod) -> Option<(u16, Value)> {
-    Some((200, serde_json::to_value(pod).unwrap()))
+fn found(pod: &Pod) -> (u16, Value) {
+    (200, serde_json::to_value(pod).unwrap())
 }
 
-fn missing() -> Option<(u16, Value)> {
+fn missing() -> (u16, Value) {
     let status = json!({ "kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "gone" });
-    Some((404, status))
+    (404, status)
 }
 
 #[tokio::test(start_paused = true)]
 async fn waiting_ends_when_the_status_shows_it() {
     let (pods, reads) = server(vec![
-        found(&showing(3, "200m")),
+        Some(found(&showing(3, "200m"))),
         None,
-        found(&showing(4, "200m")),
-        found(&showing(4, "300m")),
+        Some(found(&showing(4, "200m"))),
+        Some(found(&showing(4, "300m"))),
     ]);
     let settled = settle(&pods, &to_300m(), WRITTEN, Duration::from_secs(10)).await;
     assert!(
@@ -290,11 +290,11 @@ async fn waiting_ends_when_the_status_shows_it() {
 #[tokio::test(start_paused = true)]
 async fn waiting_ends_at_once_where_it_is_hopeless() {
     let infeasible = with_condition(&condition("PodResizePending", "Infeasible", 4));
-    let (pods, reads) = server(vec![found(&infeasible)]);
+    let (pods, reads) = server(vec![Some(found(&infeasible))]);
     let settled = settle(&pods, &to_300m(), WRITTEN, Duration::from_secs(10)).await;
     assert_eq!(settled, Settled::Failed(Progress::Infeasible("why".into())));
     assert_eq!(reads.load(Ordering::SeqCst), 1);
-    let (pods, _) = server(vec![missing()]);
+    let (pods, _) = server(vec![Some(missing())]);
     let settled = settle(&pods, &to_300m(), WRITTEN, Duration::from_secs(10)).await;
     assert_eq!(settled, Settled::Failed(Progress::Gone));
 }
@@ -302,7 +302,7 @@ async fn waiting_ends_at_once_where_it_is_hopeless() {
 #[tokio::test(start_paused = true)]
 async fn time_runs_out_in_the_last_state_that_was_seen() {
     let deferred = with_condition(&condition("PodResizePending", "Deferred", 4));
-    let (pods, _) = server(vec![found(&deferred), None]);
+    let (pods, _) = server(vec![Some(found(&deferred)), None]);
     let started = tokio::time::Instant::now();
     let settled = settle(&pods, &to_300m(), WRITTEN, Duration::from_secs(3)).await;
     assert_eq!(settled, Settled::TimedOut(Progress::Deferred("why".into())));
@@ -321,10 +321,10 @@ async fn a_server_that_never_answers_does_not_hold_us_longer_than_asked() {
 async fn each_new_state_is_told_once() {
     let deferred = with_condition(&condition("PodResizePending", "Deferred", 4));
     let (pods, _) = server(vec![
-        found(&showing(4, "200m")),
-        found(&deferred),
-        found(&deferred),
-        found(&showing(4, "300m")),
+        Some(found(&showing(4, "200m"))),
+        Some(found(&deferred)),
+        Some(found(&deferred)),
+        Some(found(&showing(4, "300m"))),
     ]);
     let mut told = Vec::new();
     let watch = |progress: &Progress| told.push(progress.clone());

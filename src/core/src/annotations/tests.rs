@@ -2,7 +2,10 @@ use super::*;
 use proptest::prelude::*;
 
 fn parse(pairs: &[(&str, &str)]) -> Result<Settings, Vec<SettingsError>> {
-    let map = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let map = pairs
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
     Settings::parse(&map)
 }
 
@@ -22,7 +25,10 @@ fn everything_a_user_may_write_is_read() {
         ("mbcas.container", "app"),
         ("mbcas.mode", "recommend"),
         ("mbcas.agent", "none"),
-        ("mbcas.metrics", "http://localhost:8080/stats/metrics#queue_depth"),
+        (
+            "mbcas.metrics",
+            "http://localhost:8080/stats/metrics#queue_depth",
+        ),
         ("mbcas.dev/original", "anything: it is ours"),
         ("prometheus.io/scrape", "true"),
     ])
@@ -56,7 +62,21 @@ fn a_refusal_names_key_value_rule_and_fix() {
 
 #[test]
 fn malformed_values_are_refused() {
-    for bad in ["", "0", "-1", "+5", "1.5", "007", "1e3", " 5", "5 ", "1000001", "99999999999999999999", "lots", "５"] {
+    for bad in [
+        "",
+        "0",
+        "-1",
+        "+5",
+        "1.5",
+        "007",
+        "1e3",
+        " 5",
+        "5 ",
+        "1000001",
+        "99999999999999999999",
+        "lots",
+        "５",
+    ] {
         refusal("mbcas.budget", bad);
     }
     for bad in ["", "0", "9m", "-1", "10001", "lots", "1 ", "1mm", "500M"] {
@@ -70,9 +90,19 @@ fn malformed_values_are_refused() {
         refusal("mbcas.container", bad);
     }
     for bad in [
-        "", "http://10.0.0.1:80/m#q", "https://localhost:80/m#q", "http://localhost/m#q", "http://localhost:0/m#q",
-        "http://localhost:65536/m#q", "http://localhost:+80/m#q", "http://localhost:80/m", "http://localhost:80/m#",
-        "http://localhost:80/m#9q", "http://localhost:80/m q#q", "http://localhost:80/m\r\nX: y#q", "http://localhost:80@evil/m#q",
+        "",
+        "http://10.0.0.1:80/m#q",
+        "https://localhost:80/m#q",
+        "http://localhost/m#q",
+        "http://localhost:0/m#q",
+        "http://localhost:65536/m#q",
+        "http://localhost:+80/m#q",
+        "http://localhost:80/m",
+        "http://localhost:80/m#",
+        "http://localhost:80/m#9q",
+        "http://localhost:80/m q#q",
+        "http://localhost:80/m\r\nX: y#q",
+        "http://localhost:80@evil/m#q",
     ] {
         refusal("mbcas.metrics", bad);
     }
@@ -84,7 +114,12 @@ fn malformed_values_are_refused() {
 
 #[test]
 fn every_fault_is_reported_at_once() {
-    let faults = parse(&[("mbcas.budget", "x"), ("mbcas.bugdet", "1"), ("mbcas.maxCPU", "y")]).unwrap_err();
+    let faults = parse(&[
+        ("mbcas.budget", "x"),
+        ("mbcas.bugdet", "1"),
+        ("mbcas.maxCPU", "y"),
+    ])
+    .unwrap_err();
     let keys: Vec<_> = faults.iter().map(|f| f.key.as_str()).collect();
     assert_eq!(keys, ["mbcas.budget", "mbcas.bugdet", "mbcas.maxCPU"]);
 }
@@ -92,11 +127,24 @@ fn every_fault_is_reported_at_once() {
 #[test]
 fn bounds_that_contradict_each_other_are_refused() {
     let faults = parse(&[("mbcas.minCPU", "2"), ("mbcas.maxCPU", "1500m")]).unwrap_err();
-    assert!(faults[0].to_string().contains("2000m is above the most CPU 1500m"), "{}", faults[0]);
+    assert!(
+        faults[0]
+            .to_string()
+            .contains("2000m is above the most CPU 1500m"),
+        "{}",
+        faults[0]
+    );
     let settings = parse(&[("mbcas.maxCPU", "200m")]).unwrap();
     assert!(settings.check_request(Some(MilliCpu::new(200))).is_ok());
-    let fault = settings.check_request(Some(MilliCpu::new(250))).unwrap_err();
-    assert!(fault.to_string().contains("below the container's CPU request of 250m"), "{fault}");
+    let fault = settings
+        .check_request(Some(MilliCpu::new(250)))
+        .unwrap_err();
+    assert!(
+        fault
+            .to_string()
+            .contains("below the container's CPU request of 250m"),
+        "{fault}"
+    );
 }
 
 proptest! {

@@ -13,7 +13,10 @@ pub(super) struct Decimal {
 impl Decimal {
     /// From ASCII digits.
     pub(super) fn new(ascii: impl Iterator<Item = u8>, exponent: i32) -> Self {
-        let digits = ascii.map(|c| c.wrapping_sub(b'0')).skip_while(|d| *d == 0).collect();
+        let digits = ascii
+            .map(|c| c.wrapping_sub(b'0'))
+            .skip_while(|d| *d == 0)
+            .collect();
         Self { digits, exponent }
     }
 
@@ -39,7 +42,10 @@ impl Decimal {
             carry /= 10;
         }
         digits.reverse();
-        Self { digits, exponent: self.exponent }
+        Self {
+            digits,
+            exponent: self.exponent,
+        }
     }
 
     /// The least multiple of 10^`place` that is not below it.
@@ -47,7 +53,8 @@ impl Decimal {
         if self.exponent >= place || self.is_zero() {
             return self;
         }
-        let dropped = usize::try_from(i64::from(place) - i64::from(self.exponent)).unwrap_or(usize::MAX);
+        let dropped =
+            usize::try_from(i64::from(place) - i64::from(self.exponent)).unwrap_or(usize::MAX);
         let cut = self.digits.len().saturating_sub(dropped);
         let inexact = self.digits.split_off(cut).iter().any(|d| *d > 0);
         self.exponent = place;
@@ -118,9 +125,10 @@ impl From<u64> for Decimal {
 impl Ord for Decimal {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self.is_zero(), other.is_zero()) {
-            (false, false) => {
-                self.top().cmp(&other.top()).then_with(|| self.significant().cmp(other.significant()))
-            }
+            (false, false) => self
+                .top()
+                .cmp(&other.top())
+                .then_with(|| self.significant().cmp(other.significant())),
             (mine, theirs) => theirs.cmp(&mine),
         }
     }

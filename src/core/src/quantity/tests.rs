@@ -88,13 +88,37 @@ const TAKEN: &[(&str, &str, &str)] = &[
     ("0.00000000000000001Ei", "11529215047n", "11530m"),
     ("0Ei", "0", "0"),
     ("0e-10", "0", "0"),
-    ("9223372036854775807", "9223372036854775807", "9223372036854775807"),
-    ("9223372036854775808", "9223372036854775808", "9223372036854775808"),
-    ("99999999999999999999", "99999999999999999999", "99999999999999999999"),
-    ("1234567890123456789e3", "1234567890123456789e3", "1234567890123456789e3"),
+    (
+        "9223372036854775807",
+        "9223372036854775807",
+        "9223372036854775807",
+    ),
+    (
+        "9223372036854775808",
+        "9223372036854775808",
+        "9223372036854775808",
+    ),
+    (
+        "99999999999999999999",
+        "99999999999999999999",
+        "99999999999999999999",
+    ),
+    (
+        "1234567890123456789e3",
+        "1234567890123456789e3",
+        "1234567890123456789e3",
+    ),
     ("1234567890123456789012345e-30", "1235e-9", "1e-3"),
-    ("9007199254740993Ki", "9223372036854775807", "9223372036854775807"),
-    ("9223372036854775807Ki", "9223372036854775807", "9223372036854775807"),
+    (
+        "9007199254740993Ki",
+        "9223372036854775807",
+        "9223372036854775807",
+    ),
+    (
+        "9223372036854775807Ki",
+        "9223372036854775807",
+        "9223372036854775807",
+    ),
 ];
 
 /// Texts that Go refuses.
@@ -115,7 +139,11 @@ fn what_go_takes_is_taken_and_written_as_go_writes_it() {
     for (text, canonical, milli) in TAKEN {
         let quantity = q(text);
         assert_eq!(quantity.canonical(), *canonical, "{text:?}");
-        assert_eq!(quantity.rounded_up_to_milli().canonical(), *milli, "{text:?} in milli");
+        assert_eq!(
+            quantity.rounded_up_to_milli().canonical(),
+            *milli,
+            "{text:?} in milli"
+        );
     }
 }
 
@@ -132,23 +160,54 @@ fn a_refusal_says_why() {
     assert_eq!(why(""), QuantityError::Empty);
     assert_eq!(why("Ei"), QuantityError::NoDigits);
     assert_eq!(why("1K"), QuantityError::UnknownSuffix("K".into()));
-    assert_eq!(why("1e99999999999999999999"), QuantityError::UnknownSuffix("e9999999999999999999".into()));
+    assert_eq!(
+        why("1e99999999999999999999"),
+        QuantityError::UnknownSuffix("e9999999999999999999".into())
+    );
     assert_eq!(why("lots"), QuantityError::Unexpected('l'));
     assert_eq!(why("1 "), QuantityError::Unexpected(' '));
     assert_eq!(why("\u{663}"), QuantityError::Unexpected('\u{663}'));
-    assert!(why("1K").to_string().starts_with("\"K\" is no suffix: use "));
+    assert!(
+        why("1K")
+            .to_string()
+            .starts_with("\"K\" is no suffix: use ")
+    );
 }
 
 #[test]
 fn cpu_is_rounded_up_to_the_millicore() {
     let cpu = |text| q(text).as_cpu().map(MilliCpu::get);
-    let table = [("0", 0), ("-0", 0), ("1", 1000), ("100m", 100), ("0.0001", 1), ("1n", 1), ("1.0000001", 1001)];
-    for (text, milli) in table.into_iter().chain([("1Ki", 1_024_000), ("1e3", 1_000_000), ("1e-400", 1), ("10k", 10_000_000)]) {
+    let table = [
+        ("0", 0),
+        ("-0", 0),
+        ("1", 1000),
+        ("100m", 100),
+        ("0.0001", 1),
+        ("1n", 1),
+        ("1.0000001", 1001),
+    ];
+    for (text, milli) in table.into_iter().chain([
+        ("1Ki", 1_024_000),
+        ("1e3", 1_000_000),
+        ("1e-400", 1),
+        ("10k", 10_000_000),
+    ]) {
         assert_eq!(cpu(text), Some(milli), "{text}");
     }
     assert_eq!(cpu("18446744073709551615m"), Some(u64::MAX));
-    for beyond in ["18446744073709551616m", "18446744073709551614.1000001m", "1Ei", "1e2147483647", "-1", "-1n"] {
-        let expected = if beyond.starts_with("18446744073709551614") { Some(u64::MAX) } else { None };
+    for beyond in [
+        "18446744073709551616m",
+        "18446744073709551614.1000001m",
+        "1Ei",
+        "1e2147483647",
+        "-1",
+        "-1n",
+    ] {
+        let expected = if beyond.starts_with("18446744073709551614") {
+            Some(u64::MAX)
+        } else {
+            None
+        };
         assert_eq!(cpu(beyond), expected, "{beyond}");
     }
 }
@@ -160,7 +219,10 @@ fn the_work_does_not_grow_with_the_exponent() {
             let quantity = q(&format!("{digits}e{exponent}"));
             assert_eq!(quantity > q("1"), exponent > 0);
             assert!(quantity.canonical().len() < 60);
-            assert_eq!(quantity.as_cpu(), (exponent < 0).then_some(MilliCpu::new(1)));
+            assert_eq!(
+                quantity.as_cpu(),
+                (exponent < 0).then_some(MilliCpu::new(1))
+            );
         }
     }
 }
@@ -177,18 +239,26 @@ fn ten_thousand_digits_are_nothing_special() {
 
 #[test]
 fn what_is_written_for_a_limit_reads_as_people_write_it() {
-    for (milli, text) in [(0, "0"), (10, "10m"), (1500, "1500m"), (2000, "2"), (10_000_000, "10k")] {
+    for (milli, text) in [
+        (0, "0"),
+        (10, "10m"),
+        (1500, "1500m"),
+        (2000, "2"),
+        (10_000_000, "10k"),
+    ] {
         assert_eq!(Quantity::from(MilliCpu::new(milli)).to_string(), text);
     }
 }
 
-const SUFFIXES: [&str; 17] =
-    ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "e3"];
+const SUFFIXES: [&str; 17] = [
+    "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "e3",
+];
 
 /// Well-formed texts of moderate size.
 fn text() -> impl Strategy<Value = String> {
     let suffix = prop::sample::select(&SUFFIXES[..]);
-    ("[+-]?[0-9]{1,25}(\\.[0-9]{0,25})?", suffix).prop_map(|(number, suffix)| format!("{number}{suffix}"))
+    ("[+-]?[0-9]{1,25}(\\.[0-9]{0,25})?", suffix)
+        .prop_map(|(number, suffix)| format!("{number}{suffix}"))
 }
 
 proptest! {

@@ -34,9 +34,16 @@ pub(super) fn scan(text: &str) -> Result<Scanned<'_>, QuantityError> {
     let (whole, rest) = digits(significant);
     let (fraction, suffix) = rest.strip_prefix('.').map_or(("", rest), digits);
     check_suffix(suffix)?;
-    let has_digits = significant.len() < unsigned.len() || !whole.is_empty() || !fraction.is_empty();
+    let has_digits =
+        significant.len() < unsigned.len() || !whole.is_empty() || !fraction.is_empty();
     let whole = if whole.is_empty() { "0" } else { whole };
-    Ok(Scanned { negative: text.starts_with('-'), whole, fraction, suffix, has_digits })
+    Ok(Scanned {
+        negative: text.starts_with('-'),
+        whole,
+        fraction,
+        suffix,
+        has_digits,
+    })
 }
 
 /// Splits after the leading digits. Only `0` to `9` are digits here.
@@ -48,7 +55,11 @@ fn digits(text: &str) -> (&str, &str) {
 fn check_suffix(suffix: &str) -> Result<(), QuantityError> {
     let rest = suffix.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
     let rest = rest.strip_prefix(['+', '-']).unwrap_or(rest);
-    digits(rest).1.chars().next().map_or(Ok(()), |wrong| Err(QuantityError::Unexpected(wrong)))
+    digits(rest)
+        .1
+        .chars()
+        .next()
+        .map_or(Ok(()), |wrong| Err(QuantityError::Unexpected(wrong)))
 }
 
 /// What a suffix means.
@@ -59,15 +70,21 @@ pub(super) fn suffix(suffix: &str) -> Result<(Base, i32, Format), QuantityError>
     if let Some((_, exponent)) = BINARY.iter().find(|(known, _)| *known == suffix) {
         return Ok((Base::Two, *exponent, Format::BinarySi));
     }
-    let number = suffix.strip_prefix(['e', 'E']).and_then(|number| number.parse::<i64>().ok());
-    let number = number.ok_or_else(|| QuantityError::UnknownSuffix(suffix.chars().take(QUOTED).collect()))?;
+    let number = suffix
+        .strip_prefix(['e', 'E'])
+        .and_then(|number| number.parse::<i64>().ok());
+    let number = number
+        .ok_or_else(|| QuantityError::UnknownSuffix(suffix.chars().take(QUOTED).collect()))?;
     #[allow(clippy::cast_possible_truncation)] // Go cuts it to 32 bits here: 1e4294967296 is 1
     Ok((Base::Ten, number as i32, Format::DecimalExponent))
 }
 
 /// The suffix of a power of ten, none where there is none.
 pub(super) fn decimal_suffix(exponent: i32) -> &'static str {
-    DECIMAL.iter().find(|(_, known)| *known == exponent).map_or("", |(suffix, _)| suffix)
+    DECIMAL
+        .iter()
+        .find(|(_, known)| *known == exponent)
+        .map_or("", |(suffix, _)| suffix)
 }
 
 const DECIMAL: [(&str, i32); 10] = [
@@ -83,4 +100,11 @@ const DECIMAL: [(&str, i32); 10] = [
     ("E", 18),
 ];
 
-const BINARY: [(&str, i32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
+const BINARY: [(&str, i32); 6] = [
+    ("Ki", 10),
+    ("Mi", 20),
+    ("Gi", 30),
+    ("Ti", 40),
+    ("Pi", 50),
+    ("Ei", 60),
+];

@@ -10,6 +10,7 @@ use kube::Client;
 use kube::api::{Api, ListParams, ResourceExt};
 use mbcas_api::names::AGENT_CONTAINER;
 use mbcas_api::participant::{cpu_limit, cpu_request};
+use mbcas_core::MilliCpu;
 use mbcas_core::annotations::BUDGET;
 use mbcas_core::exposition::samples;
 use mbcas_core::quantity::Quantity;
@@ -150,7 +151,7 @@ impl Stage {
         let cpu = cpu
             .and_then(|q| Quantity::parse(&q.0).ok())
             .and_then(|q| q.as_cpu());
-        cpu.map(|cpu| cpu.get())
+        cpu.map(MilliCpu::get)
             .ok_or_else(|| DemoError::Missing("the node shows no allocatable CPU".to_owned()))
     }
 
@@ -188,7 +189,7 @@ fn service(pod: &Pod) -> Option<Service> {
         address: status.pod_ip.clone()?,
         budget: pod.annotations().get(BUDGET)?.parse().ok()?,
         floor: cpu_request(container)?.get(),
-        limit: cpu_limit(container).map_or(0, |cpu| cpu.get()),
+        limit: cpu_limit(container).map_or(0, MilliCpu::get),
         app_restarts: restarts(&status.container_statuses, &container.name),
         agent_restarts: restarts(&status.init_container_statuses, AGENT_CONTAINER),
     })

@@ -16,7 +16,9 @@ use crate::load::Report;
 /// The controller's interval. The demo runs with the one that everybody gets.
 const CYCLE: Duration = Duration::from_secs(15);
 /// How long the load runs before it counts: the market sees it, acts, and two cycles pass.
-const WARM_UP: Duration = Duration::from_secs(60);
+const WARM_UP: Duration = Duration::from_mins(1);
+/// When in the warm-up the market must have settled: two cycles before it counts.
+const SETTLED: Duration = Duration::from_secs(30);
 /// How long the first phase is measured.
 const WITHIN: Duration = Duration::from_secs(45);
 /// How long the second one is: usage counters over at least a minute.
@@ -124,7 +126,7 @@ async fn phase(
     let node = services[0].node.clone();
     let load = start_load(stage, kubectl, &services, rates, length)?;
     let started = Instant::now();
-    watch(stage, started, WARM_UP - CYCLE * 2).await;
+    watch(stage, started, SETTLED).await;
     let writes = written(&stage.metrics().await?);
     watch(stage, started, WARM_UP).await;
     let before = stage.counters(&node).await?;
@@ -176,7 +178,7 @@ async fn phase(
 
 /// The services, once all three are there.
 async fn ready(stage: &Stage) -> Result<Vec<Service>, DemoError> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         match stage.services().await {
             Ok(services) if services.len() == 3 => return Ok(services),

@@ -123,6 +123,8 @@ fn caps_only() {
     let idle = solve(1000, &[seat("a", 600, 0, 200), seat("b", 300, 0, 300)]);
     assert_eq!(outcome(&idle), [(200, "cap"), (300, "cap")]);
     assert_eq!((idle.headroom.get(), idle.price), (500, Price::ZERO));
+    let exact = solve(500, &[seat("a", 200, 0, 200), seat("b", 300, 0, 300)]);
+    assert_eq!((exact.headroom.get(), exact.price), (0, Price::ZERO));
 }
 
 #[test]

@@ -18,16 +18,37 @@ fn pour_in_order(amount: u64, takers: &[Taker]) -> Poured {
     basin.share_out()
 }
 
+/// Takers of which one is full per round: each room is just above what the
+/// level before would have filled, and the one before it leaves enough to raise the level over it.
+fn chain(amount: u64) -> Vec<Taker> {
+    let weights: Vec<u64> = (0..30u32).map(|i| 1 << (33 - i)).collect();
+    let (mut left, mut open) = (amount, weights.iter().sum::<u64>());
+    let mut room = 1;
+    let link = |weight: &u64| {
+        let taker = Taker {
+            weight: *weight,
+            room,
+        };
+        let share = u128::from(*weight) / 2 * u128::from(left) / u128::from(open);
+        room = u64::try_from(share).unwrap() + 1;
+        left -= taker.room;
+        open -= weight;
+        taker
+    };
+    weights.iter().map(link).collect()
+}
+
 #[test]
 fn a_chain_that_fills_one_after_the_other_falls_back_to_the_sorted_way() {
-    // Each room is a little more than the level before it, so that one taker is full per round.
-    let weights = (0..40u32).map(|i| 1u64 << i.min(33));
-    let takers: Vec<Taker> = weights.map(|weight| Taker { weight, room: 3 }).collect();
-    for amount in [0, 1, 59, 60, 100, 119, 120, 500] {
-        let poured = pour(amount, &takers);
-        assert_eq!(poured, pour_in_order(amount, &takers));
-        assert_eq!(poured.taken.iter().sum::<u64>() + poured.left, amount);
+    let amount = 1 << 60;
+    let takers = chain(amount);
+    let (mut by_rounds, mut rounds) = (Basin::new(amount, &takers), 0);
+    while by_rounds.fill_the_full() {
+        rounds += 1;
     }
+    assert!(rounds > ROUNDS, "{rounds} rounds");
+    assert_eq!(pour(amount, &takers), by_rounds.share_out());
+    assert_eq!(pour(amount, &takers), pour_in_order(amount, &takers));
 }
 
 proptest! {

@@ -1,1 +1,438 @@
+use jiff::Timestamp;
+use mbcas_actuator::Support;
+use mbcas_api::NotParticipant;
 
+use super::super::Row;
+use super::super::facts::{
+    ClusterFacts, DeploymentFacts, InstallationFacts, LeaseFacts, NamespaceFacts, NodeFacts,
+    ParticipationFacts, Permission, PodFacts, Standing, Version,
+};
+use super::{cluster, installation, participation};
+use crate::output::Level;
+
+fn good_cluster() -> ClusterFacts {
+    ClusterFacts {
+        version: Ok(Version::parse("v1.37.2")),
+        support: Ok(Support::Supported),
+        permission: Ok(Permission {
+            allowed: true,
+            namespace: None,
+        }),
+        nodes: Ok(vec![node("v1.37.2", "linux", true)]),
+    }
+}
+
+fn node(kubelet: &str, os: &str, ready: bool) -> NodeFacts {
+    NodeFacts {
+        name: "node-1".into(),
+        kubelet: Version::parse(kubelet),
+        os: os.into(),
+        ready,
+    }
+}
+
+fn levels(rows: &[Row]) -> Vec<Level> {
+    rows.iter().map(|row| row.level).collect()
+}
+
+/// The one row that is not as it should be.
+fn bad(rows: &[Row]) -> &Row {
+    let bad: Vec<&Row> = rows.iter().filter(|row| row.level != Level::Ok).collect();
+    assert_eq!(bad.len(), 1, "{rows:#?}");
+    assert!(
+        !bad[0].hint.is_empty(),
+        "a row that is not ok says what to do: {bad:?}"
+    );
+    bad[0]
+}
+
+#[test]
+fn a_cluster_that_can_is_all_ok() {
+    assert_eq!(levels(&cluster(&good_cluster())), [Level::Ok; 4]);
+}
+
+#[test]
+fn versions_are_compared_as_numbers() {
+    for (text, level) in [
+        ("v1.33.0", Level::Ok),
+        ("v1.33.1+k3s1", Level::Ok),
+        ("v2.0.0", Level::Ok),
+        ("v1.100.0", Level::Ok),
+        ("v1.32.9", Level::Fail),
+        ("v1.9.3", Level::Fail),
+        ("dev", Level::Fail),
+    ] {
+        let rows = cluster(&ClusterFacts {
+            version: Ok(Version::parse(text)),
+            ..good_cluster()
+        });
+        assert_eq!(rows[0].level, level, "{text}");
+    }
+}
+
+#[test]
+fn an_api_server_that_does_not_answer_is_one_failure() {
+    let rows = cluster(&ClusterFacts {
+        version: Err("connection refused".into()),
+        ..good_cluster()
+    });
+    assert_eq!(
+        rows,
+        [Row::fail(
+            "the API server does not answer",
+            "connection refused"
+        )]
+    );
+}
+
+#[test]
+fn a_cluster_without_the_subresource_fails() {
+    let rows = cluster(&ClusterFacts {
+        support: Ok(Support::Unsupported("not served".into())),
+        ..good_cluster()
+    });
+    let row = bad(&rows);
+    assert_eq!(row.level, Level::Fail);
+    assert!(row.hint.contains("not served"), "{row:?}");
+}
+
+#[test]
+fn a_missing_permission_names_the_scope_and_the_subresource() {
+    let permission = Ok(Permission {
+        allowed: false,
+        namespace: Some("shop".into()),
+    });
+    let rows = cluster(&ClusterFacts {
+        permission,
+        ..good_cluster()
+    });
+    let row = bad(&rows);
+    assert!(
+        row.what.contains("namespace shop") && row.hint.contains("pods/resize"),
+        "{row:?}"
+    );
+}
+
+#[test]
+fn nodes_that_cannot_resize_are_warned_of() {
+    for (node, word) in [
+        (node("v1.32.4", "linux", true), "upgrade"),
+        (node("v1.37.2", "windows", true), "cannot be resized"),
+        (node("v1.37.2", "linux", false), "not ready"),
+    ] {
+        let rows = cluster(&ClusterFacts {
+            nodes: Ok(vec![node]),
+            ..good_cluster()
+        });
+        let row = bad(&rows);
+        assert_eq!(row.level, Level::Warn);
+        assert!(
+            format!("{} {}", row.what, row.hint).contains(word),
+            "{row:?}"
+        );
+    }
+    let rows = cluster(&ClusterFacts {
+        nodes: Ok(vec![]),
+        ..good_cluster()
+    });
+    assert_eq!(bad(&rows).level, Level::Fail);
+}
+
+#[test]
+fn what_cannot_be_read_is_said_and_fails_nothing() {
+    let facts = ClusterFacts {
+        support: Err("forbidden".into()),
+        permission: Err("forbidden".into()),
+        nodes: Err("forbidden".into()),
+        ..good_cluster()
+    };
+    assert_eq!(
+        levels(&cluster(&facts)),
+        [Level::Ok, Level::Warn, Level::Warn, Level::Warn]
+    );
+}
+
+fn now() -> Timestamp {
+    "2026-01-01T12:00:00Z".parse().unwrap()
+}
+
+fn good_installation() -> InstallationFacts {
+    let replicas = Ok(Some(DeploymentFacts {
+        wanted: 2,
+        available: 2,
+    }));
+    InstallationFacts {
+        namespace: "mbcas-system".into(),
+        webhook: Ok(Some(true)),
+        webhook_deployment: replicas.clone(),
+        controller_deployment: replicas,
+        lease: Ok(Some(LeaseFacts {
+            holder: "controller-a".into(),
+            until: "2026-01-01T12:00:01Z".parse().ok(),
+        })),
+    }
+}
+
+fn judged(facts: &InstallationFacts) -> Vec<Row> {
+    installation(facts, now())
+}
+
+#[test]
+fn a_sound_installation_is_all_ok_and_names_the_leader() {
+    let rows = judged(&good_installation());
+    assert_eq!(levels(&rows), [Level::Ok; 4]);
+    assert!(rows[3].what.contains("held by controller-a"));
+}
+
+#[test]
+fn no_installation_at_all_is_one_failure() {
+    let facts = InstallationFacts {
+        webhook: Ok(None),
+        webhook_deployment: Ok(None),
+        controller_deployment: Ok(None),
+        lease: Ok(None),
+        ..good_installation()
+    };
+    let rows = judged(&facts);
+    assert_eq!(rows.len(), 1);
+    assert!(bad(&rows).hint.contains("helm install"));
+}
+
+#[test]
+fn each_part_that_is_missing_or_broken_fails_by_itself() {
+    let replicas = |wanted, available| Ok(Some(DeploymentFacts { wanted, available }));
+    let lease = |holder: &str, until: &str| {
+        Ok(Some(LeaseFacts {
+            holder: holder.into(),
+            until: until.parse().ok(),
+        }))
+    };
+    for (facts, level, word) in [
+        (
+            InstallationFacts {
+                webhook: Ok(None),
+                ..good_installation()
+            },
+            Level::Fail,
+            "missing",
+        ),
+        (
+            InstallationFacts {
+                webhook: Ok(Some(false)),
+                ..good_installation()
+            },
+            Level::Fail,
+            "no CA bundle",
+        ),
+        (
+            InstallationFacts {
+                webhook_deployment: Ok(None),
+                ..good_installation()
+            },
+            Level::Fail,
+            "missing",
+        ),
+        (
+            InstallationFacts {
+                webhook_deployment: replicas(2, 0),
+                ..good_installation()
+            },
+            Level::Fail,
+            "0 of 2",
+        ),
+        (
+            InstallationFacts {
+                webhook_deployment: replicas(2, 1),
+                ..good_installation()
+            },
+            Level::Warn,
+            "1 of 2",
+        ),
+        (
+            InstallationFacts {
+                controller_deployment: replicas(0, 0),
+                ..good_installation()
+            },
+            Level::Fail,
+            "scaled to 0",
+        ),
+        (
+            InstallationFacts {
+                lease: Ok(None),
+                ..good_installation()
+            },
+            Level::Fail,
+            "does not exist",
+        ),
+        (
+            InstallationFacts {
+                lease: lease("", "2026-01-01T12:00:01Z"),
+                ..good_installation()
+            },
+            Level::Fail,
+            "nobody",
+        ),
+        (
+            InstallationFacts {
+                lease: lease("a", "2026-01-01T12:00:00Z"),
+                ..good_installation()
+            },
+            Level::Fail,
+            "run out",
+        ),
+        (
+            InstallationFacts {
+                lease: lease("a", ""),
+                ..good_installation()
+            },
+            Level::Fail,
+            "run out",
+        ),
+        (
+            InstallationFacts {
+                lease: Err("forbidden".into()),
+                ..good_installation()
+            },
+            Level::Warn,
+            "cannot be read",
+        ),
+    ] {
+        let rows = judged(&facts);
+        let row = bad(&rows);
+        assert_eq!(row.level, level, "{row:?}");
+        assert!(row.what.contains(word), "{word}: {row:?}");
+    }
+}
+
+fn of(standings: Vec<(&str, Standing)>) -> ParticipationFacts {
+    let pods = standings.into_iter().map(|(pod, standing)| {
+        let (namespace, name) = pod.split_once('/').unwrap();
+        PodFacts {
+            namespace: namespace.into(),
+            name: name.into(),
+            standing,
+        }
+    });
+    let shop = NamespaceFacts {
+        name: "shop".into(),
+        label: "enabled".into(),
+    };
+    ParticipationFacts {
+        namespaces: Ok(vec![shop]),
+        pods: Ok(pods.collect()),
+    }
+}
+
+#[test]
+fn participants_are_counted() {
+    let facts = of(vec![
+        ("shop/a", Standing::Participant { has_agent: true }),
+        ("shop/b", Standing::Participant { has_agent: false }),
+    ]);
+    let rows = participation(&facts);
+    assert_eq!(levels(&rows), [Level::Ok; 2]);
+    assert_eq!(rows[1].what, "2 pods take part, 1 of them without an agent");
+}
+
+#[test]
+fn pods_that_were_not_admitted_are_told_to_restart() {
+    let left_out = || Standing::LeftOut(NotParticipant::NotAdmitted);
+    let rows = participation(&of(vec![
+        ("shop/a", left_out()),
+        ("shop/b", left_out()),
+        ("till/c", left_out()),
+    ]));
+    let row = bad(&rows);
+    assert!(row.what.starts_with("3 pods not admitted"), "{row:?}");
+    assert!(
+        row.hint
+            .contains("kubectl --namespace shop rollout restart deployment"),
+        "{row:?}"
+    );
+    assert!(
+        row.hint
+            .contains("kubectl --namespace till rollout restart deployment"),
+        "{row:?}"
+    );
+    assert_eq!(row.hint.matches("rollout restart").count(), 2, "{row:?}");
+}
+
+#[test]
+fn every_reason_has_a_row_of_its_own() {
+    let reasons = [
+        (NotParticipant::OptedOut, Level::Ok),
+        (
+            NotParticipant::Malformed("annotation mbcas.budget=\"lots\" is refused".into()),
+            Level::Warn,
+        ),
+        (NotParticipant::NoSuchContainer("ap".into()), Level::Warn),
+        (NotParticipant::NoRequest, Level::Warn),
+        (NotParticipant::Guaranteed, Level::Ok),
+        (NotParticipant::NotResizable, Level::Warn),
+        (NotParticipant::RestartOnResize, Level::Warn),
+        (NotParticipant::NotRunning, Level::Ok),
+    ];
+    for (reason, level) in reasons {
+        let rows = participation(&of(vec![("shop/a", Standing::LeftOut(reason.clone()))]));
+        assert_eq!(rows.len(), 2, "{reason:?}");
+        assert_eq!(rows[1].level, level, "{reason:?}");
+        assert!(
+            rows[1].what.starts_with("1 pod ") && rows[1].what.ends_with(": shop/a"),
+            "{:?}",
+            rows[1]
+        );
+        assert_eq!(rows[1].hint.is_empty(), level == Level::Ok, "{:?}", rows[1]);
+    }
+    let malformed = NotParticipant::Malformed("mbcas.budget=\"lots\" is refused".into());
+    let rows = participation(&of(vec![("shop/a", Standing::LeftOut(malformed))]));
+    assert!(bad(&rows).hint.contains("lots"));
+}
+
+#[test]
+fn annotations_where_nothing_listens_are_said_to_have_no_effect() {
+    let rows = participation(&of(vec![("till/c", Standing::Unheard)]));
+    let row = bad(&rows);
+    assert!(
+        row.what.contains("has no effect") && row.what.ends_with("till/c"),
+        "{row:?}"
+    );
+    assert!(
+        row.hint
+            .contains("kubectl label namespace till mbcas-injection=enabled"),
+        "{row:?}"
+    );
+}
+
+#[test]
+fn labels_that_do_nothing_and_no_label_at_all_are_warned_of() {
+    let with = |namespaces| ParticipationFacts {
+        namespaces: Ok(namespaces),
+        pods: Ok(vec![]),
+    };
+    let rows = participation(&with(vec![]));
+    assert!(bad(&rows).what.contains("no namespace takes part"));
+    let shop = NamespaceFacts {
+        name: "shop".into(),
+        label: "enabled".into(),
+    };
+    let till = NamespaceFacts {
+        name: "till".into(),
+        label: "true".into(),
+    };
+    let rows = participation(&with(vec![shop, till]));
+    let row = bad(&rows);
+    assert!(
+        row.what.contains("namespace till") && row.hint.contains("--overwrite"),
+        "{row:?}"
+    );
+}
+
+#[test]
+fn long_lists_are_cut() {
+    let names: Vec<String> = (0..8).map(|n| format!("shop/p{n}")).collect();
+    let rows = participation(&of(names
+        .iter()
+        .map(|n| (n.as_str(), Standing::Unheard))
+        .collect()));
+    assert!(bad(&rows).what.ends_with("shop/p4 and 3 more"), "{rows:?}");
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::input::NonParticipant;
 
 /// What happens to a node between two cycles.
 #[derive(Clone, Debug)]

@@ -1,0 +1,133 @@
+//! An API server and pods to talk about, for tests.
+
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower_test::mock::{self, Handle, SendResponse};
+
+use crate::connect::Cluster;
+
+/// The server's end of a connection.
+pub(crate) struct Server(Handle<Request<Body>, Response<Body>>);
+
+/// One request, to be answered.
+pub(crate) struct Asked {
+    /// Method and path, as in `GET /api/v1/nodes/a`.
+    pub(crate) what: String,
+    /// The query.
+    pub(crate) query: String,
+    /// The body; null where there is none.
+    pub(crate) body: Value,
+    answer: SendResponse<Response<Body>>,
+}
+
+/// A cluster whose context has the namespace `shop`, and its server.
+pub(crate) fn cluster() -> (Cluster, Server) {
+    let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
+    let client = Client::new(service, "shop");
+    (
+        Cluster {
+            client,
+            named: None,
+            usual: "shop".to_owned(),
+        },
+        Server(handle),
+    )
+}
+
+impl Server {
+    /// The request that comes next.
+    pub(crate) async fn next(&mut self) -> Asked {
+        let next = tokio::time::timeout(Duration::from_mins(10), self.0.next_request());
+        let (request, answer) = next
+            .await
+            .expect("no request comes")
+            .expect("the client is gone");
+        let method: &Method = request.method();
+        let what = format!("{method} {}", request.uri().path());
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let bytes = request.into_body().collect_bytes().await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Asked {
+            what,
+            query,
+            body,
+            answer,
+        }
+    }
+
+    /// Answers the request that comes next, which must be `what`.
+    pub(crate) async fn expect(&mut self, what: &str, body: &Value) {
+        let asked = self.next().await;
+        assert_eq!(asked.what, what);
+        asked.answer(200, body);
+    }
+}
+
+impl Asked {
+    /// Answers it.
+    pub(crate) fn answer(self, code: u16, body: &Value) {
+        let body = Body::from(serde_json::to_vec(body).unwrap());
+        self.answer
+            .send_response(Response::builder().status(code).body(body).unwrap());
+    }
+
+    /// Answers it with a failure in these words.
+    pub(crate) fn refuse(self, code: u16, message: &str, details: &Value) {
+        let reason = if code == 404 { "NotFound" } else { "Other" };
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "code": code, "message": message, "reason": reason, "details": details,
+        });
+        self.answer(code, &status);
+    }
+}
+
+/// A running pod `shop/NAME` on node `node-1` whose container `app` has these CPU
+/// amounts, in spec and status, and whose record says `original`.
+pub(crate) fn pod(name: &str, request: &str, limit: &str, original: Option<&str>) -> Value {
+    let resources = json!({
+        "requests": { "cpu": request, "memory": "16Mi" },
+        "limits": { "cpu": limit, "memory": "32Mi" },
+    });
+    let mut pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name, "namespace": "shop", "uid": "11aa", "resourceVersion": "70", "generation": 3 },
+        "spec": { "nodeName": "node-1", "containers": [{ "name": "app", "resources": resources }] },
+        "status": {
+            "phase": "Running",
+            "qosClass": "Burstable",
+            "observedGeneration": 3,
+            "containerStatuses": [{
+                "name": "app", "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
+                "state": { "running": {} },
+                "resources": resources,
+            }],
+        },
+    });
+    if let Some(original) = original {
+        pod["metadata"]["annotations"] = json!({ "mbcas.dev/original": original });
+    }
+    pod
+}
+
+/// The same as the client knows it.
+pub(crate) fn typed(pod: &Value) -> Pod {
+    serde_json::from_value(pod.clone()).unwrap()
+}
+
+/// The words of a real API server for a field that another resizer owns.
+pub(crate) fn contested_by(manager: &str) -> (String, Value) {
+    let conflict = format!("conflict with \"{manager}\" with subresource \"resize\"");
+    let field = ".spec.containers[name=\"app\"].resources.limits.cpu";
+    let cause = json!({ "reason": "FieldManagerConflict", "message": conflict, "field": field });
+    (
+        format!("Apply failed with 1 conflict: {conflict}: {field}"),
+        json!({ "causes": [cause] }),
+    )
+}
