@@ -114,3 +114,6 @@ impl OriginalCpu {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

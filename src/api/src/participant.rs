@@ -195,3 +195,6 @@ fn cpu_in(list: Option<&BTreeMap<String, Amount>>) -> Option<MilliCpu> {
         .as_cpu()
         .filter(|cpu| *cpu > MilliCpu::ZERO)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use mbcas_api::NotParticipant;
 
 use super::super::Row;
 use super::super::facts::{
-    ClusterFacts, DeploymentFacts, InstallationFacts, LeaseFacts, NamespaceFacts, NodeFacts,
+    ClusterFacts, DeploymentFacts, InstallationFacts, Known, LeaseFacts, NamespaceFacts, NodeFacts,
     ParticipationFacts, Permission, PodFacts, Standing, Version,
 };
 use super::{cluster, installation, participation};
@@ -198,105 +198,60 @@ fn no_installation_at_all_is_one_failure() {
     assert!(bad(&rows).hint.contains("helm install"));
 }
 
+fn replicas(wanted: i32, available: i32) -> Known<Option<DeploymentFacts>> {
+    Ok(Some(DeploymentFacts { wanted, available }))
+}
+
+fn lease(holder: &str, until: &str) -> Known<Option<LeaseFacts>> {
+    Ok(Some(LeaseFacts {
+        holder: holder.into(),
+        until: until.parse().ok(),
+    }))
+}
+
 #[test]
-fn each_part_that_is_missing_or_broken_fails_by_itself() {
-    let replicas = |wanted, available| Ok(Some(DeploymentFacts { wanted, available }));
-    let lease = |holder: &str, until: &str| {
-        Ok(Some(LeaseFacts {
-            holder: holder.into(),
-            until: until.parse().ok(),
-        }))
-    };
-    for (facts, level, word) in [
+fn each_part_that_is_missing_or_broken_is_told_by_itself() {
+    type Break = fn(&mut InstallationFacts);
+    let cases: [(Break, Level, &str); 11] = [
+        (|f| f.webhook = Ok(None), Level::Fail, "missing"),
+        (|f| f.webhook = Ok(Some(false)), Level::Fail, "no CA bundle"),
+        (|f| f.webhook_deployment = Ok(None), Level::Fail, "missing"),
         (
-            InstallationFacts {
-                webhook: Ok(None),
-                ..good_installation()
-            },
-            Level::Fail,
-            "missing",
-        ),
-        (
-            InstallationFacts {
-                webhook: Ok(Some(false)),
-                ..good_installation()
-            },
-            Level::Fail,
-            "no CA bundle",
-        ),
-        (
-            InstallationFacts {
-                webhook_deployment: Ok(None),
-                ..good_installation()
-            },
-            Level::Fail,
-            "missing",
-        ),
-        (
-            InstallationFacts {
-                webhook_deployment: replicas(2, 0),
-                ..good_installation()
-            },
+            |f| f.webhook_deployment = replicas(2, 0),
             Level::Fail,
             "0 of 2",
         ),
         (
-            InstallationFacts {
-                webhook_deployment: replicas(2, 1),
-                ..good_installation()
-            },
+            |f| f.webhook_deployment = replicas(2, 1),
             Level::Warn,
             "1 of 2",
         ),
         (
-            InstallationFacts {
-                controller_deployment: replicas(0, 0),
-                ..good_installation()
-            },
+            |f| f.controller_deployment = replicas(0, 0),
             Level::Fail,
             "scaled to 0",
         ),
+        (|f| f.lease = Ok(None), Level::Fail, "does not exist"),
         (
-            InstallationFacts {
-                lease: Ok(None),
-                ..good_installation()
-            },
-            Level::Fail,
-            "does not exist",
-        ),
-        (
-            InstallationFacts {
-                lease: lease("", "2026-01-01T12:00:01Z"),
-                ..good_installation()
-            },
+            |f| f.lease = lease("", "2026-01-01T12:00:01Z"),
             Level::Fail,
             "nobody",
         ),
         (
-            InstallationFacts {
-                lease: lease("a", "2026-01-01T12:00:00Z"),
-                ..good_installation()
-            },
+            |f| f.lease = lease("a", "2026-01-01T12:00:00Z"),
             Level::Fail,
             "run out",
         ),
+        (|f| f.lease = lease("a", ""), Level::Fail, "run out"),
         (
-            InstallationFacts {
-                lease: lease("a", ""),
-                ..good_installation()
-            },
-            Level::Fail,
-            "run out",
-        ),
-        (
-            InstallationFacts {
-                lease: Err("forbidden".into()),
-                ..good_installation()
-            },
+            |f| f.lease = Err("forbidden".into()),
             Level::Warn,
             "cannot be read",
         ),
-    ] {
+    ];
+    for (break_it, level, word) in cases {
+        let mut facts = good_installation();
+        break_it(&mut facts);
         let rows = judged(&facts);
         let row = bad(&rows);
         assert_eq!(row.level, level, "{row:?}");
