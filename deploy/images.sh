@@ -2,7 +2,7 @@
 # Builds the images from static binaries, and brings them to where the cluster finds them.
 # Usage: deploy/images.sh [--no-load] [mbcas|agent|pause]...   (default: mbcas agent)
 #
-# Writes target/images/NAME.ref (the full reference) and NAME.tar (an archive that `ctr images
+# Prints the full references. Writes target/images/NAME.ref (the reference) and NAME.tar (an archive that `ctr images
 # import`, `docker load` and `kind load image-archive` read). The tag is a hash of the content: the
 # same code has the same name, and a cluster can never run stale code under a current name.
 # MBCAS_REGISTRY=host/path names the images after it and pushes them there. Without MBCAS_CONTEXT
@@ -187,4 +187,7 @@ for name in "${names[@]}"; do
   take_lock "$name"
   build "$name"
   [ "$load" = no ] || deliver "$name"
+done
+for name in "${names[@]}"; do
+  cat "$out/$name.ref"
 done

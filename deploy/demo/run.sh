@@ -77,7 +77,7 @@ if [ -z "${MBCAS_CONTEXT:-}" ]; then
   deploy/local/cluster up
 fi
 say "images (nothing changed: 5 s; first time on 2 cores: 7 min)"
-deploy/images.sh
+deploy/images.sh >/dev/null
 
 say "what an earlier demo left is removed (15 s)"
 "${kubectl[@]}" delete namespace "${namespaces[@]}" --ignore-not-found --wait >/dev/null

@@ -121,13 +121,10 @@ fn shows(actual: &ResourceRequirements, change: &Change) -> bool {
     };
     match change.field.resource {
         // The kubelet cannot set less than a quantum, and the systemd driver rounds up to one.
-        Resource::Cpu => amount
-            .as_cpu()
-            .zip(change.to.as_cpu())
-            .is_some_and(|(is, wanted)| {
-                is.abs_diff(wanted) < MilliCpu::QUANTUM
-                    || wanted < MilliCpu::QUANTUM && is <= MilliCpu::QUANTUM
-            }),
+        Resource::Cpu => {
+            let millicores = amount.as_cpu().zip(change.to.as_cpu());
+            millicores.is_some_and(|(is, wanted)| is.abs_diff(wanted) < MilliCpu::QUANTUM)
+        }
         // The kubelet knows whole bytes only; a quantity's thousandths are thousandths of one here.
         Resource::Memory => {
             let thousandths = amount.as_cpu().zip(change.to.as_cpu());

@@ -132,7 +132,9 @@ fn running_limit(pod: &Pod, container: &Container) -> Result<Option<MilliCpu>, N
         .resources
         .as_ref()
         .ok_or(NotParticipant::NotResizable)?;
-    Ok(cpu_limit(container).max(cpu_in(actual.limits.as_ref())))
+    let (spec, actual) = (cpu_limit(container), cpu_in(actual.limits.as_ref()));
+    // No limit is more than any limit.
+    Ok(spec.zip(actual).map(|(spec, actual)| spec.max(actual)))
 }
 
 fn malformed(faults: &[SettingsError]) -> NotParticipant {

@@ -39,6 +39,12 @@ pub(crate) fn cluster() -> (Cluster, Server) {
     )
 }
 
+/// How a command ended. One that waits for ever (for an answer that no test gives) is a failure.
+pub(crate) async fn end<T>(command: tokio::task::JoinHandle<T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_hours(1), command);
+    ended.await.expect("the command waits for ever").unwrap()
+}
+
 impl Server {
     /// The request that comes next.
     pub(crate) async fn next(&mut self) -> Asked {

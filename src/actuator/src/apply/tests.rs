@@ -35,6 +35,12 @@ fn start(request: ResizeRequest, dry_run: bool) -> (tokio::task::JoinHandle<Answ
     (resizing, server)
 }
 
+/// How it ended. One that waits for ever (for an answer that no test gives) is a failure.
+async fn end(resizing: tokio::task::JoinHandle<Answer>) -> Answer {
+    let ended = tokio::time::timeout(Duration::from_hours(1), resizing);
+    ended.await.expect("the resize waits for ever").unwrap()
+}
+
 async fn next(server: &mut Server) -> (Request<Body>, SendResponse<Response<Body>>) {
     tokio::time::timeout(Duration::from_mins(1), server.next_request())
         .await
@@ -110,7 +116,7 @@ async fn refused_with(code: u16, body: Value) -> ApplyError {
     read(&mut server, &plain()).await;
     let (_, _, answer) = written(&mut server).await;
     send(answer, code, &body);
-    resizing.await.unwrap().unwrap_err()
+    end(resizing).await.unwrap_err()
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +135,7 @@ async fn one_read_one_apply_and_the_new_generation_is_known() {
     );
     let after = pod(|p| p["metadata"]["generation"] = json!(4));
     send(answer, 200, &serde_json::to_value(&after).unwrap());
-    let (plan, applied) = resizing.await.unwrap().unwrap();
+    let (plan, applied) = end(resizing).await.unwrap();
     assert_eq!(plan.changes.len(), 1);
     assert_eq!(applied.unwrap().generation, Some(4));
 }
@@ -141,7 +147,7 @@ async fn a_dry_run_says_so_to_the_server() {
     let (query, _, answer) = written(&mut server).await;
     assert!(query.contains("dryRun=All"), "{query}");
     send(answer, 200, &serde_json::to_value(plain()).unwrap());
-    assert!(resizing.await.unwrap().unwrap().1.is_some());
+    assert!(end(resizing).await.unwrap().1.is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +155,7 @@ async fn what_is_right_already_is_not_sent() {
     let (resizing, mut server) = start(request(), false);
     let right = pod(|p| p["spec"]["containers"][0]["resources"]["limits"]["cpu"] = json!("0.3"));
     read(&mut server, &right).await;
-    let (plan, applied) = resizing.await.unwrap().unwrap();
+    let (plan, applied) = end(resizing).await.unwrap();
     assert!(plan.changes.is_empty() && applied.is_none());
 }
 
@@ -164,7 +170,7 @@ async fn a_stale_write_is_read_and_planned_anew() {
     let (_, body, answer) = written(&mut server).await;
     assert_eq!(body["metadata"]["resourceVersion"], "71");
     send(answer, 200, &serde_json::to_value(plain()).unwrap());
-    assert!(resizing.await.unwrap().is_ok());
+    assert!(end(resizing).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +181,7 @@ async fn a_pod_that_changes_for_ever_is_given_up_after_five_writes() {
         let (_, _, answer) = written(&mut server).await;
         send(answer, 409, &stale());
     }
-    assert!(matches!(resizing.await.unwrap(), Err(ApplyError::Stale(p)) if p == "shop/web-0"));
+    assert!(matches!(end(resizing).await, Err(ApplyError::Stale(p)) if p == "shop/web-0"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +191,7 @@ async fn a_replacement_found_after_a_conflict_is_left_alone() {
     let (_, _, answer) = written(&mut server).await;
     send(answer, 409, &stale());
     read(&mut server, &of_uid("22bb")).await;
-    assert!(matches!(resizing.await.unwrap(), Err(ApplyError::Gone(_))));
+    assert!(matches!(end(resizing).await, Err(ApplyError::Gone(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,7 +202,7 @@ async fn an_incarnation_that_was_not_meant_is_never_written_to() {
     };
     let (resizing, mut server) = start(meant, false);
     read(&mut server, &of_uid("22bb")).await;
-    let error = resizing.await.unwrap().unwrap_err();
+    let error = end(resizing).await.unwrap_err();
     assert!(matches!(
         error,
         ApplyError::Refused(crate::Refusal::Replaced(_))
@@ -220,7 +226,7 @@ async fn another_resizer_is_not_forced_past_and_is_named() {
     send(answer, 409, &contested("vpa"));
     // Nothing has changed since: it is contested indeed.
     read(&mut server, &owned_by_vpa("70")).await;
-    let error = resizing.await.unwrap().unwrap_err();
+    let error = end(resizing).await.unwrap_err();
     assert!(
         matches!(&error, ApplyError::Contested { message, .. } if message.contains("\"vpa\"")),
         "{error}"
@@ -238,7 +244,7 @@ async fn a_contest_that_ended_meanwhile_was_only_stale() {
     let (query, _, answer) = written(&mut server).await;
     assert!(query.contains("force=true"), "{query}");
     send(answer, 200, &serde_json::to_value(plain()).unwrap());
-    assert!(resizing.await.unwrap().is_ok());
+    assert!(end(resizing).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +254,7 @@ async fn a_replacement_looks_contested_until_it_is_read_again() {
     let (_, _, answer) = written(&mut server).await;
     send(answer, 409, &contested("kubectl-client-side-apply"));
     read(&mut server, &of_uid("22bb")).await;
-    assert!(matches!(resizing.await.unwrap(), Err(ApplyError::Gone(_))));
+    assert!(matches!(end(resizing).await, Err(ApplyError::Gone(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,7 +339,7 @@ async fn a_pod_that_cannot_be_read_is_no_pod_to_resize() {
         &json!({ "name": "web-0", "kind": "pods" }),
     );
     send(answer, 404, &gone);
-    assert!(matches!(resizing.await.unwrap(), Err(ApplyError::Gone(p)) if p == "shop/web-0"));
+    assert!(matches!(end(resizing).await, Err(ApplyError::Gone(p)) if p == "shop/web-0"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -348,7 +354,7 @@ async fn an_answer_that_is_none_of_these_is_a_failure() {
     let (_, answer) = next(&mut server).await;
     answer.send_error("connection refused");
     assert!(matches!(
-        resizing.await.unwrap(),
+        end(resizing).await,
         Err(ApplyError::Failed { .. })
     ));
 }

@@ -101,6 +101,12 @@ fn while_a_resize_is_on_its_way_the_larger_limit_counts() {
 }
 
 #[test]
+fn a_first_limit_that_is_on_its_way_does_not_bind_yet() {
+    let adding = judged(|p| p["status"]["containerStatuses"][0]["resources"]["limits"] = json!({}));
+    assert_eq!(adding.unwrap().limit, None);
+}
+
+#[test]
 fn without_a_limit_in_spec_and_status_it_is_unlimited() {
     let unlimited = judged(|p| {
         p["spec"]["containers"][0]["resources"]["limits"] = json!({});

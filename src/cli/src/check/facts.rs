@@ -14,8 +14,8 @@ use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
 use mbcas_actuator::{Support, support};
 use mbcas_api::names::{
-    CONTROLLER_DEPLOYMENT, CONTROLLER_LEASE, INJECTION_ENABLED, INJECTION_LABEL,
-    WEBHOOK_CONFIGURATION, WEBHOOK_DEPLOYMENT,
+    CONTROLLER_DEPLOYMENT, CONTROLLER_LEASE, INJECTION_ANNOTATION, INJECTION_ENABLED,
+    INJECTION_LABEL, WEBHOOK_CONFIGURATION, WEBHOOK_DEPLOYMENT,
 };
 use mbcas_api::{NotParticipant, Participation};
 use mbcas_core::annotations::ENABLED;
@@ -269,6 +269,8 @@ pub enum Standing {
     },
     /// It lives in a labelled namespace and does not take part.
     LeftOut(NotParticipant),
+    /// Admission looked at it and left it out, for the reason that this word stands for.
+    Skipped(String),
     /// It says `mbcas.enabled: "true"` where nothing takes part.
     Unheard,
 }
@@ -345,6 +347,10 @@ pub fn pod_facts(pod: &Pod, labelled: &BTreeSet<String>) -> Option<PodFacts> {
             Ok(participation) => Standing::Participant {
                 has_agent: participation.has_agent,
             },
+            Err(NotParticipant::NotAdmitted) => skipped(pod).map_or(
+                Standing::LeftOut(NotParticipant::NotAdmitted),
+                Standing::Skipped,
+            ),
             Err(reason) => Standing::LeftOut(reason),
         }
     } else {
@@ -358,6 +364,22 @@ pub fn pod_facts(pod: &Pod, labelled: &BTreeSet<String>) -> Option<PodFacts> {
         name: pod.metadata.name.clone().unwrap_or_default(),
         standing,
     })
+}
+
+/// Why a restart would not get this pod admitted: the word that admission left on
+/// it, or what admission passes over without a word.
+fn skipped(pod: &Pod) -> Option<String> {
+    let annotation = |key| pod.metadata.annotations.as_ref()?.get(key);
+    let word = annotation(INJECTION_ANNOTATION).filter(|word| *word != "injected");
+    let silent = if annotation("kubernetes.io/config.mirror").is_some() {
+        Some("static_pod")
+    } else {
+        let class = pod.status.as_ref().and_then(|s| s.qos_class.as_deref());
+        class
+            .filter(|class| *class == "BestEffort")
+            .map(|_| "best_effort")
+    };
+    word.cloned().or_else(|| silent.map(str::to_owned))
 }
 
 fn known<T>(answer: Result<T, kube::Error>) -> Known<T> {

@@ -275,6 +275,13 @@ fn pod_rows(pods: &[PodFacts]) -> Vec<Row> {
             .iter()
             .map(|(reason, pods)| left_out_row(reason, pods)),
     );
+    let mut skipped: BTreeMap<&str, Vec<&PodFacts>> = BTreeMap::new();
+    for pod in pods {
+        if let Standing::Skipped(word) = &pod.standing {
+            skipped.entry(word).or_default().push(pod);
+        }
+    }
+    rows.extend(skipped.iter().map(|(word, pods)| skipped_row(word, pods)));
     let unheard: Vec<&PodFacts> = pods
         .iter()
         .filter(|p| p.standing == Standing::Unheard)
@@ -303,7 +310,7 @@ fn left_out_row(reason: &NotParticipant, pods: &[&PodFacts]) -> Row {
                 .iter()
                 .map(|n| format!("kubectl --namespace {n} rollout restart deployment"));
             Row::warn(
-                who("not admitted, since they are older than MBCAS or than the namespace's label"),
+                who("not admitted (older than MBCAS or than the namespace's label)"),
                 format!("restart them: {}", commands.collect::<Vec<_>>().join("; ")),
             )
         }
@@ -330,6 +337,29 @@ fn left_out_row(reason: &NotParticipant, pods: &[&PodFacts]) -> Row {
             "set resizePolicy NotRequired for cpu",
         ),
     }
+}
+
+/// `word` is one of the webhook's reasons.
+fn skipped_row(word: &str, pods: &[&PodFacts]) -> Row {
+    let what = format!(
+        "{} left out at admission ({word}): {}",
+        pods_counted(pods.len()),
+        named(pods)
+    );
+    let hint = match word {
+        // As they should be: there is nothing that anybody ought to do.
+        "guaranteed" | "static_pod" | "windows" => return Row::ok(what),
+        "bare_pod" => {
+            "create it through a Deployment, or set mbcas.enabled: \"true\": whoever applies a bare pod again would fight the resize"
+        }
+        "best_effort" | "no_request" => "give the container a CPU request: the floor of its market",
+        "restart_on_resize" => "set resizePolicy NotRequired for cpu",
+        "pod_resources" => {
+            "a pod with resources of its own is not resized: give them to its containers"
+        }
+        _ => "the pod's annotation mbcas.dev/injection holds the reason",
+    };
+    Row::warn(what, hint)
 }
 
 fn pods_counted(count: usize) -> String {

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::facts::{Standing, Version, pod_facts};
 use super::{Row, report, run};
 use crate::args::CheckArgs;
-use crate::fixtures::{cluster, pod, typed};
+use crate::fixtures::{cluster, end, pod, typed};
 use crate::output::Format;
 use mbcas_api::NotParticipant;
 
@@ -57,6 +57,21 @@ fn a_pod_stands_where_its_namespace_and_annotations_put_it() {
         standing(&older),
         Some(Standing::LeftOut(NotParticipant::NotAdmitted))
     );
+    let skipped = |word: &str| Some(Standing::Skipped(word.to_owned()));
+    let mut marked = older.clone();
+    marked["metadata"]["annotations"] = json!({ "mbcas.dev/injection": "bare_pod" });
+    assert_eq!(standing(&marked), skipped("bare_pod"));
+    marked["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "x" });
+    assert_eq!(standing(&marked), skipped("static_pod"));
+    let mut bare = older.clone();
+    bare["status"]["qosClass"] = json!("BestEffort");
+    assert_eq!(standing(&bare), skipped("best_effort"));
+    // A record that somebody took away is a pod to restart.
+    marked["metadata"]["annotations"] = json!({ "mbcas.dev/injection": "injected" });
+    assert_eq!(
+        standing(&marked),
+        Some(Standing::LeftOut(NotParticipant::NotAdmitted))
+    );
     let mut elsewhere = older.clone();
     elsewhere["metadata"]["namespace"] = json!("till");
     assert_eq!(standing(&elsewhere), None);
@@ -107,7 +122,7 @@ async fn before_the_installation_four_questions_are_asked_and_no_more() {
         asked.push(question.what.clone());
         question.answer(200, &answer);
     }
-    let report = checking.await.unwrap().unwrap();
+    let report = end(checking).await.unwrap();
     assert!(!report.failed);
     assert!(
         report.text.ends_with("4 ok, 0 to know, 0 failed\n"),

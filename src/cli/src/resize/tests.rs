@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::{ResizeError, run};
 use crate::args::{Cli, Command, ResizeArgs};
-use crate::fixtures::{Server, cluster, contested_by, pod};
+use crate::fixtures::{Server, cluster, contested_by, end, pod};
 use crate::output::Report;
 
 const READ: &str = "GET /api/v1/namespaces/shop/pods/web";
@@ -54,7 +54,7 @@ async fn an_accepted_resize_says_that_it_is_only_accepted_and_how_to_wait() {
         write.query
     );
     write.answer(200, &after("200m"));
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     assert!(!report.failed);
     let mut lines = report.text.lines();
     assert_eq!(
@@ -79,7 +79,7 @@ async fn waiting_looks_at_the_status_and_not_at_the_spec() {
     server.expect(WRITE, &after("200m")).await;
     server.expect(READ, &after("200m")).await;
     server.expect(READ, &after("300m")).await;
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     assert!(
         !report.failed && report.text.contains("Done: the pod's status shows it"),
         "{}",
@@ -99,7 +99,7 @@ async fn waiting_in_vain_fails_and_says_in_which_state() {
             server.expect(READ, &deferred).await;
         }
     });
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     answering.abort();
     let document: Value = serde_json::from_str(&report.text).unwrap();
     assert!(report.failed);
@@ -121,13 +121,12 @@ async fn what_is_right_already_is_waited_for_and_not_written() {
     behind["status"]["containerStatuses"][0]["resources"]["limits"]["cpu"] = json!("100m");
     server.expect(READ, &behind).await;
     server.expect(READ, &web()).await;
-    assert!(command.await.unwrap().unwrap().text.starts_with("Done"));
+    assert!(end(command).await.unwrap().text.starts_with("Done"));
     let (command, mut server) = start("--cpu 200m");
     server.expect(READ, &web()).await;
     assert!(
-        command
+        end(command)
             .await
-            .unwrap()
             .unwrap()
             .text
             .starts_with("Nothing to change")
@@ -143,7 +142,7 @@ async fn a_dry_run_shows_change_patch_and_the_servers_consent() {
     assert!(write.query.contains("dryRun=All"), "{}", write.query);
     let sent = write.body.clone();
     write.answer(200, &after("200m"));
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     assert!(!report.failed);
     assert!(
         report.text.contains("limits.cpu   200m   2\n"),
@@ -172,7 +171,7 @@ async fn a_dry_run_shows_the_plan_even_where_the_server_refuses() {
         "node didn't have enough allocatable resources",
         &details,
     );
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     assert!(report.failed);
     let document: Value = serde_json::from_str(&report.text).unwrap();
     assert_eq!(document["outcome"], "would-refuse");
@@ -194,7 +193,7 @@ async fn contested(manager: &str) -> String {
     let (message, details) = contested_by(manager);
     server.next().await.refuse(409, &message, &details);
     server.expect(READ, &web()).await;
-    command.await.unwrap().unwrap_err().to_string()
+    end(command).await.unwrap_err().to_string()
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,7 +229,7 @@ async fn force_is_passed_on() {
             write.query
         );
         write.answer(200, &after("300m"));
-        command.await.unwrap().unwrap();
+        end(command).await.unwrap();
     }
 }
 
@@ -238,7 +237,7 @@ async fn force_is_passed_on() {
 async fn refusals_of_our_own_never_reach_the_server() {
     let (command, mut server) = start("--cpu 50m");
     server.expect(READ, &web()).await;
-    let message = command.await.unwrap().unwrap_err().to_string();
+    let message = end(command).await.unwrap_err().to_string();
     assert!(
         message.contains("below the request 100m") && message.contains("policy both"),
         "{message}"

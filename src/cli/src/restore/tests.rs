@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::{RestoreError, run};
 use crate::args::{Cli, Command, RestoreArgs};
-use crate::fixtures::{Server, cluster, contested_by, pod};
+use crate::fixtures::{Server, cluster, contested_by, end, pod};
 use crate::output::Report;
 
 const BEFORE: &str = r#"{"version":1,"containers":{"app":{"request":"100m","limit":"200m"}}}"#;
@@ -80,7 +80,7 @@ async fn pods_of_all_namespaces_get_their_limits_back_in_the_controllers_name() 
     assert_eq!(asked.body["metadata"]["uid"], "11aa");
     asked.answer(200, &restored("web"));
     server.expect(&read("web"), &restored("web")).await;
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     assert!(!report.failed);
     let expected = "      OUTCOME     POD         CONTAINER   DETAIL\n\
                     ok    restored    shop/web    app         limits.cpu 900m → 200m\n\
@@ -97,7 +97,7 @@ async fn lists_that_come_in_pages_are_read_to_the_end() {
     let asked = server.next().await;
     assert!(asked.query.contains("continue=more"), "{}", asked.query);
     asked.answer(200, &list(&[restored("b")]));
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     assert!(
         report.text.contains("shop/a") && report.text.contains("shop/b"),
         "{}",
@@ -120,7 +120,7 @@ async fn the_node_is_asked_only_for_pods_that_had_no_limit() {
         "1500m"
     );
     asked.answer(200, &free);
-    let rows: Value = serde_json::from_str(&command.await.unwrap().unwrap().text).unwrap();
+    let rows: Value = serde_json::from_str(&end(command).await.unwrap().text).unwrap();
     assert_eq!(rows[0]["outcome"], "would-restore");
     assert!(
         rows[0]["detail"].as_str().unwrap().contains("had no limit"),
@@ -133,7 +133,7 @@ async fn one_bad_record_fails_its_row_and_the_command_and_nothing_else() {
     let (command, mut server) = start("--all");
     let bad = pod("bad", "100m", "900m", Some("{"));
     server.expect(ALL, &list(&[bad, restored("fine")])).await;
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     assert!(report.failed);
     let lines: Vec<&str> = report.text.lines().collect();
     assert!(
@@ -166,7 +166,7 @@ async fn what_somebody_else_resized_is_left_alone() {
         let (message, details) = contested_by("mbcas-cli");
         server.next().await.refuse(409, &message, &details);
         server.expect(&read("web"), &resized("web")).await;
-        let report = command.await.unwrap().unwrap();
+        let report = end(command).await.unwrap();
         assert_eq!(report.failed, failed, "{line}");
         assert!(
             report.text.contains("left alone") && report.text.contains("mbcas-cli"),
@@ -187,7 +187,7 @@ async fn a_busy_server_is_asked_three_times_and_not_more() {
             .await
             .refuse(429, "too many requests", &json!({ "retryAfterSeconds": 2 }));
     }
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     assert!(
         report.failed && report.text.contains("busy"),
         "{}",
@@ -204,7 +204,7 @@ async fn a_pod_that_went_away_needs_nothing() {
         "pods \"web\" not found",
         &json!({ "name": "web", "kind": "pods" }),
     );
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     assert!(
         !report.failed && report.text.contains("gone"),
         "{}",
@@ -223,7 +223,7 @@ async fn what_the_status_does_not_show_in_time_is_unconfirmed() {
             server.expect(&read("web"), &resized("web")).await;
         }
     });
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     answering.abort();
     assert!(
         !report.failed && report.text.starts_with("      OUTCOME"),
@@ -243,14 +243,14 @@ async fn a_pod_by_name_must_exist_and_have_been_admitted() {
     server
         .expect(&read("web"), &pod("web", "100m", "200m", None))
         .await;
-    assert!(matches!(command.await.unwrap(), Err(RestoreError::NotAdmitted(p)) if p == "shop/web"));
+    assert!(matches!(end(command).await, Err(RestoreError::NotAdmitted(p)) if p == "shop/web"));
     let (command, mut server) = start("web");
     server.next().await.refuse(
         404,
         "pods \"web\" not found",
         &json!({ "name": "web", "kind": "pods" }),
     );
-    assert!(matches!(command.await.unwrap(), Err(RestoreError::NoSuchPod(p)) if p == "shop/web"));
+    assert!(matches!(end(command).await, Err(RestoreError::NoSuchPod(p)) if p == "shop/web"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -258,7 +258,7 @@ async fn a_controller_that_cannot_be_stopped_keeps_everything_as_it_is() {
     let (command, mut server) =
         start("--all --stop-controller --controller-namespace mbcas-system");
     server.next().await.refuse(403, "no", &json!({}));
-    assert!(matches!(command.await.unwrap(), Err(RestoreError::Stop(_))));
+    assert!(matches!(end(command).await, Err(RestoreError::Stop(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,7 +266,7 @@ async fn a_dry_run_stops_no_controller() {
     let (command, mut server) =
         start("--all --dry-run --stop-controller --controller-namespace mbcas-system");
     server.expect(ALL, &list(&[])).await;
-    let report = command.await.unwrap().unwrap();
+    let report = end(command).await.unwrap();
     assert_eq!(
         report.text,
         "No pod carries original resources: nothing to restore.\n"

@@ -4,7 +4,7 @@ use mbcas_api::NotParticipant;
 
 use super::super::Row;
 use super::super::facts::{
-    ClusterFacts, DeploymentFacts, InstallationFacts, Known, LeaseFacts, NamespaceFacts, NodeFacts,
+    ClusterFacts, DeploymentFacts, InstallationFacts, LeaseFacts, NamespaceFacts, NodeFacts,
     ParticipationFacts, Permission, PodFacts, Standing, Version,
 };
 use super::{cluster, installation, participation};
@@ -198,15 +198,15 @@ fn no_installation_at_all_is_one_failure() {
     assert!(bad(&rows).hint.contains("helm install"));
 }
 
-fn replicas(wanted: i32, available: i32) -> Known<Option<DeploymentFacts>> {
-    Ok(Some(DeploymentFacts { wanted, available }))
+fn replicas(wanted: i32, available: i32) -> DeploymentFacts {
+    DeploymentFacts { wanted, available }
 }
 
-fn lease(holder: &str, until: &str) -> Known<Option<LeaseFacts>> {
-    Ok(Some(LeaseFacts {
+fn lease(holder: &str, until: &str) -> LeaseFacts {
+    LeaseFacts {
         holder: holder.into(),
         until: until.parse().ok(),
-    }))
+    }
 }
 
 #[test]
@@ -217,32 +217,36 @@ fn each_part_that_is_missing_or_broken_is_told_by_itself() {
         (|f| f.webhook = Ok(Some(false)), Level::Fail, "no CA bundle"),
         (|f| f.webhook_deployment = Ok(None), Level::Fail, "missing"),
         (
-            |f| f.webhook_deployment = replicas(2, 0),
+            |f| f.webhook_deployment = Ok(Some(replicas(2, 0))),
             Level::Fail,
             "0 of 2",
         ),
         (
-            |f| f.webhook_deployment = replicas(2, 1),
+            |f| f.webhook_deployment = Ok(Some(replicas(2, 1))),
             Level::Warn,
             "1 of 2",
         ),
         (
-            |f| f.controller_deployment = replicas(0, 0),
+            |f| f.controller_deployment = Ok(Some(replicas(0, 0))),
             Level::Fail,
             "scaled to 0",
         ),
         (|f| f.lease = Ok(None), Level::Fail, "does not exist"),
         (
-            |f| f.lease = lease("", "2026-01-01T12:00:01Z"),
+            |f| f.lease = Ok(Some(lease("", "2026-01-01T12:00:01Z"))),
             Level::Fail,
             "nobody",
         ),
         (
-            |f| f.lease = lease("a", "2026-01-01T12:00:00Z"),
+            |f| f.lease = Ok(Some(lease("a", "2026-01-01T12:00:00Z"))),
             Level::Fail,
             "run out",
         ),
-        (|f| f.lease = lease("a", ""), Level::Fail, "run out"),
+        (
+            |f| f.lease = Ok(Some(lease("a", ""))),
+            Level::Fail,
+            "run out",
+        ),
         (
             |f| f.lease = Err("forbidden".into()),
             Level::Warn,
@@ -341,6 +345,32 @@ fn every_reason_has_a_row_of_its_own() {
     let malformed = NotParticipant::Malformed("mbcas.budget=\"lots\" is refused".into());
     let rows = participation(&of(vec![("shop/a", Standing::LeftOut(malformed))]));
     assert!(bad(&rows).hint.contains("lots"));
+}
+
+#[test]
+fn pods_that_a_restart_would_not_help_are_not_told_to_restart() {
+    for (word, level, mend) in [
+        ("bare_pod", Level::Warn, "Deployment"),
+        ("best_effort", Level::Warn, "CPU request"),
+        ("no_request", Level::Warn, "CPU request"),
+        ("restart_on_resize", Level::Warn, "resizePolicy"),
+        ("pod_resources", Level::Warn, "its containers"),
+        ("quota", Level::Warn, "mbcas.dev/injection"),
+        ("guaranteed", Level::Ok, ""),
+        ("static_pod", Level::Ok, ""),
+    ] {
+        let rows = participation(&of(vec![("shop/a", Standing::Skipped(word.into()))]));
+        let row = rows.last().unwrap();
+        assert_eq!(row.level, level, "{row:?}");
+        assert!(
+            row.what.contains(word) && row.what.ends_with(": shop/a"),
+            "{row:?}"
+        );
+        assert!(
+            row.hint.contains(mend) && !row.hint.contains("rollout"),
+            "{row:?}"
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{StopError, stop_controller};
-use crate::fixtures::{Server, cluster, pod};
+use crate::fixtures::{Server, cluster, end, pod};
 
 const SCALE: &str =
     "PATCH /apis/apps/v1/namespaces/mbcas-system/deployments/mbcas-controller/scale";
@@ -38,7 +38,7 @@ async fn the_controller_is_scaled_to_none_and_its_pods_are_waited_for() {
     let labels = "app.kubernetes.io%2Fcomponent%3Dcontroller%2Capp.kubernetes.io%2Fpart-of%3Dmbcas";
     assert!(asked.query.contains(labels), "{}", asked.query);
     asked.answer(200, &left(0));
-    stopping.await.unwrap().unwrap();
+    end(stopping).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,7 +51,7 @@ async fn a_controller_that_is_not_there_may_still_have_pods() {
     );
     server.expect(PODS, &left(1)).await;
     server.expect(PODS, &left(0)).await;
-    stopping.await.unwrap().unwrap();
+    end(stopping).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,7 +64,7 @@ async fn pods_that_do_not_go_stop_the_restoring_after_a_minute() {
             server.expect(PODS, &left(1)).await;
         }
     });
-    let error = stopping.await.unwrap().unwrap_err();
+    let error = end(stopping).await.unwrap_err();
     answering.abort();
     assert_eq!(started.elapsed().as_secs(), 60);
     assert!(matches!(error, StopError::Stays { left: 1, .. }), "{error}");
@@ -78,7 +78,7 @@ async fn a_refusal_names_the_namespace_and_keeps_the_servers_words() {
         "cannot patch resource \"deployments/scale\"",
         &json!({}),
     );
-    let message = stopping.await.unwrap().unwrap_err().to_string();
+    let message = end(stopping).await.unwrap_err().to_string();
     assert!(
         message.contains("mbcas-system") && message.contains("deployments/scale"),
         "{message}"

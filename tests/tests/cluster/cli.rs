@@ -1,0 +1,87 @@
+//! The operator's tool, as it is in the image.
+
+use std::process::Command;
+
+use crate::support::environment::{binary, kubeconfig};
+use crate::support::space::{cgroup, limit_of, restarts};
+use crate::support::{Admission, Lab, on_cluster};
+
+/// Runs `mbcas` with `words`; exit status, standard output and standard error.
+fn mbcas(words: &[&str]) -> (i32, String, String) {
+    let output = Command::new(binary("mbcas", "mbcas"))
+        .env_remove("KUBECONFIG")
+        .arg("--kubeconfig")
+        .arg(kubeconfig())
+        .args(words)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn a_pod_is_resized_by_hand_rehearsed_first_and_waited_for() {
+    on_cluster("cli", Admission::Unlabelled, async |space| {
+        space
+            .start(&Lab::burn("app", 1).request("50m").limit("100m"))
+            .await;
+        let resize = ["resize", "app", "--namespace", &space.name, "--cpu", "300m"];
+
+        let (status, out, err) = mbcas(&[&resize[..], &["--dry-run"]].concat());
+        assert_eq!(status, 0, "{out}{err}");
+        for word in ["limits.cpu", "100m", "300m"] {
+            assert!(out.contains(word), "{word} is not in the plan:\n{out}");
+        }
+        assert_eq!(
+            limit_of(&space.pod("app").await),
+            Some(100),
+            "a dry run changed the pod"
+        );
+
+        let (status, out, err) = mbcas(&[&resize[..], &["--wait", "--timeout", "30s"]].concat());
+        assert_eq!(status, 0, "{out}{err}");
+        println!("{}", out.trim());
+        let pod = space.pod("app").await;
+        assert_eq!(limit_of(&pod), Some(300), "it did not wait for the status");
+        assert_eq!(cgroup(&pod, "app").unwrap().quota(), Some(300));
+        assert_eq!(restarts(&pod), 0);
+    });
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_and_nothing_changes() {
+    on_cluster("cli-refused", Admission::Unlabelled, async |space| {
+        space
+            .start(&Lab::burn("app", 1).request("50m").limit("100m"))
+            .await;
+        let namespace = ["--namespace", &space.name];
+        for (words, help) in [
+            (["resize", "app", "--cpu", "20m"], "50m"),
+            (["resize", "app", "--cpu", "lots"], "no quantity"),
+            (["resize", "gone", "--cpu", "200m"], "gone"),
+        ] {
+            let (status, out, err) = mbcas(&[&words[..], &namespace].concat());
+            assert_ne!(status, 0, "{words:?}: {out}");
+            assert!(err.contains(help), "{words:?}: {err}");
+        }
+        assert_eq!(limit_of(&space.pod("app").await), Some(100));
+    });
+}
+
+#[test]
+fn check_finds_this_cluster_well() {
+    on_cluster("check", Admission::Labelled, async |space| {
+        space
+            .start(&Lab::serve("web", &[]).request("50m").limit("100m"))
+            .await;
+        space.release.after_cycles(1.0).await;
+        let (status, out, err) = mbcas(&["check"]);
+        assert_eq!(status, 0, "{out}{err}");
+        assert!(out.contains(" 0 failed"), "{out}");
+        println!("{}", out.trim());
+    });
+}

@@ -1,0 +1,96 @@
+//! Two that both want everything get it by their budgets.
+
+use std::time::{Duration, Instant};
+
+use crate::support::space::{cgroup, limit_of, restarts};
+use crate::support::wait::that;
+use crate::support::{Admission, Lab, Space, on_cluster, wait_until};
+
+/// What both request, and so have whatever happens.
+const FLOOR: f64 = 100.0;
+const BUDGETS: [(&str, f64); 2] = [("gold", 600.0), ("bronze", 100.0)];
+/// How far from its due a share may be.
+const TOLERANCE: f64 = 0.15;
+/// For how long limits must stand before it is measured, and for how long it is.
+const CALM: Duration = Duration::from_secs(15);
+const WINDOW: Duration = Duration::from_secs(30);
+/// The market settles within its longest cooldown and a few cycles.
+const SETTLED: Duration = Duration::from_mins(4);
+
+#[test]
+fn cpu_used_above_the_floors_follows_budgets() {
+    on_cluster("contention", Admission::Labelled, async |space| {
+        for (name, budget) in BUDGETS {
+            let lab = Lab::burn(name, 2).request("100m").limit("1");
+            space
+                .start(&lab.annotate("mbcas.budget", &budget.to_string()))
+                .await;
+        }
+        let limits = calm(space).await;
+        let used = used(space).await;
+
+        let above: Vec<f64> = used.iter().map(|used| used - FLOOR).collect();
+        let (all, budgets): (f64, f64) = (above.iter().sum(), BUDGETS.iter().map(|(_, b)| b).sum());
+        println!("name     budget   limit    used   above the floor   due");
+        let mut off = Vec::new();
+        for (index, (name, budget)) in BUDGETS.into_iter().enumerate() {
+            let due = all * budget / budgets;
+            println!(
+                "{name:8} {budget:6} {:6}m {:6.0}m {:16.0}m {due:4.0}m",
+                limits[index], used[index], above[index]
+            );
+            off.push((above[index] - due).abs() / due);
+        }
+        assert!(
+            off.iter().all(|off| *off <= TOLERANCE),
+            "off by {off:.2?} of what is due"
+        );
+        for (name, _) in BUDGETS {
+            assert_eq!(restarts(&space.pod(name).await), 0, "{name} was restarted");
+        }
+    });
+}
+
+async fn limits(space: &Space) -> Vec<u64> {
+    let mut limits = Vec::new();
+    for (name, _) in BUDGETS {
+        limits.push(limit_of(&space.pod(name).await).unwrap());
+    }
+    limits
+}
+
+/// The limits when they have come to rest somewhere else than they began.
+async fn calm(space: &Space) -> Vec<u64> {
+    let (mut last, mut since) = (limits(space).await, Instant::now());
+    wait_until("the limits rest", SETTLED, async || {
+        let now = limits(space).await;
+        if now != last {
+            (last, since) = (now.clone(), Instant::now());
+        }
+        that(
+            since.elapsed() >= CALM && now[0] > now[1],
+            format!("{now:?}m for {:?}", since.elapsed()),
+        )?;
+        Ok(now)
+    })
+    .await
+}
+
+/// Millicores that each has used in the next [`WINDOW`], by the kernel's counters.
+async fn used(space: &Space) -> Vec<f64> {
+    let mut groups = Vec::new();
+    for (name, _) in BUDGETS {
+        groups.push(cgroup(&space.pod(name).await, "app").unwrap());
+    }
+    let before: Vec<_> = groups
+        .iter()
+        .map(|group| (group.used(), Instant::now()))
+        .collect();
+    tokio::time::sleep(WINDOW).await;
+    let used = groups.iter().zip(before);
+    used.map(|(group, (before, at))| {
+        let spent = group.used().saturating_sub(before);
+        1000.0 * spent.as_secs_f64() / at.elapsed().as_secs_f64()
+    })
+    .collect()
+}

@@ -1,0 +1,38 @@
+//! MBCAS on a real Kubernetes.
+//!
+//! `make test` runs it on the local cluster. By hand, with that cluster up and the images built:
+//! ```text
+//! MBCAS_TEST_KUBECONFIG=… cargo test -p mbcas-tests --features cluster --test cluster -- --test-threads=1
+//! ```
+//! | variable | what it is | without it |
+//! | --- | --- | --- |
+//! | `MBCAS_TEST_KUBECONFIG` | the cluster; the ambient one is never used | the suite stops |
+//! | `MBCAS_TEST_IMAGES` | the folder that `deploy/images.sh` filled | `target/images` |
+//! | `MBCAS_TEST_HELM` | helm | the one that `deploy/local/cluster path helm` names |
+//! | `MBCAS_TEST_PROMETHEUS` | prometheus | the one on the PATH |
+//! | `MBCAS_TEST_HELM_ARGS` | more words for `helm upgrade`, for measuring variants | none |
+//!
+//! One test at a time: they share the node, and what one takes another misses.
+//! The suite runs on the machine that is the node, as root: it reads quotas from the
+//! kernel, kills processes, and sends load to addresses of pods. Each test has a
+//! namespace of its own that is deleted afterwards, and asks for the release,
+//! which is installed once; `uninstall` sorts last and leaves a cluster without MBCAS.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // clippy excuses test functions only, and these have helpers
+#![allow(clippy::print_stdout)] // figures are for whoever reads the run
+
+mod agent;
+mod bystanders;
+mod chart;
+mod cli;
+mod contention;
+mod dashboard;
+mod delay;
+mod demand;
+mod failover;
+mod injection;
+mod quantities;
+mod refusal;
+mod resize;
+mod support;
+mod uninstall;

@@ -1,0 +1,20 @@
+//! What the tests share.
+
+pub(crate) mod cgroup;
+pub(crate) mod diagnose;
+pub(crate) mod environment;
+pub(crate) mod http;
+pub(crate) mod lab;
+pub(crate) mod release;
+pub(crate) mod space;
+pub(crate) mod wait;
+
+pub(crate) use lab::Lab;
+pub(crate) use release::Release;
+pub(crate) use space::{Admission, Space, on_any_cluster, on_cluster};
+pub(crate) use wait::wait_until;
+
+use std::time::Duration;
+
+/// Time for what usually takes a few seconds.
+pub(crate) const SOON: Duration = Duration::from_mins(1);

@@ -1,0 +1,112 @@
+//! What the kernel says about a container. Nothing is written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// A running container's cgroups.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    /// Of the controller `cpu`: quotas and processes.
+    cpu: PathBuf,
+    /// Of the controller `cpuacct`: usage. The same one in version 2.
+    usage: PathBuf,
+}
+
+impl Cgroup {
+    /// The container with the runtime's id `id`, from a pod's `containerID` or bare.
+    pub(crate) fn of(id: &str) -> Option<Self> {
+        let id = id.rsplit('/').next()?;
+        let find = |controller: &str| {
+            let mounted = Path::new(ROOT).join(controller);
+            folders(&mounted)
+                .into_iter()
+                .filter(|path| name(path).starts_with("kubepods"))
+                .find_map(|path| containing(&path, id, 4))
+        };
+        let unified = Path::new(ROOT).join("cgroup.controllers").exists();
+        let (cpu, usage) = if unified {
+            (find("")?, find("")?)
+        } else {
+            (find("cpu")?, find("cpuacct")?)
+        };
+        Some(Self { cpu, usage })
+    }
+
+    /// The quota in millicores; `None` where there is none.
+    pub(crate) fn quota(&self) -> Option<u64> {
+        let (quota, period) = match fs::read_to_string(self.cpu.join("cpu.max")) {
+            Ok(text) => {
+                let (quota, period) = text.trim().split_once(' ').unwrap();
+                (quota.to_owned(), period.to_owned())
+            }
+            Err(_) => (
+                self.read(&self.cpu, "cpu.cfs_quota_us"),
+                self.read(&self.cpu, "cpu.cfs_period_us"),
+            ),
+        };
+        let quota: u64 = quota.trim().parse().ok()?;
+        Some(quota * 1000 / period.trim().parse::<u64>().unwrap())
+    }
+
+    /// CPU time used since the container started.
+    pub(crate) fn used(&self) -> Duration {
+        if let Ok(text) = fs::read_to_string(self.usage.join("cpuacct.usage")) {
+            return Duration::from_nanos(text.trim().parse().unwrap());
+        }
+        let text = self.read(&self.usage, "cpu.stat");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("usage_usec "));
+        Duration::from_micros(line.unwrap().parse().unwrap())
+    }
+
+    /// Its processes, as this machine numbers them.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let text = self.read(&self.cpu, "cgroup.procs");
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    /// Kills its processes and no other, and says how many there were.
+    pub(crate) fn kill(&self) -> usize {
+        let processes = self.processes();
+        for number in &processes {
+            let pid = Pid::from_raw(*number).expect("a process of another PID namespace");
+            kill_process(pid, Signal::KILL).unwrap();
+        }
+        processes.len()
+    }
+
+    fn read(&self, folder: &Path, file: &str) -> String {
+        let text = fs::read_to_string(folder.join(file));
+        text.unwrap_or_else(|why| panic!("{self:?}: {file}: {why}"))
+    }
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|n| n.to_str())
+        .unwrap_or_default()
+}
+
+/// The folder at most `depth` below `path` that has `id` in its name.
+fn containing(path: &Path, id: &str, depth: u32) -> Option<PathBuf> {
+    if name(path).contains(id) {
+        return Some(path.to_owned());
+    }
+    let deeper = depth.checked_sub(1)?;
+    folders(path)
+        .iter()
+        .find_map(|folder| containing(folder, id, deeper))
+}
+
+/// Groups come and go meanwhile: what is gone is not there.
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.path()).collect()
+}

@@ -1,0 +1,95 @@
+//! What is written down by hand in a second place says the same there.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use mbcas_core::annotations::KEYS;
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Every word in `text` of the form of a user's annotation: `mbcas.` and letters.
+fn keys_in(text: &str) -> BTreeSet<String> {
+    let starts = text.match_indices("mbcas.").map(|(at, _)| at);
+    let words = starts.filter(|at| {
+        let before = text[..*at].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && !"-_./".contains(c))
+    });
+    let keys = words.filter_map(|at| {
+        let rest = &text[at + "mbcas.".len()..];
+        let end = rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
+        let after = rest[end..].chars().next();
+        // A host (mbcas.local/…), a reserved key (mbcas.dev/…), a file (mbcas.json).
+        let other = after == Some('/')
+            || ["dev", "local", "json", "md", "rs", "yaml"].contains(&&rest[..end]);
+        (end > 0 && !other).then(|| format!("mbcas.{}", &rest[..end]))
+    });
+    keys.collect()
+}
+
+fn known() -> BTreeSet<String> {
+    KEYS.iter().map(|key| (*key).to_owned()).collect()
+}
+
+fn markdown(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let mut found: Vec<_> = files
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "md"))
+        .collect();
+    found.extend(folders.iter().flat_map(|folder| markdown(folder)));
+    found
+}
+
+#[test]
+fn keys_are_found_in_prose() {
+    let text = "`mbcas.budget: \"300\"`, mbcas.minCPU. Not mbcas.dev/original, mbcas.local/mbcas:1, x-mbcas.mode.";
+    assert_eq!(
+        keys_in(text),
+        ["mbcas.budget", "mbcas.minCPU"].map(str::to_owned).into()
+    );
+}
+
+#[test]
+fn the_admission_policy_knows_the_parsers_keys() {
+    let file = workspace().join("chart/templates/webhook/policy.yaml");
+    let mut keys = keys_in(&std::fs::read_to_string(file).unwrap());
+    // The template's own name for a part of itself.
+    keys.remove("mbcas.policy");
+    keys.remove("mbcas.webhook");
+    keys.remove("mbcas.labels");
+    assert_eq!(keys, known());
+}
+
+#[test]
+fn documents_name_no_annotation_that_there_is_not() {
+    let mut files = markdown(&workspace().join("docs"));
+    files.extend(["README.md", "CHANGELOG.md"].map(|name| workspace().join(name)));
+    for file in files.iter().filter(|file| file.exists()) {
+        let keys = keys_in(&std::fs::read_to_string(file).unwrap());
+        let unknown: Vec<_> = keys.difference(&known()).cloned().collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", file.display());
+    }
+}
+
+#[test]
+fn the_reference_names_every_annotation() {
+    let file = workspace().join("docs/annotations.md");
+    let text =
+        std::fs::read_to_string(&file).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+    let rows: BTreeSet<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .filter(|key| key.starts_with("mbcas.") && !key.contains('/'))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(rows, known());
+}
