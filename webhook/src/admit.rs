@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use mbcas_api::names::{INJECTION_ANNOTATION, ORIGINAL_ANNOTATION};
 use mbcas_api::participant::{chosen, cpu_limit, cpu_request};
+use mbcas_api::qos::Qos;
 use mbcas_api::{NotParticipant, Original};
 use mbcas_core::annotations::{CONTAINER, MAX_CPU, Settings};
 use mbcas_core::quantity::Quantity;
@@ -17,7 +18,6 @@ use thiserror::Error;
 use crate::decide::{Decision, SkipReason, Subject, decide};
 use crate::patch::PatchBuilder;
 use crate::policy::Policy;
-use crate::qos::Qos;
 use crate::sidecar;
 use crate::submitted::{self, SubmittedCpu};
 

@@ -2,10 +2,10 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use mbcas_api::participant::restarts_on_resize;
+use mbcas_api::qos::Qos;
 use mbcas_core::annotations::{AgentChoice, Settings};
 
 use crate::policy::Policy;
-use crate::qos::Qos;
 use crate::sidecar::{self, Clash};
 
 /// What admission does with a pod. Data: the patch, the answer, the warning, the metric and the log are made from it.

@@ -8,7 +8,6 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`review`] | reads a review strictly and writes its answer |
-//! | [`qos`] | the QoS class that a pod would get |
 //! | [`submitted`] | the pod as its owner wrote it, also when we see it for the second time |
 //! | [`decide`] | what is to be done with a pod, from closed sets of reasons |
 //! | [`sidecar`] | the demand agent's container |
@@ -28,7 +27,6 @@ pub mod decide;
 pub mod metrics;
 pub mod patch;
 pub mod policy;
-pub mod qos;
 pub mod review;
 pub mod run;
 pub mod serve;

@@ -17,7 +17,6 @@ mod apply;
 mod fixtures;
 mod ownership;
 mod plan;
-mod qos;
 mod refusal;
 mod request;
 mod settle;

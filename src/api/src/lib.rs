@@ -7,6 +7,7 @@
 pub mod names;
 pub mod original;
 pub mod participant;
+pub mod qos;
 
 pub use original::{Original, OriginalError};
 pub use participant::{NotParticipant, Participation};

@@ -1,7 +1,7 @@
 //! The resources that a pod had before MBCAS touched it.
 //!
 //! Admission saves them on the pod itself, in the annotation
-//! [`ORIGINAL_ANNOTATION`](crate::names::ORIGINAL_ANNOTATION), so that a pod
+//! [`ORIGINAL_ANNOTATION`], so that a pod
 //! that was ever touched can be restored by anyone, with MBCAS gone.
 
 use std::collections::BTreeMap;

@@ -113,6 +113,10 @@ pub struct RestoreArgs {
     /// Ask the API server without changing anything
     #[arg(long)]
     pub dry_run: bool,
+    /// Exit with 0 although some pods could not be restored, naming them: a single pod, which its
+    /// tenant may have made unreadable, must not keep a release from being uninstalled
+    #[arg(long, requires = "all")]
+    pub tolerate_failures: bool,
     /// Stop the controller first, which would undo the restoring
     #[arg(long, requires = "controller_namespace")]
     pub stop_controller: bool,

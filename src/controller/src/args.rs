@@ -72,3 +72,6 @@ fn cpu(text: &str) -> Result<MilliCpu, String> {
         .as_cpu()
         .ok_or_else(|| "it must not be negative".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,3 +148,6 @@ fn others<'a>(
             }
         })
 }
+
+#[cfg(test)]
+mod tests;

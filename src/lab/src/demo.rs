@@ -5,6 +5,7 @@
 //! and `verdict` over all of it.
 
 mod cluster;
+mod generator;
 mod measure;
 mod record;
 mod verdict;
@@ -18,6 +19,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use thiserror::Error;
 
 use cluster::{Stage, Where};
+use generator::Generator;
 use record::{Grants, Run};
 
 /// What a step of the demo needs to know.
@@ -52,6 +54,9 @@ enum Act {
         /// The words that run kubectl on this cluster, separated by spaces.
         #[arg(long, env = "MBCAS_DEMO_KUBECTL", default_value = "kubectl")]
         kubectl: String,
+        /// Seconds of load before it counts. The market needs a minute to see it, act, and rest for two cycles.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..=600))]
+        warm_up: u64,
         /// What the market grants, for the rates of the load.
         #[arg(long)]
         grants: PathBuf,
@@ -147,11 +152,17 @@ pub async fn run(args: Args) -> Result<(), DemoError> {
         Act::Measure {
             mode,
             kubectl,
+            warm_up,
             grants,
             out,
         } => {
             let rates = measure::Rates::of(&read::<Grants>(grants)?)?;
-            write(out, &measure::run(&stage, mode, kubectl, &rates).await?)
+            let generator = Generator {
+                kubectl: kubectl.clone(),
+                namespace: stage.at.load.clone(),
+                warm_up: Duration::from_secs(*warm_up),
+            };
+            write(out, &measure::run(&stage, mode, &generator, &rates).await?)
         }
         Act::Verdict { .. } => Ok(()),
     }

@@ -44,7 +44,7 @@ fn a_pod_is_resized_by_hand_rehearsed_first_and_waited_for() {
 
         let (status, out, err) = mbcas(&[&resize[..], &["--wait", "--timeout", "30s"]].concat());
         assert_eq!(status, 0, "{out}{err}");
-        println!("{}", out.trim());
+        figure!("{}", out.trim());
         let pod = space.pod("app").await;
         assert_eq!(limit_of(&pod), Some(300), "it did not wait for the status");
         assert_eq!(cgroup(&pod, "app").unwrap().quota(), Some(300));
@@ -82,6 +82,6 @@ fn check_finds_this_cluster_well() {
         let (status, out, err) = mbcas(&["check"]);
         assert_eq!(status, 0, "{out}{err}");
         assert!(out.contains(" 0 failed"), "{out}");
-        println!("{}", out.trim());
+        figure!("{}", out.trim());
     });
 }

@@ -36,6 +36,7 @@ fn each_query_of_the_dashboard_returns_data() {
             "the dashboard has {} queries",
             queries.len()
         );
+        let mut shown = Vec::new();
         for (panel, query) in queries {
             let found = wait_until(&format!("{panel}: {query}"), SHOWN, async || {
                 let found = prometheus.ask(&query).await?;
@@ -43,8 +44,9 @@ fn each_query_of_the_dashboard_returns_data() {
                 Ok(found)
             })
             .await;
-            println!("{found:3} series  {panel}: {query}");
+            shown.push(format!("{found:3} series  {panel}: {query}"));
         }
+        figure!("{}", shown.join("\n"));
     });
 }
 

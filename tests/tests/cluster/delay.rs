@@ -26,7 +26,7 @@ fn injection_adds_at_most_half_a_second_to_a_start() {
         // The first start of an image on a node is not a start like the others.
         start(&plainly, false).await;
         start(&injected, true).await;
-        println!(
+        figure!(
             "the sidecar's resources: {}",
             sidecar_resources(&injected).await
         );
@@ -108,7 +108,7 @@ fn started(process: i32) -> f64 {
 fn tell(what: &str, mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     let at = |percent: usize| seconds[(seconds.len() * percent).div_ceil(100) - 1];
-    println!(
+    figure!(
         "{what:9} p50 {:.2} s  p95 {:.2} s  min {:.2} s  max {:.2} s  all {seconds:.2?}",
         at(50),
         at(95),

@@ -50,7 +50,7 @@ fn intensity_rises_under_load_and_falls_after_it() {
             Ok(now)
         })
         .await;
-        println!("intensity: {calm:.2} → {risen:.2} under load (market: {seen:.2}) → {fallen:.2}");
+        figure!("intensity: {calm:.2} → {risen:.2} under load (market: {seen:.2}) → {fallen:.2}");
     });
 }
 

@@ -42,7 +42,7 @@ fn a_killed_leader_is_followed_by_another_that_writes() {
             Ok(holder)
         })
         .await;
-        println!(
+        figure!(
             "leader killed: {old} was followed by {new} after {:.1} s",
             killed.elapsed().as_secs_f64()
         );
@@ -53,7 +53,7 @@ fn a_killed_leader_is_followed_by_another_that_writes() {
             .start(&Lab::serve("after", &[]).request("50m").limit("100m"))
             .await;
         let limit = space.limit("after", SOON, |limit| limit > 200).await;
-        println!(
+        figure!(
             "the next write came {:.1} s after the kill ({limit}m)",
             killed.elapsed().as_secs_f64()
         );
@@ -93,7 +93,7 @@ fn a_leader_that_is_told_to_stop_hands_over_at_once() {
             },
         )
         .await;
-        println!(
+        figure!(
             "leader told to stop: followed after {:.1} s",
             told.elapsed().as_secs_f64()
         );

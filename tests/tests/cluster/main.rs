@@ -2,7 +2,8 @@
 //!
 //! `make test` runs it on the local cluster. By hand, with that cluster up and the images built:
 //! ```text
-//! MBCAS_TEST_KUBECONFIG=… cargo test -p mbcas-tests --features cluster --test cluster -- --test-threads=1
+//! MBCAS_TEST_KUBECONFIG=… deploy/local/cluster alone \
+//!   cargo test -p mbcas-tests --features cluster --test cluster -- --test-threads=1
 //! ```
 //! | variable | what it is | without it |
 //! | --- | --- | --- |
@@ -19,7 +20,12 @@
 //! which is installed once; `uninstall` sorts last and leaves a cluster without MBCAS.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // clippy excuses test functions only, and these have helpers
-#![allow(clippy::print_stdout)] // figures are for whoever reads the run
+#![allow(clippy::print_stdout)] // what a failed test says
+
+/// Tells a measured figure, also where the test passes. Takes what `println!` takes.
+macro_rules! figure {
+    ($($text:tt)*) => { $crate::support::say(format_args!($($text)*)) };
+}
 
 mod agent;
 mod bystanders;

@@ -101,11 +101,11 @@ fn our_quantities_are_the_api_servers() {
             // The server's JSON decoder strips white space before it parses.
             sorted.take(text.trim().to_owned());
         }
-        println!("table: {}", sorted.counts());
+        figure!("table: {}", sorted.counts());
         let mut faults = server.compare(&sorted).await;
 
         let generated = generate();
-        println!("generated: {}", generated.counts());
+        figure!("generated: {}", generated.counts());
         faults.extend(server.compare(&generated).await);
         assert!(
             faults.is_empty(),

@@ -78,7 +78,7 @@ fn the_webhook_refuses_malformed_annotations_in_words_that_help() {
                 "{key}={value:?}: {answer}"
             );
             if (key, value) == ("mbcas.budget", "lots") {
-                println!("refused: {answer}");
+                figure!("refused: {answer}");
             }
         }
         for (key, value) in WELL_FORMED {
@@ -127,7 +127,7 @@ fn the_api_server_refuses_the_same_with_the_webhook_gone() {
                 );
                 assert!(answer.contains(key), "{key}={value:?}: {answer}");
                 if (key, value) == ("mbcas.budget", "lots") {
-                    println!("refused: {answer}");
+                    figure!("refused: {answer}");
                 }
             }
             for (key, value) in WELL_FORMED {

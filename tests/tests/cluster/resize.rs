@@ -30,7 +30,7 @@ fn limits_follow_the_market_down_to_the_kernel_without_a_restart() {
             .limit("first", REVERSAL, |limit| limit < alone * 3 / 4)
             .await;
         let second = space.limit("second", SOON, |limit| limit > shared).await;
-        println!(
+        figure!(
             "first: {begin}m → alone {alone}m → beside a budget of 300 {shared}m; second: {second}m"
         );
 

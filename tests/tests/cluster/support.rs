@@ -14,7 +14,14 @@ pub(crate) use release::Release;
 pub(crate) use space::{Admission, Space, on_any_cluster, on_cluster};
 pub(crate) use wait::wait_until;
 
+use std::io::Write;
 use std::time::Duration;
 
 /// Time for what usually takes a few seconds.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
+
+/// Says something past the test harness, which keeps what passing tests print to itself.
+pub(crate) fn say(text: std::fmt::Arguments<'_>) {
+    let text = text.to_string().replace('\n', "\n    ");
+    let _ = writeln!(std::io::stdout(), "\n    {text}");
+}

@@ -1,6 +1,6 @@
 //! What the cluster says about itself. Nothing here is judged.
 
-use std::collections::BTreeSet;
+mod pods;
 
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -9,27 +9,23 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
 use mbcas_actuator::{Support, support};
 use mbcas_api::names::{
-    CONTROLLER_DEPLOYMENT, CONTROLLER_LEASE, INJECTION_ANNOTATION, INJECTION_ENABLED,
-    INJECTION_LABEL, WEBHOOK_CONFIGURATION, WEBHOOK_DEPLOYMENT,
+    CONTROLLER_DEPLOYMENT, CONTROLLER_LEASE, WEBHOOK_CONFIGURATION, WEBHOOK_DEPLOYMENT,
 };
-use mbcas_api::{NotParticipant, Participation};
-use mbcas_core::annotations::ENABLED;
 
 use crate::output;
+
+pub use pods::{NamespaceFacts, ParticipationFacts, PodFacts, Standing, participation, pod_facts};
 
 /// A fact, or why it is not known.
 pub type Known<T> = Result<T, String>;
 
 /// Where MBCAS is looked for when its webhook configuration does not say.
 pub const USUAL_NAMESPACE: &str = "mbcas-system";
-
-/// Objects per answer of the API server.
-const PAGE: u32 = 500;
 
 /// What must hold before MBCAS is installed.
 #[derive(Clone, Debug)]
@@ -228,158 +224,6 @@ fn holder(lease: &Lease) -> LeaseFacts {
             .renew_time
             .and_then(|renewed| renewed.0.checked_add(length).ok()),
     }
-}
-
-/// The namespaces and pods that take part, or mean to.
-#[derive(Clone, Debug)]
-pub struct ParticipationFacts {
-    /// The namespaces with our label, whatever its value.
-    pub namespaces: Known<Vec<NamespaceFacts>>,
-    /// The pods of labelled namespaces, and pods elsewhere that mean to take part.
-    pub pods: Known<Vec<PodFacts>>,
-}
-
-/// A namespace with MBCAS's label.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamespaceFacts {
-    /// Its name.
-    pub name: String,
-    /// The label's value.
-    pub label: String,
-}
-
-/// A pod, as far as taking part is concerned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodFacts {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Where it stands.
-    pub standing: Standing,
-}
-
-/// Where a pod stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It takes part, with an agent or without.
-    Participant {
-        /// It carries a demand agent.
-        has_agent: bool,
-    },
-    /// It lives in a labelled namespace and does not take part.
-    LeftOut(NotParticipant),
-    /// Admission looked at it and left it out, for the reason that this word stands for.
-    Skipped(String),
-    /// It says `mbcas.enabled: "true"` where nothing takes part.
-    Unheard,
-}
-
-/// Asks for namespaces and pods; of one namespace if one was named, else of all.
-pub async fn participation(client: &Client, scope: Option<&str>) -> ParticipationFacts {
-    let namespaces = known(namespaces(client, scope).await);
-    let labelled: BTreeSet<String> = namespaces
-        .iter()
-        .flatten()
-        .filter(|namespace| namespace.label == INJECTION_ENABLED)
-        .map(|namespace| namespace.name.clone())
-        .collect();
-    ParticipationFacts {
-        pods: known(pods(client, scope, &labelled).await),
-        namespaces,
-    }
-}
-
-async fn namespaces(
-    client: &Client,
-    scope: Option<&str>,
-) -> Result<Vec<NamespaceFacts>, kube::Error> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let found = match scope {
-        Some(name) => vec![namespaces.get(name).await?],
-        None => {
-            namespaces
-                .list(&ListParams::default().labels(INJECTION_LABEL))
-                .await?
-                .items
-        }
-    };
-    let facts = found.into_iter().filter_map(|namespace| {
-        let label = namespace
-            .metadata
-            .labels
-            .and_then(|mut l| l.remove(INJECTION_LABEL))?;
-        Some(NamespaceFacts {
-            name: namespace.metadata.name?,
-            label,
-        })
-    });
-    Ok(facts.collect())
-}
-
-async fn pods(
-    client: &Client,
-    scope: Option<&str>,
-    labelled: &BTreeSet<String>,
-) -> Result<Vec<PodFacts>, kube::Error> {
-    let api: Api<Pod> = match scope {
-        Some(name) => Api::namespaced(client.clone(), name),
-        None => Api::all(client.clone()),
-    };
-    let mut facts = Vec::new();
-    let mut params = ListParams::default().limit(PAGE);
-    loop {
-        let page = api.list(&params).await?;
-        facts.extend(page.items.iter().filter_map(|pod| pod_facts(pod, labelled)));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(facts),
-        }
-    }
-}
-
-/// What matters of `pod`; nothing where it neither takes part nor means to.
-pub fn pod_facts(pod: &Pod, labelled: &BTreeSet<String>) -> Option<PodFacts> {
-    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-    let annotations = pod.metadata.annotations.as_ref();
-    let standing = if labelled.contains(&namespace) {
-        match Participation::of(pod) {
-            Ok(participation) => Standing::Participant {
-                has_agent: participation.has_agent,
-            },
-            Err(NotParticipant::NotAdmitted) => skipped(pod).map_or(
-                Standing::LeftOut(NotParticipant::NotAdmitted),
-                Standing::Skipped,
-            ),
-            Err(reason) => Standing::LeftOut(reason),
-        }
-    } else {
-        annotations
-            .and_then(|a| a.get(ENABLED))
-            .filter(|value| *value == "true")?;
-        Standing::Unheard
-    };
-    Some(PodFacts {
-        namespace,
-        name: pod.metadata.name.clone().unwrap_or_default(),
-        standing,
-    })
-}
-
-/// Why a restart would not get this pod admitted: the word that admission left on
-/// it, or what admission passes over without a word.
-fn skipped(pod: &Pod) -> Option<String> {
-    let annotation = |key| pod.metadata.annotations.as_ref()?.get(key);
-    let word = annotation(INJECTION_ANNOTATION).filter(|word| *word != "injected");
-    let silent = if annotation("kubernetes.io/config.mirror").is_some() {
-        Some("static_pod")
-    } else {
-        let class = pod.status.as_ref().and_then(|s| s.qos_class.as_deref());
-        class
-            .filter(|class| *class == "BestEffort")
-            .map(|_| "best_effort")
-    };
-    word.cloned().or_else(|| silent.map(str::to_owned))
 }
 
 fn known<T>(answer: Result<T, kube::Error>) -> Known<T> {

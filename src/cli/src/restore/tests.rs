@@ -154,6 +154,19 @@ async fn one_bad_record_fails_its_row_and_the_command_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bad_record_is_named_and_does_not_keep_a_release() {
+    let (command, mut server) = start("--all --tolerate-failures");
+    let bad = pod("bad", "100m", "900m", Some("{"));
+    server.expect(ALL, &list(&[bad])).await;
+    let report = end(command).await.unwrap();
+    assert!(
+        !report.failed && report.text.contains("shop/bad"),
+        "{}",
+        report.text
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_somebody_else_resized_is_left_alone() {
     for (line, failed) in [("--all", false), ("web", true)] {
         let (command, mut server) = start(line);

@@ -1,24 +1,18 @@
 //! Running the load, and reading what it does.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
 
 use mbcas_core::exposition::samples;
-use tokio::process::Command;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use super::DemoError;
 use super::cluster::{Counter, Service, Stage};
+use super::generator::Generator;
 use super::record::{Granted, Grants, Observed, Phase, Run};
-use crate::load::Report;
 
 /// The controller's interval. The demo runs with the one that everybody gets.
 const CYCLE: Duration = Duration::from_secs(15);
-/// How long the load runs before it counts: the market sees it, acts, and two cycles pass.
-const WARM_UP: Duration = Duration::from_mins(1);
-/// When in the warm-up the market must have settled: two cycles before it counts.
-const SETTLED: Duration = Duration::from_secs(30);
 /// How long the first phase is measured.
 const WITHIN: Duration = Duration::from_secs(45);
 /// How long the second one is: usage counters over at least a minute.
@@ -66,7 +60,7 @@ pub(super) async fn grants(stage: &Stage) -> Result<Grants, DemoError> {
     let services = ready(stage).await?;
     let node = services[0].node.clone();
     // Usage needs two readings of the kubelet's counters, and the market a cycle after them.
-    wait("two cycles and fresh usage", CYCLE * 3).await;
+    wait("two cycles and fresh usage", CYCLE * 2).await;
     let (before, started) = (stage.counters(&node).await?, Instant::now());
     sleep_until(started + CYCLE).await;
     let after = stage.counters(&node).await?;
@@ -100,15 +94,15 @@ pub(super) async fn grants(stage: &Stage) -> Result<Grants, DemoError> {
 pub(super) async fn run(
     stage: &Stage,
     mode: &str,
-    kubectl: &str,
+    generator: &Generator,
     rates: &Rates,
 ) -> Result<Run, DemoError> {
     say(&format!(
         "{mode}: the first service within its grant, the others saturated"
     ));
-    let within = phase(stage, kubectl, &rates.within, WITHIN).await?;
+    let within = phase(stage, generator, &rates.within, WITHIN).await?;
     say(&format!("{mode}: all three saturated"));
-    let saturated = phase(stage, kubectl, &rates.saturated, SATURATED).await?;
+    let saturated = phase(stage, generator, &rates.saturated, SATURATED).await?;
     Ok(Run {
         mode: mode.to_owned(),
         within,
@@ -118,25 +112,22 @@ pub(super) async fn run(
 
 async fn phase(
     stage: &Stage,
-    kubectl: &str,
+    generator: &Generator,
     rates: &BTreeMap<String, f64>,
     length: Duration,
 ) -> Result<Phase, DemoError> {
     let services = ready(stage).await?;
     let node = services[0].node.clone();
-    let load = start_load(stage, kubectl, &services, rates, length)?;
+    let load = generator.start(&services, rates, length)?;
     let started = Instant::now();
-    watch(stage, started, SETTLED).await;
+    // From here on nothing should be written any more: two cycles, then the time that counts.
+    watch(stage, started, generator.warm_up.saturating_sub(CYCLE * 2)).await;
     let writes = written(&stage.metrics().await?);
-    watch(stage, started, WARM_UP).await;
+    watch(stage, started, generator.warm_up).await;
     let before = stage.counters(&node).await?;
-    let demand = watch(stage, started, WARM_UP + length).await;
+    let demand = watch(stage, started, generator.warm_up + length).await;
     let (after, text) = (stage.counters(&node).await?, stage.metrics().await?);
-    let output = load
-        .wait_with_output()
-        .await
-        .map_err(|e| DemoError::Load(e.to_string()))?;
-    let reports = reports(&output)?;
+    let reports = load.reports().await?;
     let mut observed = BTreeMap::new();
     for service in ready(stage).await? {
         let key = [
@@ -171,7 +162,7 @@ async fn phase(
         .map_or(0.0, |(b, a)| seconds(*b, *a));
     Ok(Phase {
         seconds,
-        writes: written(&text) - writes,
+        writes: written(&text).saturating_sub(writes),
         services: observed,
     })
 }
@@ -192,77 +183,6 @@ async fn ready(stage: &Stage) -> Result<Vec<Service>, DemoError> {
             _ => sleep(Duration::from_secs(1)).await,
         }
     }
-}
-
-fn start_load(
-    stage: &Stage,
-    kubectl: &str,
-    services: &[Service],
-    rates: &BTreeMap<String, f64>,
-    length: Duration,
-) -> Result<tokio::process::Child, DemoError> {
-    let mut words = kubectl.split_whitespace();
-    let program = words
-        .next()
-        .ok_or_else(|| DemoError::Load("no kubectl was named".to_owned()))?;
-    let mut command = Command::new(program);
-    command.args(words).args([
-        "exec",
-        "--namespace",
-        &stage.at.load,
-        "load",
-        "--",
-        "mbcas-lab",
-        "load",
-    ]);
-    for service in services {
-        let rate = rates.get(&service.name).copied().unwrap_or(1.0);
-        let address = if service.address.contains(':') {
-            format!("[{}]", service.address)
-        } else {
-            service.address.clone()
-        };
-        command.arg("--target").arg(format!(
-            "{}=http://{address}:8080/work@{rate:.1}",
-            service.name
-        ));
-    }
-    // A few seconds more than are counted, so that the last counter is read under load.
-    let seconds = (length + LIVE).as_secs().to_string();
-    command.args([
-        "--warmup",
-        &WARM_UP.as_secs().to_string(),
-        "--seconds",
-        &seconds,
-    ]);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-        .spawn()
-        .map_err(|e| DemoError::Load(format!("{program}: {e}")))
-}
-
-fn reports(output: &std::process::Output) -> Result<Vec<Report>, DemoError> {
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        return Err(DemoError::Load(
-            words.lines().last().unwrap_or("without a word").to_owned(),
-        ));
-    }
-    let lines = String::from_utf8_lossy(&output.stdout);
-    let parse = |line| serde_json::from_str(line);
-    let reports: Result<_, _> = lines
-        .lines()
-        .filter(|line| line.starts_with('{'))
-        .map(parse)
-        .collect();
-    reports.map_err(|source| DemoError::Malformed {
-        path: "the load generator's report".to_owned(),
-        source,
-    })
 }
 
 /// Prints the market every few seconds until `started + until`; the mean demand by pod.

@@ -69,7 +69,7 @@ impl Release {
             .args(["--wait", "--timeout", "120s"]);
         let more = std::env::var("MBCAS_TEST_HELM_ARGS").unwrap_or_default();
         helm.args(more.split_whitespace());
-        println!("{}", output_of(&mut helm).trim());
+        output_of(&mut helm);
         *installed = true;
     }
 
@@ -78,7 +78,7 @@ impl Release {
         let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
         let mut helm = environment::helm();
         helm.args(["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]);
-        println!("{}", output_of(&mut helm).trim());
+        output_of(&mut helm);
         *installed = false;
     }
 

@@ -1,4 +1,6 @@
-//! The QoS class that a pod would get, before the API server gives it one.
+//! The QoS class of a pod with a given spec, as the API server will give it.
+//!
+//! Admission asks whether a sidecar would change it, the actuator whether a resize would.
 //!
 //! The rules are Kubernetes' own (`pkg/apis/core/v1/helper/qos`): init
 //! containers count, only CPU and memory count, zero counts as absent, and a
@@ -19,6 +21,16 @@ pub enum Qos {
 }
 
 impl Qos {
+    /// The class that `status.qosClass` names.
+    pub fn of_name(name: &str) -> Option<Self> {
+        match name {
+            "Guaranteed" => Some(Self::Guaranteed),
+            "Burstable" => Some(Self::Burstable),
+            "BestEffort" => Some(Self::BestEffort),
+            _ => None,
+        }
+    }
+
     /// The class of a pod with this spec. Resources of the pod as a whole decide alone where there are any.
     pub fn of(spec: &PodSpec) -> Self {
         let containers = spec
@@ -87,6 +99,14 @@ mod tests {
 
     fn class(spec: serde_json::Value) -> Qos {
         Qos::of(&serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn a_class_has_the_name_in_the_status() {
+        for class in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
+            assert_eq!(Qos::of_name(&format!("{class:?}")), Some(class));
+        }
+        assert_eq!(Qos::of_name("Other"), None);
     }
 
     #[test]

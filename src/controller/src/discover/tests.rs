@@ -1,0 +1,125 @@
+use mbcas_api::names::AGENT_CONTAINER;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::{NodeView, pod_view};
+
+fn pod(namespace: &str, name: &str, annotations: &Value, host_network: bool) -> PodView {
+    let resources = json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "2"}});
+    let mut all = json!({"mbcas.dev/original": r#"{"version":1,"containers":{}}"#});
+    all.as_object_mut()
+        .unwrap()
+        .extend(annotations.as_object().unwrap().clone());
+    let agent = json!({"name": AGENT_CONTAINER, "restartPolicy": "Always", "resources": {"requests": {"cpu": "10m"}}});
+    let pod = json!({
+        "metadata": {"namespace": namespace, "name": name, "uid": name, "annotations": all},
+        "spec": {"nodeName": "n1", "hostNetwork": host_network,
+                 "containers": [{"name": "app", "resources": resources}], "initContainers": [agent]},
+        "status": {"phase": "Running", "qosClass": "Burstable", "podIP": "100.65.0.9", "containerStatuses": [
+            {"name": "app", "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
+             "state": {"running": {}}, "resources": resources}]},
+    });
+    pod_view(&serde_json::from_value(pod).unwrap()).unwrap()
+}
+
+fn view(pods: Vec<PodView>) -> View {
+    let node = NodeView {
+        name: "n1".into(),
+        allocatable: MilliCpu::new(2_000),
+        kubelet: None,
+    };
+    View {
+        pods: pods
+            .into_iter()
+            .map(|pod| (pod.id.uid.clone(), pod))
+            .collect(),
+        nodes: BTreeMap::from([("n1".into(), node)]),
+        namespaces: ["shop".to_owned()].into(),
+    }
+}
+
+const TERMS: Terms = Terms {
+    mode: Mode::Auto,
+    reserve: MilliCpu::ZERO,
+};
+
+#[test]
+fn who_takes_part_and_why_others_do_not() {
+    let view = view(vec![
+        pod("shop", "in", &json!({"mbcas.budget": "300"}), false),
+        pod("shop", "out", &json!({"mbcas.enabled": "false"}), false),
+        pod("shop", "broken", &json!({"mbcas.budget": "lots"}), false),
+        pod(
+            "elsewhere",
+            "other",
+            &json!({"mbcas.enabled": "true"}),
+            false,
+        ),
+    ]);
+    let discovery = discover(&view);
+    let names: Vec<_> = discovery
+        .participants
+        .keys()
+        .map(|id| id.pod.name.as_str())
+        .collect();
+    assert_eq!(names, ["in"]);
+    assert_eq!(
+        discovery.left_out,
+        BTreeMap::from([("malformed", 1), ("opted_out", 1)])
+    );
+}
+
+#[test]
+fn everybody_else_on_the_node_counts_against_its_capacity() {
+    let view = view(vec![
+        pod("shop", "in", &json!({}), false),
+        pod("elsewhere", "other", &json!({}), false),
+    ]);
+    let discovery = discover(&view);
+    let usage = BTreeMap::from([(
+        ("elsewhere".into(), "other".into(), "app".into()),
+        MilliCpu::new(700),
+    )]);
+    let snapshots = snapshots(&view, &discovery, &BTreeMap::new(), &usage, TERMS);
+    assert_eq!(snapshots.len(), 1);
+    let others = snapshots[0].non_participants.iter();
+    let mut others: Vec<_> = others.map(|o| (o.request.get(), o.usage.get())).collect();
+    others.sort_unstable();
+    // The participant's own sidecar is one of them; without a reading it counts with all it could take.
+    assert_eq!(others, [(10, u64::MAX), (10, u64::MAX), (100, 700)]);
+}
+
+#[test]
+fn a_pod_in_its_nodes_network_is_not_asked() {
+    let discovery = discover(&view(vec![
+        pod("shop", "host", &json!({}), true),
+        pod("shop", "plain", &json!({}), false),
+    ]));
+    let asked: Vec<_> = discovery
+        .participants
+        .values()
+        .map(|found| found.agent.is_some())
+        .collect();
+    assert_eq!(asked, [false, true]);
+}
+
+#[test]
+fn a_pod_can_only_be_more_careful_than_the_controller() {
+    let mode = |own: &str, controller| {
+        let view = view(vec![pod("shop", "in", &json!({"mbcas.mode": own}), false)]);
+        let terms = Terms {
+            mode: controller,
+            ..TERMS
+        };
+        let snapshots = snapshots(
+            &view,
+            &discover(&view),
+            &BTreeMap::new(),
+            &BTreeMap::new(),
+            terms,
+        );
+        snapshots[0].participants.values().next().unwrap().mode
+    };
+    assert_eq!(mode("observe", Mode::Auto), Mode::Observe);
+    assert_eq!(mode("auto", Mode::Recommend), Mode::Recommend);
+}
