@@ -3,8 +3,9 @@
 # that installs it, and as root on Debian or Ubuntu installs it itself.
 # Usage: deploy/prerequisites.sh [demo|test|check|cluster|unit]   (default: test, which needs all)
 #
-# Two tools come into $XDG_CACHE_HOME/mbcas/bin, not into the system: cargo-deny, built by cargo,
-# and promtool, unpacked from Debian's package (to install that would start a Prometheus server).
+# Two tools come into $XDG_CACHE_HOME/mbcas/bin, not into the system: cargo-deny, built by cargo, and
+# Prometheus, which the suite asks the dashboard's queries: unpacked from Debian's package, because
+# to install that would start a server.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -80,8 +81,8 @@ need_checks() {
   if ! has cargo-deny; then extras+=(cargo-deny); fi
 }
 
-need_promtool() {
-  if ! has promtool; then extras+=(promtool); fi
+need_prometheus() {
+  if ! has prometheus; then extras+=(prometheus); fi
 }
 
 is_debian() { has apt-get && has dpkg-deb; }
@@ -102,23 +103,23 @@ install_extras() {
         say "building cargo-deny $cargo_deny_version into $tools/bin (once; about 6 min on 2 cores)"
         cargo install --quiet --locked cargo-deny --version "$cargo_deny_version" --root "$tools"
         ;;
-      promtool)
-        unpack_promtool
+      prometheus)
+        unpack_prometheus
         ;;
     esac
   done
 }
 
-unpack_promtool() {
+unpack_prometheus() {
   local work
   if ! is_debian; then
-    say "promtool is missing (https://prometheus.io/download): put it on the PATH."
+    say "prometheus is missing (https://prometheus.io/download): put it on the PATH."
     exit 1
   fi
-  say "unpacking promtool into $tools/bin (20 MB, once)"
+  say "unpacking Prometheus into $tools/bin (50 MB, once)"
   work=$(mktemp -d)
   (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root prometheus >&2 && dpkg-deb -x prometheus_*.deb tree)
-  install -D -m 0755 "$work/tree/usr/bin/promtool" "$tools/bin/promtool"
+  install -D -m 0755 "$work/tree/usr/bin/prometheus" "$tools/bin/prometheus"
   rm -rf "$work"
 }
 
@@ -146,10 +147,10 @@ case $purpose in
     # On a cluster of the user's own nothing is started here; helm and kubectl are still built.
     if [ -n "${MBCAS_CONTEXT:-}" ]; then need_go; need_engine; else need_cluster; fi
     ;;
-  test) need_rust; need_cluster; need_checks; need_promtool ;;
+  test) need_rust; need_cluster; need_checks; need_prometheus ;;
   check) need_rust; need_checks ;;
   cluster) need_rust; need_cluster ;;
-  unit) need_rust; need_promtool ;;
+  unit) need_rust ;;
   *) sed -n '4p' "${BASH_SOURCE[0]}" | cut -c 3- >&2; exit 2 ;;
 esac
 
