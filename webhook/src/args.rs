@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(
         long,
         env = "MBCAS_AGENT_CPU_LIMIT",
-        default_value = "100m",
+        default_value = "200m",
         value_name = "CPU"
     )]
     pub agent_cpu_limit: String,

@@ -101,6 +101,7 @@ pub struct CheckArgs {
 }
 
 /// `mbcas restore`.
+#[allow(clippy::struct_excessive_bools)] // independent switches of a command line
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_STATUS)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["pod", "all"]))]

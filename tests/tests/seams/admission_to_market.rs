@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use mbcas_api::names::AGENT_CONTAINER;
+use mbcas_api::qos::Qos;
 use mbcas_api::{NotParticipant, Original, Participation};
 use mbcas_core::annotations::Settings;
-use mbcas_webhook::qos::Qos;
 use mbcas_webhook::{AgentSpec, Decision, Policy, PullPolicy, Verdict, admit};
 use proptest::option::of;
 use proptest::prelude::*;
