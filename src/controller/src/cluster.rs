@@ -81,7 +81,7 @@ pub struct View {
     pub namespaces: BTreeSet<String>,
 }
 
-/// The views, kept up to date by [`Cluster::watch`].
+/// The views, kept up to date by [`Cluster::watch_pods`] and its like.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster(Arc<Mutex<View>>);
 

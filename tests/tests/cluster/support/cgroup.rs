@@ -65,6 +65,20 @@ impl Cgroup {
         Duration::from_micros(line.unwrap().parse().unwrap())
     }
 
+    /// CPU time that all pods of the node have used together.
+    pub(crate) fn used_by_all_pods(&self) -> Duration {
+        let pods = self.usage.ancestors();
+        let pods = pods
+            .filter(|path| name(path).starts_with("kubepods"))
+            .last();
+        let usage = pods.unwrap().to_owned();
+        Self {
+            cpu: usage.clone(),
+            usage,
+        }
+        .used()
+    }
+
     /// Its processes, as this machine numbers them.
     pub(crate) fn processes(&self) -> Vec<i32> {
         let text = self.read(&self.cpu, "cgroup.procs");
@@ -109,4 +123,15 @@ fn folders(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     folders.map(|entry| entry.path()).collect()
+}
+
+/// CPU time that the whole machine has used since it started (`proc_stat(5)`,
+/// all of the first line but idle, iowait and the guests, which count as user).
+#[allow(clippy::cast_precision_loss)] // some 10^9 ticks
+pub(crate) fn used_by_the_machine() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap();
+    let fields = text.lines().next().unwrap().split_whitespace().skip(1);
+    let ticks: Vec<u64> = fields.map(|field| field.parse().unwrap()).collect();
+    let busy: u64 = [0, 1, 2, 5, 6, 7].iter().map(|at| ticks[*at]).sum();
+    Duration::from_secs_f64(busy as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
