@@ -57,6 +57,15 @@ wait_for() {
   done
 }
 
+# clear_broken: takes away what an interrupted install or uninstall left; helm would not upgrade it.
+clear_broken() {
+  local state
+  state=$("${helm[@]}" status mbcas --namespace mbcas-system --output json 2>/dev/null | jq -r .info.status || true)
+  case $state in
+    pending-* | uninstalling) "${helm[@]}" uninstall mbcas --namespace mbcas-system --no-hooks --wait >/dev/null ;;
+  esac
+}
+
 # install MODE: the chart, with MBCAS going as far as MODE. Waits until it runs.
 install() {
   local name=() reference part
@@ -91,6 +100,7 @@ deploy/images.sh >/dev/null
 say "what an earlier demo left is removed (15 s)"
 "${kubectl[@]}" delete namespace "${namespaces[@]}" --ignore-not-found --wait >/dev/null
 say "chart: helm upgrade --install, MBCAS only observing (20 s)"
+clear_broken
 install observe
 
 node=${MBCAS_NODE:-$("${kubectl[@]}" get nodes -o json | jq -r '[.items[] | select((.spec.taints // []) | all(.effect == "PreferNoSchedule"))][0].metadata.name')}

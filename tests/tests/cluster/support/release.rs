@@ -52,6 +52,20 @@ pub(crate) struct Release {
     client: Client,
 }
 
+/// Takes away what an interrupted install or uninstall left: helm would not upgrade it.
+fn clear_broken() {
+    let mut status = environment::helm();
+    status.args(["status", NAME, "--namespace", NAMESPACE, "--output", "json"]);
+    let found = status.output().unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap_or_default();
+    let state = found["info"]["status"].as_str().unwrap_or_default();
+    if state.starts_with("pending") || state == "uninstalling" {
+        let mut helm = environment::helm();
+        let words = ["uninstall", NAME, "--namespace", NAMESPACE];
+        output_of(helm.args(words).args(["--no-hooks", "--wait"]));
+    }
+}
+
 impl Release {
     /// Installs it unless that was done, with two controllers, in mode auto.
     pub(crate) fn ensure() {
@@ -59,6 +73,7 @@ impl Release {
         if *installed {
             return;
         }
+        clear_broken();
         let interval = format!("controller.intervalSeconds={INTERVAL}");
         let mut helm = environment::helm();
         helm.args(["upgrade", "--install", NAME, "./chart"])
