@@ -67,12 +67,13 @@ impl Loop {
             .filter(|node| discovery.is_on(&node.name))
             .collect();
         let demand = self.demands.read(&agents, self.interval);
-        let (readings, (usage, missing)) = tokio::join!(demand, self.kubelets.usage(&nodes));
-        observe::demanded(&readings, missing, &self.metrics);
+        let (readings, evidence) = tokio::join!(demand, self.kubelets.ask(&nodes));
+        observe::demanded(&readings, &evidence, &self.metrics);
 
         let terms = Terms { mode, ..self.terms };
-        let mut snapshots = snapshots(&view, &discovery, &readings.demand, &usage, terms);
+        let mut snapshots = snapshots(&view, &discovery, &readings.demand, &evidence.usage, terms);
         self.respect(&mut snapshots);
+        hold_back(&mut snapshots, &evidence.warming_up);
         let plans = self.plans(&snapshots);
         observe::solved(&snapshots, &plans);
 
@@ -83,7 +84,7 @@ impl Loop {
             &snapshots,
             &plans,
             &outcomes,
-            &usage,
+            &evidence.usage,
             &discovery,
             &self.metrics,
         );
@@ -142,6 +143,20 @@ impl Loop {
                     observed.mode = observed.mode.min(Mode::Recommend);
                 }
             }
+        }
+    }
+}
+
+/// Writes nothing on nodes of which no usage is known yet: every neighbour
+/// would count with its whole weight share, and limits would be cut for the
+/// length of a cooldown to what that leaves.
+fn hold_back(snapshots: &mut [NodeSnapshot], warming_up: &BTreeSet<String>) {
+    for snapshot in snapshots
+        .iter_mut()
+        .filter(|s| warming_up.contains(&s.node))
+    {
+        for observed in snapshot.participants.values_mut() {
+            observed.mode = observed.mode.min(Mode::Recommend);
         }
     }
 }

@@ -11,12 +11,17 @@ use kube::{Client, Config};
 use mbcas_core::exposition::samples;
 use mbcas_core::units::MilliCpu;
 use thiserror::Error;
+use tokio::time::Instant;
 
 /// How long a kubelet may take to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Two counters closer together than this say nothing about a rate.
 const LEAST_WINDOW_MS: i64 = 1_000;
+
+/// How long a kubelet may take to give the two readings that make a rate. It
+/// measures every 10 s or so, and a cycle asks every 15 s.
+const WARM_UP: Duration = Duration::from_secs(30);
 
 /// How the kubelet's certificate is checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -74,6 +79,7 @@ pub struct Kubelet {
     client: Client,
     last: BTreeMap<UsageKey, Reading>,
     usage: BTreeMap<UsageKey, MilliCpu>,
+    since: Instant,
 }
 
 impl Kubelet {
@@ -117,7 +123,15 @@ impl Kubelet {
             client,
             last: BTreeMap::new(),
             usage: BTreeMap::new(),
+            since: Instant::now(),
         })
+    }
+
+    /// Whether it is too early to judge its node: no rate is known yet, and the
+    /// kubelet has been asked for less than 30 s. After that the market
+    /// goes on without usage, so that a silent kubelet does not stop it.
+    pub fn is_warming_up(&self) -> bool {
+        self.usage.is_empty() && self.since.elapsed() < WARM_UP
     }
 
     /// Reads the counters and returns the usage since the reading before, by

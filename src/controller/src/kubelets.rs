@@ -1,6 +1,6 @@
 //! All kubelets that a cycle asks, together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{FutureExt, StreamExt};
 use kube::Config;
@@ -11,6 +11,17 @@ use crate::kubelet::{Kubelet, KubeletTls, UsageKey};
 
 /// How many kubelets are asked at once.
 const AT_ONCE: usize = 64;
+
+/// What the kubelets said.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// Usage, by container; absent for containers without two readings.
+    pub usage: BTreeMap<UsageKey, MilliCpu>,
+    /// How many kubelets could not be read.
+    pub failures: u64,
+    /// Nodes of which it is too early to say what their containers use.
+    pub warming_up: BTreeSet<String>,
+}
 
 /// The kubelets of the nodes that have a market.
 pub struct Kubelets {
@@ -29,8 +40,8 @@ impl Kubelets {
         }
     }
 
-    /// Usage by container on `nodes`, and how many of their kubelets gave none.
-    pub async fn usage(&mut self, nodes: &[&NodeView]) -> (BTreeMap<UsageKey, MilliCpu>, u64) {
+    /// Asks the kubelets of `nodes`, and of no others.
+    pub async fn ask(&mut self, nodes: &[&NodeView]) -> Evidence {
         self.known.retain(|node, _| nodes.contains(&node));
         for node in nodes
             .iter()
@@ -45,8 +56,10 @@ impl Kubelets {
                 Err(error) => tracing::warn!(%error, "A kubelet cannot be asked"),
             }
         }
-        let mut usage = BTreeMap::new();
-        let mut failures = (nodes.len() - self.known.len()) as u64;
+        let mut evidence = Evidence {
+            failures: (nodes.len() - self.known.len()) as u64,
+            ..Evidence::default()
+        };
         let questions: Vec<_> = self
             .known
             .values_mut()
@@ -56,13 +69,21 @@ impl Kubelets {
         let answers: Vec<_> = answers.collect().await;
         for answer in answers {
             match answer {
-                Ok(found) => usage.extend(found.iter().map(|(key, cpu)| (key.clone(), *cpu))),
+                Ok(found) => evidence
+                    .usage
+                    .extend(found.iter().map(|(key, cpu)| (key.clone(), *cpu))),
                 Err(error) => {
-                    failures += 1;
+                    evidence.failures += 1;
                     tracing::warn!(%error, "No usage from a kubelet; its non-participants count with their weight share");
                 }
             }
         }
-        (usage, failures)
+        evidence.warming_up = self
+            .known
+            .iter()
+            .filter(|(_, kubelet)| kubelet.is_warming_up())
+            .map(|(node, _)| node.name.clone())
+            .collect();
+        evidence
     }
 }

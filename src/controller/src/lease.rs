@@ -127,7 +127,7 @@ impl Candidate {
 
     /// One look at the record, for tests of those who ask [`Leader`].
     #[cfg(test)]
-    pub(crate) async fn look_once(mut self) {
+    pub(crate) async fn look_once(&mut self) {
         self.round().await.unwrap();
     }
 

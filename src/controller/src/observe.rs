@@ -11,6 +11,7 @@ use crate::cluster::View;
 use crate::demand::Readings;
 use crate::discover::Discovery;
 use crate::kubelet::UsageKey;
+use crate::kubelets::Evidence;
 use crate::metrics::Metrics;
 
 /// The market counts bids in budget × basis points; people read them in budget.
@@ -24,14 +25,18 @@ pub(crate) fn discovered(discovery: &Discovery, view: &View) {
 }
 
 /// Demand.
-pub(crate) fn demanded(readings: &Readings, kubelets_missing: u64, metrics: &Metrics) {
+pub(crate) fn demanded(readings: &Readings, evidence: &Evidence, metrics: &Metrics) {
     for (reason, count) in &readings.failed {
         metrics
             .pull_failures
             .with_label_values(&[*reason])
             .inc_by(*count);
     }
+    let kubelets_missing = evidence.failures;
     metrics.kubelet_failures.inc_by(kubelets_missing);
+    for node in &evidence.warming_up {
+        tracing::info!(%node, "No usage is known yet: recommending only, until the kubelet's second reading");
+    }
     let (answered, missing) = (readings.answered, readings.missing());
     tracing::info!(answered, missing, kubelets_missing, "Demand");
 }

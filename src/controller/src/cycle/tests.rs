@@ -4,7 +4,7 @@ use super::*;
 use crate::cluster::{View, pod_view};
 use crate::fake::{Clients, FakeApi, Shared};
 use crate::kubelet::KubeletTls;
-use crate::lease::{Candidate, Leader};
+use crate::lease::Candidate;
 use kube::api::Api;
 
 fn pod(namespace: &str, name: &str, annotations: &Value) -> Value {
@@ -48,10 +48,10 @@ fn world(pods: &[Value]) -> (Shared, View) {
     (api, view)
 }
 
-async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Leader) {
+async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = api.client();
-    let (candidate, leader) = Candidate::new(
+    let (mut candidate, leader) = Candidate::new(
         Api::namespaced(client.clone(), "m"),
         Api::namespaced(client.clone(), "m"),
         "a".into(),
@@ -64,7 +64,7 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Leader) {
         cluster: Cluster::with(view),
         demands: Demands::default(),
         kubelets: Kubelets::new(config, KubeletTls::Verify),
-        actuator: Actuator::new(client, leader.clone()),
+        actuator: Actuator::new(client, leader),
         policy: Policy::default(),
         terms: Terms {
             mode: Mode::Auto,
@@ -77,7 +77,7 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Leader) {
         known: BTreeSet::new(),
         started: Instant::now(),
     };
-    (market, leader)
+    (market, candidate)
 }
 
 fn limits(api: &Shared) -> BTreeMap<String, String> {
@@ -104,7 +104,7 @@ async fn a_cycle_writes_limits_by_budget_and_nothing_else() {
         pod("elsewhere", "other", &json!({"mbcas.enabled": "true"})),
     ];
     let (api, view) = world(&pods);
-    let (mut market, _leader) = market(&api, view, true).await;
+    let (mut market, _candidate) = market(&api, view, true).await;
     market.cycle(Mode::Auto).await;
     let limits = limits(&api);
     let paths: Vec<_> = limits.keys().map(String::as_str).collect();
@@ -132,7 +132,7 @@ async fn a_cycle_writes_limits_by_budget_and_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn recommending_writes_nothing() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
-    let (mut market, _leader) = market(&api, view, true).await;
+    let (mut market, _candidate) = market(&api, view, true).await;
     market.cycle(Mode::Recommend).await;
     assert!(limits(&api).is_empty());
 }
@@ -140,7 +140,7 @@ async fn recommending_writes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn without_the_lease_nothing_is_written() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
-    let (mut market, _leader) = market(&api, view, false).await;
+    let (mut market, _candidate) = market(&api, view, false).await;
     market.cycle(Mode::Auto).await;
     assert!(limits(&api).is_empty());
 }
@@ -148,7 +148,7 @@ async fn without_the_lease_nothing_is_written() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_may_only_be_watched_is_not_written() {
     let (api, view) = world(&[pod("shop", "top", &json!({"mbcas.mode": "observe"}))]);
-    let (mut market, _leader) = market(&api, view, true).await;
+    let (mut market, _candidate) = market(&api, view, true).await;
     market.cycle(Mode::Auto).await;
     assert!(limits(&api).is_empty());
 }
@@ -156,7 +156,7 @@ async fn a_pod_that_may_only_be_watched_is_not_written() {
 #[tokio::test(start_paused = true)]
 async fn a_container_of_another_resizer_is_left_to_it() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
-    let (mut market, _leader) = market(&api, view, true).await;
+    let (mut market, _candidate) = market(&api, view, true).await;
     let id = crate::discover::discover(&market.cluster.view())
         .participants
         .into_keys()
@@ -168,4 +168,18 @@ async fn a_container_of_another_resizer_is_left_to_it() {
     tokio::time::advance(RESPECT * 2).await;
     market.cycle(Mode::Recommend).await;
     assert!(market.respected.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_before_usage_is_known_unless_the_kubelet_stays_silent() {
+    let (api, mut view) = world(&[pod("shop", "top", &json!({}))]);
+    let node = view.nodes.get_mut("n1").unwrap();
+    node.kubelet = Some(("127.0.0.1".to_owned(), 1)); // nobody listens there
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    market.cycle(Mode::Auto).await;
+    assert!(limits(&api).is_empty());
+    tokio::time::advance(Duration::from_secs(30)).await;
+    candidate.look_once().await;
+    market.cycle(Mode::Auto).await;
+    assert_eq!(limits(&api).len(), 1);
 }

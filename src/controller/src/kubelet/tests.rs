@@ -3,13 +3,7 @@ use super::*;
 fn kubelet() -> Kubelet {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = Config::new("https://127.0.0.1:1".parse().unwrap());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let entered = runtime.enter();
-    let kubelet = Kubelet::new("n1", "127.0.0.1", 10250, &KubeletTls::Verify, &config).unwrap();
-    drop(entered);
-    kubelet
+    Kubelet::new("n1", "127.0.0.1", 10250, &KubeletTls::Verify, &config).unwrap()
 }
 
 fn text(seconds: f64, at_ms: i64) -> String {
@@ -25,8 +19,8 @@ fn used(kubelet: &Kubelet) -> Option<u64> {
         .map(|cpu| cpu.get())
 }
 
-#[test]
-fn two_readings_make_a_rate() {
+#[tokio::test]
+async fn two_readings_make_a_rate() {
     let mut kubelet = kubelet();
     kubelet.take(&text(10.0, 1_000_000));
     assert_eq!(used(&kubelet), None);
@@ -34,8 +28,8 @@ fn two_readings_make_a_rate() {
     assert_eq!(used(&kubelet), Some(500));
 }
 
-#[test]
-fn a_reading_that_did_not_move_keeps_the_rate() {
+#[tokio::test]
+async fn a_reading_that_did_not_move_keeps_the_rate() {
     let mut kubelet = kubelet();
     kubelet.take(&text(10.0, 1_000_000));
     kubelet.take(&text(15.0, 1_010_000));
@@ -45,24 +39,38 @@ fn a_reading_that_did_not_move_keeps_the_rate() {
     assert_eq!(used(&kubelet), Some(1_000));
 }
 
-#[test]
-fn a_counter_that_fell_was_restarted() {
+#[tokio::test(start_paused = true)]
+async fn it_warms_up_until_a_rate_is_known_or_time_is_up() {
+    let mut early = kubelet();
+    assert!(early.is_warming_up());
+    early.take(&text(10.0, 1_000_000));
+    assert!(early.is_warming_up());
+    early.take(&text(15.0, 1_010_000));
+    assert!(!early.is_warming_up());
+
+    let silent = kubelet();
+    tokio::time::advance(WARM_UP).await;
+    assert!(!silent.is_warming_up());
+}
+
+#[tokio::test]
+async fn a_counter_that_fell_was_restarted() {
     let mut kubelet = kubelet();
     kubelet.take(&text(1_000.0, 1_000_000));
     kubelet.take(&text(2.0, 1_010_000));
     assert_eq!(used(&kubelet), Some(200));
 }
 
-#[test]
-fn a_container_that_is_gone_is_forgotten() {
+#[tokio::test]
+async fn a_container_that_is_gone_is_forgotten() {
     let mut kubelet = kubelet();
     kubelet.take(&text(10.0, 1_000_000));
     kubelet.take("");
     assert!(kubelet.last.is_empty() && kubelet.usage.is_empty());
 }
 
-#[test]
-fn an_address_that_is_none_is_named() {
+#[tokio::test]
+async fn an_address_that_is_none_is_named() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = Config::new("https://127.0.0.1:1".parse().unwrap());
     let error = Kubelet::new("n1", "not an address", 10250, &KubeletTls::Verify, &config)
