@@ -137,6 +137,9 @@ install auto
 say "auto: the same load (4 min)"
 referee measure --mode auto --grants "$records/noisy.json" --out "$records/acted.json"
 
+# Nobody looks at them any more, and they would burn their cores until `make down`.
+"${kubectl[@]}" --namespace mbcas-demo-noise scale deployment --all --replicas 0 >/dev/null
+
 status=0
 referee verdict --quiet "$records/quiet.json" --noisy "$records/noisy.json" --observed "$records/observed.json" \
   --acted "$records/acted.json" --refusal "$records/refusal.txt" || status=$?
