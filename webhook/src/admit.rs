@@ -8,14 +8,17 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use mbcas_api::names::{INJECTION_ANNOTATION, ORIGINAL_ANNOTATION};
 use mbcas_api::participant::{chosen, cpu_limit, cpu_request};
 use mbcas_api::qos::Qos;
-use mbcas_api::{NotParticipant, Original};
+use mbcas_api::{BUDGET_POLICY_NAME, NotParticipant, Original};
 use mbcas_core::annotations::{CONTAINER, MAX_CPU, Settings};
 use mbcas_core::quantity::Quantity;
+use mbcas_core::units::{Budget, MilliCpu};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::decide::{Decision, SkipReason, Subject, decide};
+use crate::allotment::Allotment;
+use crate::decide::{Decision, DenyReason, SkipReason, Subject, decide};
+use crate::namespace::Namespace;
 use crate::patch::PatchBuilder;
 use crate::policy::Policy;
 use crate::sidecar;
@@ -30,6 +33,17 @@ pub struct Verdict {
     pub patch: Patch,
     /// What its author is told, each at most 256 characters.
     pub warnings: Vec<String>,
+    /// What the pod takes of its namespace's totals; absent if it takes no part, or was counted before.
+    pub holding: Option<Holding>,
+}
+
+/// What one pod takes of its namespace's totals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Its budget.
+    pub budget: Budget,
+    /// Its floor.
+    pub floor: MilliCpu,
 }
 
 /// A review whose object cannot be dealt with.
@@ -49,6 +63,7 @@ impl Verdict {
             decision,
             patch: Patch(Vec::new()),
             warnings: Vec::new(),
+            holding: None,
         }
     }
 
@@ -58,22 +73,36 @@ impl Verdict {
     }
 }
 
-/// Judges the creation of `pod`, which lives in a labelled namespace.
+/// Judges the creation of `pod` in `namespace`, a labelled one.
 ///
 /// Validation comes first: a malformed annotation is refused on every pod, also
 /// on one that would be skipped. Applied to its own result it changes nothing.
 ///
 /// # Errors
 /// [`PodError`] where `pod` is no pod; the API server never sends that.
-pub fn admit(pod: &Value, policy: &Policy) -> Result<Verdict, PodError> {
+pub fn admit(pod: &Value, policy: &Policy, namespace: &Namespace) -> Result<Verdict, PodError> {
     let typed = Pod::deserialize(pod)?;
     let spec = typed.spec.as_ref().ok_or(PodError::NoSpec)?;
     let empty = BTreeMap::new();
     let annotations = typed.metadata.annotations.as_ref().unwrap_or(&empty);
-    match validate(spec, annotations) {
-        Err(faults) => Ok(Verdict::nothing(Decision::Deny(faults))),
-        Ok((settings, container)) => Ok(treat(pod, &typed, spec, &settings, container, policy)),
-    }
+    let (settings, container) = match validate(spec, annotations) {
+        Err(faults) => {
+            return Ok(Verdict::nothing(Decision::Deny(
+                DenyReason::Malformed,
+                faults,
+            )));
+        }
+        Ok(valid) => valid,
+    };
+    let admission = Admission {
+        raw: pod,
+        pod: &typed,
+        spec,
+        chosen: container,
+        policy,
+        namespace,
+    };
+    Ok(admission.treat(&settings))
 }
 
 /// Reads the annotations and finds the container that they are about.
@@ -104,80 +133,144 @@ fn no_container(why: &NotParticipant, spec: &PodSpec) -> String {
     )
 }
 
-fn treat(
-    raw: &Value,
-    pod: &Pod,
-    spec: &PodSpec,
-    settings: &Settings,
-    chosen: &Container,
-    policy: &Policy,
-) -> Verdict {
-    // Our work always leaves a Burstable pod behind: beside any other class a record is forged.
-    let record = Original::on(pod)
-        .ok()
-        .flatten()
-        .filter(|_| Qos::of(spec) == Qos::Burstable);
-    let cpu = SubmittedCpu::of(chosen, settings, policy, record.as_ref());
-    let submitted = submitted::containers(&spec.containers, chosen, &cpu);
-    let subject = Subject {
-        pod,
-        spec,
-        settings,
-        chosen,
-        submitted: &submitted,
-        has_request: cpu.request.is_some(),
-    };
-    let decision = decide(&subject, policy);
-    let injects = decision == Decision::Inject;
-    let takes_part = injects || matches!(&decision, Decision::Skip(reason) if reason.takes_part());
-    let has_sidecar = injects || decision == Decision::Skip(SkipReason::AlreadyInjected);
-
-    let mut patch = PatchBuilder::new(raw);
-    let mut warnings = advice(&decision);
-    patch.annotate(&marks(&decision, takes_part, &submitted));
-    if takes_part
-        && !cpu.limit_is_ours
-        && let Some(limit) = missing_limit(&cpu, &subject, policy, has_sidecar)
-    {
-        let index = spec
-            .containers
-            .iter()
-            .position(|container| container.name == chosen.name);
-        patch.limit_cpu(index.unwrap_or_default(), &limit);
-        warnings.push(limit_added(&chosen.name, &limit, settings));
-    }
-    if injects {
-        patch.append(
-            "initContainers",
-            sidecar::container(policy.agent(), &chosen.name, settings.metrics.as_ref()),
-        );
-        patch.append("volumes", sidecar::volume());
-    }
-    Verdict {
-        decision,
-        patch: patch.build(),
-        warnings,
-    }
+/// One pod on its way in.
+struct Admission<'a> {
+    raw: &'a Value,
+    pod: &'a Pod,
+    spec: &'a PodSpec,
+    chosen: &'a Container,
+    policy: &'a Policy,
+    namespace: &'a Namespace,
 }
 
-/// The annotations that the pod is to carry under `mbcas.dev/`.
-fn marks(
-    decision: &Decision,
-    takes_part: bool,
-    submitted: &[Container],
-) -> Vec<(&'static str, String)> {
-    let word = match decision {
-        Decision::Inject | Decision::Skip(SkipReason::AlreadyInjected) => "injected",
-        Decision::Skip(reason) if reason.is_marked() => reason.as_str(),
-        _ => return Vec::new(),
-    };
-    let record = takes_part
-        .then(|| Original::of(submitted).to_json().ok())
-        .flatten();
-    let record = record.map(|json| (ORIGINAL_ANNOTATION, json));
-    std::iter::once((INJECTION_ANNOTATION, word.to_owned()))
-        .chain(record)
-        .collect()
+impl Admission<'_> {
+    fn treat(&self, asked: &Settings) -> Verdict {
+        let default = submitted::default_request(self.chosen, self.namespace);
+        let request = cpu_request(self.chosen)
+            .or_else(|| cpu_limit(self.chosen))
+            .or(default);
+        let mut allotment = Allotment::within_bounds(asked, request, self.namespace);
+        if !allotment.faults.is_empty() {
+            return Verdict::nothing(Decision::Deny(DenyReason::OverAllotment, allotment.faults));
+        }
+        let record = self.record();
+        let cpu = SubmittedCpu::of(
+            self.chosen,
+            request,
+            &allotment.settings,
+            self.policy,
+            record.as_ref(),
+        );
+        let submitted = submitted::containers(&self.spec.containers, self.chosen, &cpu, default);
+        let subject = Subject {
+            pod: self.pod,
+            spec: self.spec,
+            settings: &allotment.settings,
+            namespace: self.namespace,
+            chosen: self.chosen,
+            submitted: &submitted,
+            has_request: request.is_some(),
+        };
+        let sidecar = decide(&subject, self.policy);
+        let decision = match &sidecar {
+            Ok(_) => Decision::Inject,
+            Err(reason) => Decision::Skip(*reason),
+        };
+        let request = request.filter(|_| decision.takes_part());
+        let has_sidecar = decision.has_sidecar();
+        let limit = request
+            .filter(|_| !cpu.limit_is_ours)
+            .and_then(|_| missing_limit(&cpu, &subject, self.policy, has_sidecar));
+
+        // What we saw before was counted then. Who forges the record of that
+        // escapes early feedback only: the market scales down at clearing.
+        if let (Some(request), None) = (request, &record) {
+            allotment = allotment.within_totals(request);
+            if !allotment.faults.is_empty() {
+                return Verdict::nothing(Decision::Deny(
+                    DenyReason::OverAllotment,
+                    allotment.faults,
+                ));
+            }
+        }
+        let mut warnings = advice(&decision);
+        let mut patch = PatchBuilder::new(self.raw);
+        let mut annotations = self.marks(&decision, &submitted);
+        if request.is_some() {
+            annotations.extend(allotment.fills());
+            warnings.append(&mut allotment.warnings);
+        }
+        patch.annotate(&annotations);
+        let settings = &allotment.settings;
+        let default = default.filter(|_| request.is_some());
+        if let Some(default) = default {
+            warnings.push(self.request_added(default));
+        }
+        if let Some(limit) = &limit {
+            warnings.push(limit_added(&self.chosen.name, limit, asked));
+        }
+        let default = default.map(|cpu| Quantity::from(cpu).canonical());
+        patch.cpu(self.index(), default.as_deref(), limit.as_deref());
+        if let Ok(agent) = &sidecar {
+            let container = sidecar::container(agent, &self.chosen.name, settings.metrics.as_ref());
+            patch.append("initContainers", container);
+            patch.append("volumes", sidecar::volume());
+        }
+        Verdict {
+            holding: request.filter(|_| record.is_none()).map(|request| Holding {
+                budget: settings.budget.unwrap_or_default(),
+                floor: settings.min_cpu.unwrap_or(request),
+            }),
+            decision,
+            patch: patch.build(),
+            warnings,
+        }
+    }
+
+    /// The record of an earlier look. Our work always leaves a Burstable pod
+    /// behind: beside any other class it is forged.
+    fn record(&self) -> Option<Original> {
+        Original::on(self.pod)
+            .ok()
+            .flatten()
+            .filter(|_| Qos::of(self.spec) == Qos::Burstable)
+    }
+
+    /// The annotations that the pod is to carry under `mbcas.dev/`.
+    fn marks(&self, decision: &Decision, submitted: &[Container]) -> Vec<(&'static str, String)> {
+        let word = match decision {
+            decision if decision.has_sidecar() => "injected",
+            Decision::Skip(reason) if reason.is_marked() => reason.as_str(),
+            _ => return Vec::new(),
+        };
+        let record = decision
+            .takes_part()
+            .then(|| Original::of(submitted, &self.chosen.name).to_json().ok())
+            .flatten();
+        let record = record.map(|json| (ORIGINAL_ANNOTATION, json));
+        std::iter::once((INJECTION_ANNOTATION, word.to_owned()))
+            .chain(record)
+            .collect()
+    }
+
+    fn index(&self) -> usize {
+        let mut containers = self.spec.containers.iter();
+        containers
+            .position(|container| container.name == self.chosen.name)
+            .unwrap_or_default()
+    }
+
+    fn request_added(&self, default: MilliCpu) -> String {
+        let class = if Qos::of(self.spec) == Qos::BestEffort {
+            ", which makes the pod Burstable instead of BestEffort"
+        } else {
+            ""
+        };
+        format!(
+            "mbcas: container {} had no CPU request and now has {default} (BudgetPolicy {}/{BUDGET_POLICY_NAME}){class}",
+            self.chosen.name, self.namespace.name
+        )
+    }
 }
 
 /// The limit that the participating container is to get, if it has none and

@@ -1,11 +1,15 @@
 //! What is to be done with a pod.
 
+use std::borrow::Cow;
+
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use mbcas_api::participant::restarts_on_resize;
 use mbcas_api::qos::Qos;
 use mbcas_core::annotations::{AgentChoice, Settings};
 
-use crate::policy::Policy;
+use crate::namespace::Namespace;
+use crate::policy::{AgentSpec, Policy};
+use crate::room;
 use crate::sidecar::{self, Clash};
 
 /// What admission does with a pod. Data: the patch, the answer, the warning, the metric and the log are made from it.
@@ -16,7 +20,7 @@ pub enum Decision {
     /// It gets none.
     Skip(SkipReason),
     /// It is refused, for all of these reasons.
-    Deny(Vec<String>),
+    Deny(DenyReason, Vec<String>),
 }
 
 impl Decision {
@@ -25,7 +29,7 @@ impl Decision {
         match self {
             Self::Inject => "inject",
             Self::Skip(_) => "skip",
-            Self::Deny(_) => "deny",
+            Self::Deny(..) => "deny",
         }
     }
 
@@ -34,7 +38,40 @@ impl Decision {
         match self {
             Self::Inject => "injected",
             Self::Skip(reason) => reason.as_str(),
-            Self::Deny(_) => "malformed",
+            Self::Deny(reason, _) => reason.as_str(),
+        }
+    }
+
+    /// Whether the pod takes part.
+    pub const fn takes_part(&self) -> bool {
+        match self {
+            Self::Inject => true,
+            Self::Skip(reason) => reason.takes_part(),
+            Self::Deny(..) => false,
+        }
+    }
+
+    /// Whether the pod ends up with a sidecar.
+    pub const fn has_sidecar(&self) -> bool {
+        matches!(self, Self::Inject | Self::Skip(SkipReason::AlreadyInjected))
+    }
+}
+
+/// Why a pod is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenyReason {
+    /// An annotation cannot be read, or contradicts the pod.
+    Malformed,
+    /// It asks for more than its namespace's BudgetPolicy allows, or has left.
+    OverAllotment,
+}
+
+impl DenyReason {
+    /// The word for it, in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::OverAllotment => "over_allotment",
         }
     }
 }
@@ -72,11 +109,15 @@ pub enum SkipReason {
     NameClash,
     /// Something of the pod has the agent's port. Takes part without one.
     PortClash,
+    /// No sidecar fits the namespace's LimitRanges. Takes part without one.
+    LimitRange,
+    /// The namespace's ResourceQuota has no room for a sidecar. Takes part without one.
+    Quota,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NotAPodCreation,
         Self::StaticPod,
         Self::OptedOut,
@@ -92,6 +133,8 @@ impl SkipReason {
         Self::AgentNone,
         Self::NameClash,
         Self::PortClash,
+        Self::LimitRange,
+        Self::Quota,
     ];
 
     /// The word for it, in metrics, logs and the annotation `mbcas.dev/injection`.
@@ -112,6 +155,8 @@ impl SkipReason {
             Self::AgentNone => "agent_none",
             Self::NameClash => "name_clash",
             Self::PortClash => "port_clash",
+            Self::LimitRange => "limit_range",
+            Self::Quota => "quota",
         }
     }
 
@@ -124,6 +169,8 @@ impl SkipReason {
                 | Self::AgentNone
                 | Self::NameClash
                 | Self::PortClash
+                | Self::LimitRange
+                | Self::Quota
         )
     }
 
@@ -165,6 +212,13 @@ impl SkipReason {
             Self::PortClash => Some(
                 "a container uses port 9465, so the pod gets no demand agent; move it to another port",
             ),
+            Self::LimitRange => Some(
+                "no demand agent fits the namespace's LimitRange, so the pod gets none; \
+                 the agent takes 10m to 200m of CPU and 16Mi to 32Mi of memory by default",
+            ),
+            Self::Quota => Some(
+                "the namespace's ResourceQuota has no room for a demand agent, so the pod gets none; raise the quota",
+            ),
             _ => None,
         }
     }
@@ -177,8 +231,10 @@ pub struct Subject<'a> {
     pub pod: &'a Pod,
     /// Its spec.
     pub spec: &'a PodSpec,
-    /// What its annotations ask for.
+    /// What its annotations ask for, as far as its namespace lets it.
     pub settings: &'a Settings,
+    /// Where it is created.
+    pub namespace: &'a Namespace,
     /// The container that takes part.
     pub chosen: &'a Container,
     /// Its containers as submitted, see [`crate::submitted`].
@@ -187,13 +243,21 @@ pub struct Subject<'a> {
     pub has_request: bool,
 }
 
-/// Decides about a pod whose annotations are well formed. What rules a pod out
-/// altogether comes before what only keeps the sidecar away.
-pub fn decide(subject: &Subject<'_>, policy: &Policy) -> Decision {
-    match ruled_out(subject, policy).or_else(|| without_sidecar(subject, policy)) {
-        Some(reason) => Decision::Skip(reason),
-        None => Decision::Inject,
-    }
+/// Decides about a pod whose annotations are well formed: the sidecar that it
+/// gets, or why it gets none. What rules a pod out altogether comes before what
+/// only keeps the sidecar away.
+///
+/// # Errors
+/// The reason for no sidecar.
+pub fn decide<'p>(
+    subject: &Subject<'_>,
+    policy: &'p Policy,
+) -> Result<Cow<'p, AgentSpec>, SkipReason> {
+    let reason = ruled_out(subject, policy).or_else(|| without_sidecar(subject, policy));
+    reason.map_or_else(
+        || room::fitted(policy.agent(), subject.spec, subject.namespace),
+        Err,
+    )
 }
 
 fn ruled_out(subject: &Subject<'_>, policy: &Policy) -> Option<SkipReason> {

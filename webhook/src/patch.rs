@@ -1,8 +1,11 @@
 //! The JSON patch, built on the pod as it came.
 //!
 //! These paths are touched and no others:
-//! - `/metadata/annotations`, keys under `mbcas.dev/` only;
-//! - `/spec/containers/N/resources/limits`, `cpu` only, where there was none;
+//! - `/metadata/annotations`: keys under `mbcas.dev/`, and of the user's own those
+//!   that the namespace's BudgetPolicy fills in or lowers (`mbcas.budget`,
+//!   `mbcas.minCPU`, `mbcas.maxCPU`, `mbcas.mode`);
+//! - `/spec/containers/N/resources`: the participating container's CPU limit, and
+//!   its CPU request, where it has none;
 //! - `/spec/initContainers` and `/spec/volumes`, one entry appended to each.
 
 use json_patch::jsonptr::PointerBuf;
@@ -26,7 +29,7 @@ impl<'a> PatchBuilder<'a> {
         }
     }
 
-    /// Makes `wanted` the only annotations under `mbcas.dev/`: a tenant's own are overwritten or taken away.
+    /// Sets the annotations `wanted`, and makes them the only ones under `mbcas.dev/`: a tenant's own are overwritten or taken away.
     pub fn annotate(&mut self, wanted: &[(&str, String)]) {
         let present = self
             .pod
@@ -58,18 +61,31 @@ impl<'a> PatchBuilder<'a> {
         }
     }
 
-    /// Gives the container at `index` the CPU limit `limit`; it has none.
-    pub fn limit_cpu(&mut self, index: usize, limit: &str) {
+    /// Gives the container at `index` a CPU request and a CPU limit, where it has none.
+    pub fn cpu(&mut self, index: usize, request: Option<&str>, limit: Option<&str>) {
         let index = index.to_string();
-        let resources = format!("/spec/containers/{index}/resources");
-        let missing = |path: &str| self.pod.pointer(path).is_none_or(Value::is_null);
         let path = ["spec", "containers", &index, "resources"];
-        if missing(&resources) {
-            self.add(path, json!({ "limits": { "cpu": limit } }));
-        } else if missing(&format!("{resources}/limits")) {
-            self.add(path.into_iter().chain(["limits"]), json!({ "cpu": limit }));
-        } else {
-            self.add(path.into_iter().chain(["limits", "cpu"]), json!(limit));
+        let given = [("requests", request), ("limits", limit)];
+        let given = given
+            .iter()
+            .filter_map(|(list, cpu)| Some((*list, (*cpu)?)));
+        let resources = self.pod.pointer(&format!("/{}", path.join("/")));
+        let Some(resources) = resources.filter(|resources| !resources.is_null()) else {
+            let lists: serde_json::Map<_, _> = given
+                .map(|(list, cpu)| (list.to_owned(), json!({ "cpu": cpu })))
+                .collect();
+            if !lists.is_empty() {
+                self.add(path, Value::Object(lists));
+            }
+            return;
+        };
+        for (list, cpu) in given {
+            let path = path.into_iter().chain([list]);
+            if resources.get(list).is_none_or(Value::is_null) {
+                self.add(path, json!({ "cpu": cpu }));
+            } else {
+                self.add(path.chain(["cpu"]), json!(cpu));
+            }
         }
     }
 

@@ -31,10 +31,18 @@ pub struct Review {
     pub namespace: String,
     /// The object's name, or what its name will begin with.
     pub name: String,
+    /// The object's kind.
+    pub kind: String,
+    /// Who asks.
+    pub user: String,
+    /// Nothing will be stored.
+    pub is_dry_run: bool,
     /// Whether it is the creation of a pod and not of one of its subresources.
     pub is_pod_creation: bool,
-    /// The object.
+    /// The object; null where it is deleted.
     pub object: Value,
+    /// What it was before; null where it is created.
+    pub old_object: Value,
 }
 
 /// What is not a review.
@@ -78,7 +86,19 @@ struct Request {
     #[serde(default)]
     namespace: String,
     #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    user_info: User,
+    #[serde(default)]
     object: Value,
+    #[serde(default)]
+    old_object: Value,
+}
+
+#[derive(Default, Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
 }
 
 #[derive(Deserialize)]
@@ -89,7 +109,7 @@ struct Kind {
 }
 
 impl Review {
-    /// Reads a review. `dryRun` needs no attention: nothing here has a side effect.
+    /// Reads a review.
     ///
     /// # Errors
     /// [`ReviewError`]; all of them are HTTP 400.
@@ -119,10 +139,14 @@ impl Review {
             name: name.unwrap_or_default().to_owned(),
             uid: request.uid,
             namespace: request.namespace,
+            user: request.user_info.username,
+            is_dry_run: request.dry_run,
             is_pod_creation: is_pod
                 && request.sub_resource.is_empty()
                 && request.operation == "CREATE",
+            kind: request.kind.kind,
             object: request.object,
+            old_object: request.old_object,
         })
     }
 }
@@ -150,7 +174,7 @@ impl Answer {
     /// None that is known: a patch is JSON.
     pub fn new(uid: String, verdict: &Verdict) -> Result<Self, serde_json::Error> {
         let status = match &verdict.decision {
-            Decision::Deny(faults) => {
+            Decision::Deny(_, faults) => {
                 let message = cut(&faults.join("; "), LONGEST_MESSAGE);
                 Some(
                     json!({ "status": "Failure", "code": 422, "reason": "Invalid", "message": message }),
@@ -277,9 +301,13 @@ mod tests {
     #[test]
     fn a_refusal_is_cut_and_a_long_warning_too() {
         let verdict = Verdict {
-            decision: Decision::Deny(vec!["é".repeat(700), "b".repeat(700)]),
+            decision: Decision::Deny(
+                crate::decide::DenyReason::Malformed,
+                vec!["é".repeat(700), "b".repeat(700)],
+            ),
             patch: Patch(Vec::new()),
             warnings: vec!["w".repeat(300)],
+            holding: None,
         };
         let answer = Answer::new("u".to_owned(), &verdict)
             .unwrap()

@@ -28,6 +28,7 @@ use tracing::{debug, info, warn};
 use crate::admit::{PodError, Verdict, admit};
 use crate::decide::Decision;
 use crate::metrics::{Failure, Metrics};
+use crate::namespace::Namespace;
 use crate::policy::Policy;
 use crate::review::{Answer, Review};
 
@@ -56,7 +57,7 @@ pub const LINGER: Duration = Duration::from_secs(5);
 pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// How a pod is judged; a parameter for the sake of tests.
-type Judge = fn(&Value, &Policy) -> Result<Verdict, PodError>;
+type Judge = fn(&Value, &Policy, &Namespace) -> Result<Verdict, PodError>;
 
 /// What the handler needs.
 #[derive(Debug)]
@@ -166,7 +167,8 @@ async fn answer(
     let malformed = |why: &dyn std::fmt::Display| (Failure::Malformed, why.to_string());
     let review = Review::parse(&body).map_err(|why| malformed(&why))?;
     let verdict = if review.is_pod_creation {
-        (app.judge)(&review.object, &app.policy).map_err(|why| malformed(&why))?
+        (app.judge)(&review.object, &app.policy, &Namespace::default())
+            .map_err(|why| malformed(&why))?
     } else {
         Verdict::not_a_pod_creation()
     };
@@ -213,7 +215,7 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 fn note(review: &Review, decision: &Decision) {
     let (namespace, pod) = (&review.namespace, &review.name);
     match decision {
-        Decision::Deny(faults) => info!(
+        Decision::Deny(_, faults) => info!(
             namespace,
             pod,
             decision = "deny",

@@ -13,17 +13,21 @@
 //! had no limit, and could have said so by writing none.
 
 use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use mbcas_api::Original;
-use mbcas_api::participant::{cpu_limit, cpu_request};
+use mbcas_api::participant::cpu_limit;
 use mbcas_core::annotations::Settings;
+use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
 
+use crate::namespace::Namespace;
 use crate::policy::Policy;
 
 /// The participating container's CPU as it was submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubmittedCpu {
-    /// The request; a limit alone stands for both, as the API server has it.
+    /// The request; a limit alone stands for both, as the API server has it, and
+    /// the namespace's default stands for one that was not written.
     pub request: Option<MilliCpu>,
     /// The limit that the owner wrote.
     pub limit: Option<MilliCpu>,
@@ -32,14 +36,14 @@ pub struct SubmittedCpu {
 }
 
 impl SubmittedCpu {
-    /// Looks at `container`, beside the `record` that the pod carries, if it carries one.
+    /// Looks at `container`, whose CPU request is `request`, beside the `record` that the pod carries, if it carries one.
     pub fn of(
         container: &Container,
+        request: Option<MilliCpu>,
         settings: &Settings,
         policy: &Policy,
         record: Option<&Original>,
     ) -> Self {
-        let request = cpu_request(container).or_else(|| cpu_limit(container));
         // A limit that is there counts, also one of zero: it cannot be added.
         let present = container
             .resources
@@ -68,13 +72,37 @@ pub fn cap(settings: &Settings, policy: &Policy, request: MilliCpu) -> MilliCpu 
         .max(request)
 }
 
-/// `containers` without the limit that is ours, for whatever has to see what the owner wrote.
+/// The CPU request that the namespace's policy gives to a container that says nothing about CPU.
+pub fn default_request(container: &Container, namespace: &Namespace) -> Option<MilliCpu> {
+    let resources = container.resources.as_ref();
+    let lists = resources.into_iter().flat_map(|r| [&r.requests, &r.limits]);
+    let silent = !lists.flatten().any(|list| list.contains_key("cpu"));
+    let default = namespace.policy().defaults.cpu_request.map(MilliCpu::from);
+    default.filter(|_| silent)
+}
+
+/// `containers` as the owner wrote them: without the limit that is ours. A
+/// request by default counts as written: it can be lowered later, never removed.
 pub fn containers(
     containers: &[Container],
     chosen: &Container,
     cpu: &SubmittedCpu,
+    default: Option<MilliCpu>,
 ) -> Vec<Container> {
     let mut submitted = containers.to_vec();
+    if let Some(default) = default {
+        let silent = submitted
+            .iter_mut()
+            .filter(|container| container.name == chosen.name);
+        for container in silent {
+            let resources = container.resources.get_or_insert_default();
+            let requests = resources.requests.get_or_insert_default();
+            requests.insert(
+                "cpu".to_owned(),
+                Amount(Quantity::from(default).canonical()),
+            );
+        }
+    }
     if cpu.limit_is_ours {
         let ours = submitted
             .iter_mut()

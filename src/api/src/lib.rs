@@ -4,10 +4,12 @@
 //! Annotations that *users* write are not here: their grammar is
 //! [`mbcas_core::annotations`].
 
+pub mod budget_policy;
 pub mod names;
 pub mod original;
 pub mod participant;
 pub mod qos;
 
+pub use budget_policy::{BUDGET_POLICY_NAME, BudgetPolicy, BudgetPolicySpec};
 pub use original::{Original, OriginalError};
 pub use participant::{NotParticipant, Participation};

@@ -25,6 +25,9 @@ use crate::names::ORIGINAL_ANNOTATION;
 pub struct Original {
     /// The form of this record; 1 is the only one there is.
     pub version: u32,
+    /// The container that takes part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub participant: Option<String>,
     /// By container name; init containers are not among them.
     pub containers: BTreeMap<String, OriginalCpu>,
 }
@@ -53,14 +56,15 @@ pub enum OriginalError {
 }
 
 impl Original {
-    /// The record of `containers` as they stand now.
-    pub fn of(containers: &[Container]) -> Self {
+    /// The record of `containers` as they stand now, of which `participant` takes part.
+    pub fn of(containers: &[Container], participant: &str) -> Self {
         let containers = containers
             .iter()
             .map(|c| (c.name.clone(), OriginalCpu::of(c)))
             .collect();
         Self {
             version: 1,
+            participant: Some(participant.to_owned()),
             containers,
         }
     }
@@ -100,7 +104,8 @@ impl Original {
 }
 
 impl OriginalCpu {
-    fn of(container: &Container) -> Self {
+    /// A container's CPU as it stands now.
+    pub fn of(container: &Container) -> Self {
         let resources = container.resources.as_ref();
         let requests = resources.and_then(|r| r.requests.as_ref());
         let limits = resources.and_then(|r| r.limits.as_ref());

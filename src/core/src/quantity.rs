@@ -182,6 +182,12 @@ impl Quantity {
     /// As CPU, rounded up to the millicore as the API server stores it. Absent
     /// for negative quantities and for those beyond 2^64 millicores.
     pub fn as_cpu(&self) -> Option<MilliCpu> {
+        self.as_thousandths().map(MilliCpu::new)
+    }
+
+    /// In thousandths of whatever it counts, rounded up. Absent for negative
+    /// quantities and for those beyond 2^64 thousandths.
+    pub fn as_thousandths(&self) -> Option<u64> {
         if self.is_negative() {
             return None;
         }
@@ -190,7 +196,17 @@ impl Quantity {
             .clone()
             .rounded_up_to(MILLI)
             .counted_in(MILLI)?;
-        u64::try_from(milli).ok().map(MilliCpu::new)
+        u64::try_from(milli).ok()
+    }
+
+    /// `amount` thousandths of whatever is counted.
+    pub fn of_thousandths(amount: u64) -> Self {
+        Self {
+            negative: false,
+            magnitude: Decimal::new(amount.to_string().bytes(), MILLI),
+            format: Format::DecimalSi,
+            kept: None,
+        }
     }
 
     /// The quantity rounded up, away from zero, to thousandths: what the API
@@ -247,13 +263,7 @@ impl Quantity {
 
 impl From<MilliCpu> for Quantity {
     fn from(cpu: MilliCpu) -> Self {
-        let magnitude = Decimal::new(cpu.get().to_string().bytes(), MILLI);
-        Self {
-            negative: false,
-            magnitude,
-            format: Format::DecimalSi,
-            kept: None,
-        }
+        Self::of_thousandths(cpu.get())
     }
 }
 

@@ -152,11 +152,11 @@ proptest! {
 
     #[test]
     fn what_admission_lets_in_the_loop_reads_the_same_way(pod in pod()) {
-        let verdict = admit(&pod, &policy()).unwrap();
+        let verdict = admit(&pod, &policy(), &mbcas_webhook::Namespace::default()).unwrap();
         let running = running(&pod, &verdict);
         let judged = Participation::of(&running);
         match &verdict.decision {
-            Decision::Deny(faults) => {
+            Decision::Deny(_, faults) => {
                 prop_assert!(!faults.is_empty());
                 let refused = matches!(judged, Err(NotParticipant::Malformed(_) | NotParticipant::NoSuchContainer(_)));
                 // A cap below the request is a fault that only the container shows.

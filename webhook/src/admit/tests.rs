@@ -36,7 +36,7 @@ fn with(change: impl FnOnce(&mut Value)) -> Value {
 }
 
 pub(super) fn judge(pod: &Value) -> Verdict {
-    admit(pod, &policy()).unwrap()
+    admit(pod, &policy(), &Namespace::default()).unwrap()
 }
 
 pub(super) fn applied(pod: &Value) -> Value {
@@ -55,9 +55,10 @@ pub(super) fn original(pod: &Value) -> Original {
 fn faults(pod: &Value) -> Vec<String> {
     match judge(pod) {
         Verdict {
-            decision: Decision::Deny(faults),
+            decision: Decision::Deny(_, faults),
             patch,
             warnings,
+            ..
         } => {
             assert!(patch.0.is_empty() && warnings.is_empty());
             faults
@@ -127,7 +128,10 @@ fn what_is_no_pod_is_an_error() {
         json!({"spec": 7}),
         json!({"metadata": {}}),
     ] {
-        assert!(admit(&object, &policy()).is_err(), "{object}");
+        assert!(
+            admit(&object, &policy(), &Namespace::default()).is_err(),
+            "{object}"
+        );
     }
 }
 

@@ -239,9 +239,9 @@ async fn beyond_the_limit_the_caller_hears_so_at_once_and_the_permits_come_back(
 #[tokio::test]
 async fn a_panic_is_a_500_and_the_next_request_is_served() {
     let (metrics, _) = metrics();
-    let judge: Judge = |pod, policy| {
+    let judge: Judge = |pod, policy, namespace| {
         assert!(pod["metadata"]["name"] != "boom", "as the test wants it");
-        admit(pod, policy)
+        admit(pod, policy, namespace)
     };
     let app = App {
         judge,

@@ -1,7 +1,7 @@
 //! Pods of the shapes that clusters have, each with the whole verdict about it
 //! in `snapshots/`. A change of behaviour shows there and is reviewed there.
 
-use mbcas_webhook::admit;
+use mbcas_webhook::{Namespace, admit};
 use serde_json::{Value, json};
 
 use super::{pod, policy};
@@ -18,16 +18,16 @@ fn burstable() -> Value {
 
 /// The verdict as it stands in a snapshot.
 fn verdict(pod: &Value) -> Value {
-    let verdict = admit(pod, &policy()).unwrap();
+    let verdict = admit(pod, &policy(), &Namespace::default()).unwrap();
     let mut patched = pod.clone();
     json_patch::patch(&mut patched, &verdict.patch).unwrap();
-    let again = admit(&patched, &policy()).unwrap();
+    let again = admit(&patched, &policy(), &Namespace::default()).unwrap();
     assert!(
         again.patch.0.is_empty(),
         "the second look changes something: {again:?}"
     );
     let faults = match &verdict.decision {
-        mbcas_webhook::Decision::Deny(faults) => json!(faults),
+        mbcas_webhook::Decision::Deny(_, faults) => json!(faults),
         _ => Value::Null,
     };
     json!({

@@ -14,11 +14,14 @@ fn annotated(annotations: &Value) -> Pod {
 
 #[test]
 fn a_record_keeps_the_texts_as_they_were_written_and_what_was_absent() {
-    let original = Original::of(&containers(json!([
-        { "name": "app", "resources": { "requests": { "cpu": "0.1", "memory": "1Gi" }, "limits": { "cpu": "1e-1" } } },
-        { "name": "half", "resources": { "limits": { "memory": "1Gi" }, "requests": { "cpu": "1" } } },
-        { "name": "bare" },
-    ])));
+    let original = Original::of(
+        &containers(json!([
+            { "name": "app", "resources": { "requests": { "cpu": "0.1", "memory": "1Gi" }, "limits": { "cpu": "1e-1" } } },
+            { "name": "half", "resources": { "limits": { "memory": "1Gi" }, "requests": { "cpu": "1" } } },
+            { "name": "bare" },
+        ])),
+        "app",
+    );
     let cpu = |request: Option<&str>, limit: Option<&str>| OriginalCpu {
         request: request.map(str::to_owned),
         limit: limit.map(str::to_owned),
@@ -31,12 +34,15 @@ fn a_record_keeps_the_texts_as_they_were_written_and_what_was_absent() {
 
 #[test]
 fn the_wire_form_is_fixed_since_later_versions_must_read_it() {
-    let original = Original::of(&containers(json!([
-        { "name": "web", "resources": { "requests": { "cpu": "100m" } } },
-        { "name": "app", "resources": { "requests": { "cpu": "1" }, "limits": { "cpu": "2" } } },
-    ])));
+    let original = Original::of(
+        &containers(json!([
+            { "name": "web", "resources": { "requests": { "cpu": "100m" } } },
+            { "name": "app", "resources": { "requests": { "cpu": "1" }, "limits": { "cpu": "2" } } },
+        ])),
+        "app",
+    );
     let json = original.to_json().unwrap();
-    let expected = r#"{"version":1,"containers":{"app":{"request":"1","limit":"2"},"web":{"request":"100m"}}}"#;
+    let expected = r#"{"version":1,"participant":"app","containers":{"app":{"request":"1","limit":"2"},"web":{"request":"100m"}}}"#;
     assert_eq!(json, expected);
     assert_eq!(Original::from_json(&json).unwrap(), original);
 }

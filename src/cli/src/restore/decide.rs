@@ -80,7 +80,7 @@ fn step(
     allocatable: &BTreeMap<String, MilliCpu>,
 ) -> Result<Option<Step>, Obstacle> {
     let name = &container.name;
-    let now = cpu_of(container);
+    let now = OriginalCpu::of(container);
     let read = |text: Option<&String>| amount(name, text);
     let (limit, request) = (read(now.limit.as_ref())?, read(now.request.as_ref())?);
     // What was absent cannot be removed, so a request that was absent stays.
@@ -107,12 +107,6 @@ fn step(
         request,
     };
     Ok(Some(step).filter(|step| step.limit.is_some() || step.request.is_some()))
-}
-
-/// The container's CPU as its spec has it now.
-fn cpu_of(container: &Container) -> OriginalCpu {
-    let now = Original::of(std::slice::from_ref(container));
-    now.containers.into_values().next().unwrap_or_default()
 }
 
 /// An amount as the API server stores it; none where it is zero, which means the same.

@@ -1,0 +1,321 @@
+//! What admission knows of the cluster, kept fresh by watches: no review waits
+//! for the API server.
+//!
+//! | watched | what is kept |
+//! | --- | --- |
+//! | pods, metadata only | budget and floor of those that take part, summed by namespace |
+//! | BudgetPolicies, LimitRanges, ResourceQuotas | as [`Rules`] |
+//!
+//! A pod that was just admitted is not in any watch yet, so what it takes is
+//! remembered for [`PENDING`] or until a pod that takes the same appears. The
+//! other replica does not know of it; that the two may overshoot together is
+//! what the market's own clamp is for.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem, ResourceQuota};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use mbcas_api::names::{INJECTION_ANNOTATION, ORIGINAL_ANNOTATION};
+use mbcas_api::{BudgetPolicy, Original};
+use mbcas_core::annotations::Settings;
+use mbcas_core::quantity::Quantity;
+use mbcas_core::units::MilliCpu;
+
+use crate::admit::Holding;
+use crate::decide::SkipReason;
+use crate::namespace::{Held, Namespace, Rules};
+use crate::room::Quota;
+
+/// How long an admitted pod is counted before a watch has shown it.
+pub const PENDING: Duration = Duration::from_secs(10);
+
+/// The caches. Cheap to ask: one lock, one look-up.
+#[derive(Debug, Default)]
+pub struct Cache(RwLock<World>);
+
+#[derive(Debug, Default)]
+struct World {
+    namespaces: HashMap<Arc<str>, Entry>,
+    /// By uid.
+    pods: HashMap<u128, Pod>,
+}
+
+#[derive(Debug)]
+struct Pod {
+    namespace: Arc<str>,
+    holding: Holding,
+    round: u32,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    rules: Arc<Rules>,
+    limit_ranges: BTreeMap<String, Vec<LimitRangeItem>>,
+    quotas: BTreeMap<String, Quota>,
+    held: Held,
+    pending: Vec<(Instant, Holding)>,
+}
+
+impl Entry {
+    fn count(&mut self, holding: Holding) {
+        self.held.pods += 1;
+        self.held.budget += holding.budget.get();
+        self.held.floors += holding.floor;
+    }
+
+    fn release(&mut self, holding: Holding) {
+        self.held.pods = self.held.pods.saturating_sub(1);
+        self.held.budget = self.held.budget.saturating_sub(holding.budget.get());
+        self.held.floors -= holding.floor;
+    }
+
+    /// Makes the rules anew from what they are made of.
+    fn rewrite(&mut self, change: impl FnOnce(&mut Rules)) {
+        let mut rules = Rules {
+            policy: self.rules.policy.clone(),
+            limit_ranges: self.limit_ranges.values().flatten().cloned().collect(),
+            quotas: self.quotas.values().cloned().collect(),
+        };
+        change(&mut rules);
+        self.rules = Arc::new(rules);
+    }
+}
+
+impl World {
+    fn entry(&mut self, namespace: &str) -> (Arc<str>, &mut Entry) {
+        let name = match self.namespaces.get_key_value(namespace) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(namespace),
+        };
+        let entry = self.namespaces.entry(Arc::clone(&name)).or_default();
+        (name, entry)
+    }
+
+    fn take_out(&mut self, uid: u128) {
+        if let Some(pod) = self.pods.remove(&uid)
+            && let Some(entry) = self.namespaces.get_mut(&pod.namespace)
+        {
+            entry.release(pod.holding);
+        }
+    }
+}
+
+impl Cache {
+    fn write<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The namespace `name` as it is known at `now`.
+    pub fn namespace(&self, name: &str, now: Instant) -> Namespace {
+        let world = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = world.namespaces.get(name) else {
+            return Namespace {
+                name: name.to_owned(),
+                ..Namespace::default()
+            };
+        };
+        let mut held = entry.held;
+        for (since, holding) in &entry.pending {
+            if now.saturating_duration_since(*since) < PENDING {
+                held.pods += 1;
+                held.budget += holding.budget.get();
+                held.floors += holding.floor;
+            }
+        }
+        Namespace {
+            name: name.to_owned(),
+            rules: Arc::clone(&entry.rules),
+            held,
+        }
+    }
+
+    /// Remembers what a pod takes that was admitted at `now`.
+    pub fn admitted(&self, namespace: &str, holding: Holding, now: Instant) {
+        self.write(|world| {
+            let (_, entry) = world.entry(namespace);
+            entry
+                .pending
+                .retain(|(since, _)| now.saturating_duration_since(*since) < PENDING);
+            entry.pending.push((now, holding));
+        });
+    }
+
+    /// A pod was seen, in the listing number `round`.
+    pub fn pod_seen(&self, meta: &ObjectMeta, round: u32) {
+        let Some((uid, namespace)) = identity(meta) else {
+            return;
+        };
+        self.write(|world| {
+            let Some(holding) = holding(meta) else {
+                world.take_out(uid);
+                return;
+            };
+            let known = world.pods.contains_key(&uid);
+            world.take_out(uid);
+            let (namespace, entry) = world.entry(namespace);
+            entry.count(holding);
+            if !known
+                && let Some(at) = entry
+                    .pending
+                    .iter()
+                    .position(|(_, pending)| *pending == holding)
+            {
+                entry.pending.swap_remove(at);
+            }
+            let pod = Pod {
+                namespace,
+                holding,
+                round,
+            };
+            world.pods.insert(uid, pod);
+        });
+    }
+
+    /// A pod is gone, or done.
+    pub fn pod_gone(&self, meta: &ObjectMeta) {
+        if let Some((uid, _)) = identity(meta) {
+            self.write(|world| world.take_out(uid));
+        }
+    }
+
+    /// The listing number `round` is complete: pods that it did not show are gone.
+    pub fn pods_listed(&self, round: u32) {
+        self.write(|world| {
+            let gone: Vec<_> = world
+                .pods
+                .iter()
+                .filter(|(_, pod)| pod.round < round)
+                .map(|(uid, _)| *uid)
+                .collect();
+            gone.into_iter().for_each(|uid| world.take_out(uid));
+        });
+    }
+
+    /// How many pods are counted.
+    pub fn pods(&self) -> usize {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pods
+            .len()
+    }
+}
+
+/// An object that makes a namespace's rules.
+pub trait Rule {
+    /// Puts it in force, or, with `gone`, out of it.
+    fn apply(&self, namespace: &str, name: &str, gone: bool, cache: &Cache);
+
+    /// Takes all of its kind out of force, before they are listed anew.
+    fn clear(cache: &Cache);
+}
+
+impl Rule for BudgetPolicy {
+    fn apply(&self, namespace: &str, name: &str, gone: bool, cache: &Cache) {
+        if name != mbcas_api::BUDGET_POLICY_NAME {
+            return;
+        }
+        let policy = if gone {
+            Default::default()
+        } else {
+            self.spec.clone()
+        };
+        cache.write(|world| {
+            world
+                .entry(namespace)
+                .1
+                .rewrite(|rules| rules.policy = policy)
+        });
+    }
+
+    fn clear(cache: &Cache) {
+        cache.write(|world| {
+            for entry in world.namespaces.values_mut() {
+                entry.rewrite(|rules| rules.policy = Default::default());
+            }
+        });
+    }
+}
+
+impl Rule for LimitRange {
+    fn apply(&self, namespace: &str, name: &str, gone: bool, cache: &Cache) {
+        let items = self.spec.as_ref().map(|spec| spec.limits.clone());
+        let items = items.filter(|_| !gone).unwrap_or_default();
+        cache.write(|world| {
+            let (_, entry) = world.entry(namespace);
+            entry.limit_ranges.insert(name.to_owned(), items);
+            entry.limit_ranges.retain(|_, items| !items.is_empty());
+            entry.rewrite(|_| ());
+        });
+    }
+
+    fn clear(cache: &Cache) {
+        cache.write(|world| {
+            for entry in world.namespaces.values_mut() {
+                entry.limit_ranges.clear();
+                entry.rewrite(|_| ());
+            }
+        });
+    }
+}
+
+impl Rule for ResourceQuota {
+    fn apply(&self, namespace: &str, name: &str, gone: bool, cache: &Cache) {
+        let quota = Quota::of(self).filter(|_| !gone);
+        cache.write(|world| {
+            let (_, entry) = world.entry(namespace);
+            entry.quotas.remove(name);
+            entry
+                .quotas
+                .extend(quota.map(|quota| (name.to_owned(), quota)));
+            entry.rewrite(|_| ());
+        });
+    }
+
+    fn clear(cache: &Cache) {
+        cache.write(|world| {
+            for entry in world.namespaces.values_mut() {
+                entry.quotas.clear();
+                entry.rewrite(|_| ());
+            }
+        });
+    }
+}
+
+/// A uid is 128 bits; kept as text, ten thousand pods would take a megabyte for nothing.
+fn identity(meta: &ObjectMeta) -> Option<(u128, &str)> {
+    let digits: String = meta.uid.as_ref()?.chars().filter(|c| *c != '-').collect();
+    let uid = u128::from_str_radix(&digits, 16).ok()?;
+    Some((uid, meta.namespace.as_deref()?))
+}
+
+/// What a pod takes, read from what admission wrote on it; absent if it takes no part.
+fn holding(meta: &ObjectMeta) -> Option<Holding> {
+    let annotations = meta.annotations.as_ref()?;
+    let word = annotations.get(INJECTION_ANNOTATION)?;
+    let takes_part = word == "injected"
+        || SkipReason::ALL
+            .iter()
+            .any(|reason| reason.as_str() == word && reason.takes_part());
+    let settings = Settings::parse(annotations).ok().filter(|_| takes_part)?;
+    if !settings.is_enabled() {
+        return None;
+    }
+    let record = annotations.get(ORIGINAL_ANNOTATION)?;
+    let record = Original::from_json(record).ok()?;
+    let participant = record
+        .participant
+        .as_ref()
+        .and_then(|name| record.containers.get(name));
+    let request = participant.and_then(|cpu| cpu.request.as_ref().or(cpu.limit.as_ref()));
+    let request = request.and_then(|cpu| Quantity::parse(cpu).ok()?.as_cpu());
+    Some(Holding {
+        budget: settings.budget.unwrap_or_default(),
+        floor: settings.min_cpu.or(request).unwrap_or(MilliCpu::ZERO),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Warnings where a person typed the mistake.
+//!
+//! A bad annotation on a Deployment's pod template is refused when the
+//! ReplicaSet creates the pod, and shows up in the ReplicaSet's events, where
+//! few look. So the template is judged when the workload is applied, by the very
+//! code that will judge its pods, and the answer is warnings: never a refusal,
+//! as a workload may be applied before its namespace is labelled or its policy
+//! is raised.
+
+use serde_json::{Value, json};
+
+use crate::admit::{PodError, admit};
+use crate::decide::Decision;
+use crate::namespace::Namespace;
+use crate::policy::Policy;
+use crate::review::Review;
+
+/// What the author of the workload in `review` is told.
+///
+/// # Errors
+/// [`PodError`] where its template is no pod template.
+pub fn warnings(
+    review: &Review,
+    policy: &Policy,
+    namespace: &Namespace,
+) -> Result<Vec<String>, PodError> {
+    let object = &review.object;
+    let template = match review.kind.as_str() {
+        "CronJob" => object.pointer("/spec/jobTemplate/spec/template"),
+        _ => object.pointer("/spec/template"),
+    };
+    // Whoever made the workload that makes this one was warned already.
+    let Some(template) = template.filter(|_| !has_controller(object)) else {
+        return Ok(Vec::new());
+    };
+    // Its pods will have a controller: this workload, or what it makes.
+    let mut pod = template.clone();
+    if let Some(metadata) = pod
+        .as_object_mut()
+        .map(|pod| pod.entry("metadata").or_insert_with(|| json!({})))
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.insert("ownerReferences".to_owned(), json!([owner(&review.kind)]));
+    }
+    let verdict = admit(&pod, policy, namespace)?;
+    let kind = &review.kind;
+    Ok(match verdict.decision {
+        Decision::Deny(_, faults) => faults
+            .iter()
+            .map(|fault| format!("mbcas: the pods of this {kind} will be refused: {fault}"))
+            .collect(),
+        // What a pod is given at its creation is said at its creation.
+        Decision::Skip(reason) => reason
+            .advice()
+            .map(|advice| format!("mbcas: in the pods of this {kind}, {advice}"))
+            .into_iter()
+            .collect(),
+        Decision::Inject => Vec::new(),
+    })
+}
+
+fn has_controller(object: &Value) -> bool {
+    let owners = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    let is_controller = |owner: &Value| owner["controller"] == true;
+    owners.is_some_and(|owners| owners.iter().any(is_controller))
+}
+
+fn owner(kind: &str) -> Value {
+    json!({ "apiVersion": "apps/v1", "kind": kind, "name": "", "uid": "", "controller": true })
+}
+
+#[cfg(test)]
+mod tests;
