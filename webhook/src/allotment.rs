@@ -70,7 +70,7 @@ impl<'a> Allotment<'a> {
         match self.asked.mode {
             Some(mode) if mode > most => {
                 self.exceeds(
-                    Wish::of(MODE, mode.name()),
+                    &Wish::of(MODE, mode.name()),
                     &format!("allows {most} at most"),
                     most.name(),
                 );
@@ -107,7 +107,7 @@ impl<'a> Allotment<'a> {
         if fit != asked {
             let rule = format!("allows {} to {}", least.get(), most.get());
             self.exceeds(
-                Wish::of(BUDGET, &asked.get().to_string()),
+                &Wish::of(BUDGET, &asked.get().to_string()),
                 &rule,
                 &fit.get().to_string(),
             );
@@ -132,10 +132,10 @@ impl<'a> Allotment<'a> {
         if let Some(most) = most {
             let rule = format!("allows {most} at most");
             if let Some(max) = self.asked.max_cpu.filter(|max| *max > most) {
-                self.exceeds(Wish::of(MAX_CPU, &written(max)), &rule, &written(most));
+                self.exceeds(&Wish::of(MAX_CPU, &written(max)), &rule, &written(most));
             }
             if let Some(min) = self.asked.min_cpu.filter(|min| *min > most) {
-                self.exceeds(Wish::of(MIN_CPU, &written(min)), &rule, &written(most));
+                self.exceeds(&Wish::of(MIN_CPU, &written(min)), &rule, &written(most));
                 self.settings.min_cpu = Some(most);
             }
             self.settings.max_cpu = Some(self.asked.max_cpu.map_or(most, |max| max.min(most)));
@@ -144,7 +144,7 @@ impl<'a> Allotment<'a> {
             match self.asked.min_cpu {
                 Some(min) if min < least => {
                     self.exceeds(
-                        Wish::of(MIN_CPU, &written(min)),
+                        &Wish::of(MIN_CPU, &written(min)),
                         &format!("allows {least} at least"),
                         &written(least),
                     );
@@ -157,7 +157,7 @@ impl<'a> Allotment<'a> {
             }
             if let Some(max) = self.settings.max_cpu.filter(|max| *max < least) {
                 self.exceeds(
-                    Wish::of(MAX_CPU, &written(max)),
+                    &Wish::of(MAX_CPU, &written(max)),
                     &format!("allows {least} at least"),
                     &written(least),
                 );
@@ -178,18 +178,19 @@ impl<'a> Allotment<'a> {
                 let least = policy.budget.min.unwrap_or(Budget::MIN);
                 let fit = Budget::new(free).ok().filter(|free| *free >= least);
                 // Clamping goes no lower than the least budget there is; refusing then has only one mend.
-                let fit = fit.unwrap_or(if self.namespace.clamps() {
+                let otherwise = if self.namespace.clamps() {
                     least
                 } else {
                     wanted
-                });
+                };
+                let fit = fit.unwrap_or(otherwise);
                 let rule = format!("has {free} of {total} left beside {} pods", held.pods);
                 let wish = Wish {
                     key: BUDGET,
                     value: &wanted.get().to_string(),
                     written: self.asked.budget.is_some(),
                 };
-                self.exceeds(wish, &rule, &fit.get().to_string());
+                self.exceeds(&wish, &rule, &fit.get().to_string());
                 self.settings.budget = Some(fit);
             }
         }
@@ -198,11 +199,12 @@ impl<'a> Allotment<'a> {
             let free = total - held.floors;
             if floor > free {
                 let fit = Some(free.floor_to_quantum()).filter(|free| *free >= LEAST_CPU);
-                let fit = fit.unwrap_or(if self.namespace.clamps() {
+                let otherwise = if self.namespace.clamps() {
                     LEAST_CPU
                 } else {
                     floor
-                });
+                };
+                let fit = fit.unwrap_or(otherwise);
                 let rule = format!(
                     "has {free} of {total} for floors left beside {} pods",
                     held.pods
@@ -212,7 +214,7 @@ impl<'a> Allotment<'a> {
                     value: &written(floor),
                     written: self.asked.min_cpu.is_some(),
                 };
-                self.exceeds(wish, &rule, &written(fit));
+                self.exceeds(&wish, &rule, &written(fit));
                 self.settings.min_cpu = Some(fit);
             }
         }
@@ -237,12 +239,12 @@ impl<'a> Allotment<'a> {
     }
 
     /// One wish is too great, or too small: the pod is refused, or gets `fit` and is told so.
-    fn exceeds(&mut self, wish: Wish<'_>, rule: &str, fit: &str) {
+    fn exceeds(&mut self, wish: &Wish<'_>, rule: &str, fit: &str) {
         let Wish {
             key,
             value,
             written,
-        } = wish;
+        } = *wish;
         let source = self.source();
         if self.namespace.clamps() {
             let outcome = if fit == value {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem, ResourceQuota};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mbcas_api::names::{INJECTION_ANNOTATION, ORIGINAL_ANNOTATION};
-use mbcas_api::{BudgetPolicy, Original};
+use mbcas_api::{BudgetPolicy, BudgetPolicySpec, Original};
 use mbcas_core::annotations::Settings;
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
@@ -189,7 +189,9 @@ impl Cache {
                 .filter(|(_, pod)| pod.round < round)
                 .map(|(uid, _)| *uid)
                 .collect();
-            gone.into_iter().for_each(|uid| world.take_out(uid));
+            for uid in gone {
+                world.take_out(uid);
+            }
         });
     }
 
@@ -218,7 +220,7 @@ impl Rule for BudgetPolicy {
             return;
         }
         let policy = if gone {
-            Default::default()
+            BudgetPolicySpec::default()
         } else {
             self.spec.clone()
         };
@@ -226,14 +228,14 @@ impl Rule for BudgetPolicy {
             world
                 .entry(namespace)
                 .1
-                .rewrite(|rules| rules.policy = policy)
+                .rewrite(|rules| rules.policy = policy);
         });
     }
 
     fn clear(cache: &Cache) {
         cache.write(|world| {
             for entry in world.namespaces.values_mut() {
-                entry.rewrite(|rules| rules.policy = Default::default());
+                entry.rewrite(|rules| rules.policy = BudgetPolicySpec::default());
             }
         });
     }

@@ -66,7 +66,7 @@ async fn pods(client: Client, cache: &Cache, listed: &watch::Sender<u8>) -> Infa
         match events.next().await {
             Some(Ok(Event::Init)) => round += 1,
             Some(Ok(Event::InitApply(pod) | Event::Apply(pod))) => {
-                cache.pod_seen(&pod.metadata, round)
+                cache.pod_seen(&pod.metadata, round);
             }
             Some(Ok(Event::Delete(pod))) => cache.pod_gone(&pod.metadata),
             Some(Ok(Event::InitDone)) => {

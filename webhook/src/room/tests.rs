@@ -102,7 +102,7 @@ fn a_pods_range_counts_the_whole_pod() {
     assert!(within(json!([{"type": "Pod", "maxLimitRequestRatio": {"cpu": "3"}}])).is_ok());
 }
 
-fn quota(hard: Value, used: Value, more: Value) -> Value {
+fn quota(hard: &Value, used: &Value, more: &Value) -> Value {
     let mut quota = json!({"spec": {"hard": hard}, "status": {"used": used}});
     quota["spec"]
         .as_object_mut()
@@ -119,7 +119,11 @@ fn beside(quota: &Value, spec: &PodSpec) -> Result<(), SkipReason> {
 #[test]
 fn a_quota_needs_room_for_the_pod_and_the_sidecar() {
     let full = |resource: &str, hard: &str| {
-        quota(json!({resource: hard}), json!({resource: "1"}), json!({}))
+        quota(
+            &json!({resource: hard}),
+            &json!({resource: "1"}),
+            &json!({}),
+        )
     };
     assert_eq!(beside(&full("requests.cpu", "2010m"), &spec()), Ok(()));
     assert_eq!(
@@ -146,11 +150,8 @@ fn a_quota_needs_room_for_the_pod_and_the_sidecar() {
 #[test]
 fn a_quota_is_only_about_the_pods_in_its_scope() {
     let full = |more: Value| {
-        quota(
-            json!({"requests.cpu": "1"}),
-            json!({"requests.cpu": "1"}),
-            more,
-        )
+        let one = json!({"requests.cpu": "1"});
+        quota(&one, &one, &more)
     };
     let priority = |operator: &str| {
         full(json!({"scopeSelector": {"matchExpressions": [
