@@ -28,6 +28,7 @@ macro_rules! figure {
 }
 
 mod agent;
+mod budget;
 mod bystanders;
 mod chart;
 mod cli;
