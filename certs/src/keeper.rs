@@ -311,4 +311,6 @@ fn leapt(from: SystemTime, to: SystemTime, elapsed: Duration) -> bool {
 }
 
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod tests;
