@@ -91,10 +91,8 @@ impl Authority {
             return Err(AuthorityError::Mismatch);
         }
         let validity = bundle::validity(&der).map_err(AuthorityError::Certificate)?;
-        let certificate_pem = bundle::blocks(certificate)
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let block = bundle::blocks(certificate).next().unwrap_or_default();
+        let certificate_pem = format!("{block}\n");
         let issuer = Issuer::from_ca_cert_der(&der, key)?;
         Ok(Self {
             certificate: der,
@@ -148,7 +146,7 @@ mod tests {
         assert_eq!(read.certificate(), made.certificate());
         assert_eq!(read.validity(), made.validity());
         assert_eq!(read.key_pem(), made.key_pem());
-        assert_eq!(read.certificate_pem().trim(), made.certificate_pem().trim());
+        assert_eq!(read.certificate_pem(), made.certificate_pem());
     }
 
     #[test]

@@ -1,13 +1,15 @@
-//! Lists of authorities in PEM form, and whether they vouch for a leaf.
+//! Authorities that are trusted together, and whether they vouch for a leaf.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, RootCertStore};
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
@@ -17,16 +19,16 @@ use crate::schedule::Validity;
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// Authorities that are trusted together: the one that signs first, then those
-/// whose leaves may still be in use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bundle(Vec<String>);
+/// A set of authorities. Their order means nothing, so that a change of the one
+/// that signs changes nothing for those who trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bundle(BTreeSet<String>);
 
 /// Why a bundle does not vouch for a certificate.
 #[derive(Debug, Error)]
 pub enum TrustError {
     /// The bundle holds no authority.
-    #[error("the caBundle holds no readable certificate")]
+    #[error("the caBundle holds no certificate that can be read and is valid now")]
     NoAuthority,
     /// The check itself says no.
     #[error("the caBundle does not vouch for the served certificate: {0}")]
@@ -34,17 +36,12 @@ pub enum TrustError {
 }
 
 impl Bundle {
-    /// `signing` first, then those of `others` that still hold at `now` and are not the same.
-    pub fn new(signing: &str, others: &str, now: SystemTime) -> Self {
-        let signing = blocks(signing).next().unwrap_or_default().to_owned();
-        let kept = blocks(others)
-            .filter(|block| *block != signing && holds(block, now))
-            .map(str::to_owned);
-        let kept: Vec<_> = kept.collect();
-        Self(std::iter::once(signing).chain(kept).collect())
+    /// The certificates of a text in PEM form; whatever else stands in it means nothing.
+    pub fn read(pem: &str) -> Self {
+        Self(blocks(pem).map(str::to_owned).collect())
     }
 
-    /// The bundle as it stands in `ca.crt` and in `caBundle`.
+    /// The bundle as it stands in `caBundle`.
     pub fn pem(&self) -> String {
         self.0
             .iter()
@@ -57,9 +54,60 @@ impl Bundle {
         self.0.len()
     }
 
-    /// Whether it holds none, which [`Self::new`] never makes.
+    /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether everything that `other` trusts is trusted here too.
+    pub fn contains(&self, other: &Self) -> bool {
+        self.0.is_superset(&other.0)
+    }
+
+    /// Checks as the API server will: do these vouch for `leaf` under `name` at `now`?
+    /// Go, unlike rustls, also asks that the authority itself is valid.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        name: &str,
+        now: SystemTime,
+    ) -> Result<(), TrustError> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(self.0.iter().filter_map(|block| {
+            let (der, validity) = read(block)?;
+            validity.holds(now).then_some(der)
+        }));
+        if roots.is_empty() {
+            return Err(TrustError::NoAuthority);
+        }
+        let refused = |why: &dyn Display| TrustError::Refused(why.to_string());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crate::provider());
+        let verifier = verifier.build().map_err(|why| refused(&why))?;
+        let name = ServerName::try_from(name.to_owned()).map_err(|why| refused(&why))?;
+        let now = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        verifier
+            .verify_server_cert(leaf, &[], &name, &[], UnixTime::since_unix_epoch(now))
+            .map(drop)
+            .map_err(|why| refused(&plainly(&why)))
+    }
+}
+
+/// The check's answer in words that stay the same as time passes.
+fn plainly(why: &rustls::Error) -> &dyn Display {
+    match why {
+        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { .. }) => {
+            &"it has ended"
+        }
+        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { .. }) => {
+            &"it is not valid yet"
+        }
+        other => other,
     }
 }
 
@@ -71,10 +119,11 @@ pub(crate) fn blocks(pem: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn holds(block: &str, now: SystemTime) -> bool {
-    let der = CertificateDer::from_pem_slice(block.as_bytes()).ok();
-    der.and_then(|der| validity(&der).ok())
-        .is_some_and(|validity| validity.holds(now))
+/// One certificate of a PEM text, with its validity.
+pub(crate) fn read(block: &str) -> Option<(CertificateDer<'static>, Validity)> {
+    let der = CertificateDer::from_pem_slice(block.as_bytes()).ok()?;
+    let validity = validity(&der).ok()?;
+    Some((der, validity))
 }
 
 /// Reads from when until when a certificate is valid.
@@ -90,116 +139,5 @@ pub(crate) fn validity(der: &CertificateDer<'_>) -> Result<Validity, String> {
     })
 }
 
-/// Checks as the API server will: does `bundle` vouch for `leaf` under `name` at `now`?
-///
-/// # Errors
-/// Why it does not.
-pub fn verify(
-    bundle: &[u8],
-    leaf: &CertificateDer<'_>,
-    name: &str,
-    now: SystemTime,
-) -> Result<(), TrustError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok));
-    if roots.is_empty() {
-        return Err(TrustError::NoAuthority);
-    }
-    let refused = |why: &dyn std::fmt::Display| TrustError::Refused(why.to_string());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crate::provider());
-    let verifier = verifier.build().map_err(|why| refused(&why))?;
-    let name = ServerName::try_from(name.to_owned()).map_err(|why| refused(&why))?;
-    let now = UnixTime::since_unix_epoch(
-        now.duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default(),
-    );
-    verifier
-        .verify_server_cert(leaf, &[], &name, &[], now)
-        .map(drop)
-        .map_err(|why| refused(&why))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Authority;
-    use crate::schedule::{AUTHORITY_LIFETIME, LEAF_LIFETIME};
-
-    const NAME: &str = "mbcas-webhook.mbcas-system.svc";
-
-    #[test]
-    fn a_bundle_vouches_for_leaves_of_each_of_its_authorities_and_of_no_other() {
-        let now = SystemTime::now();
-        let [old, new, foreign] = [(); 3].map(|()| Authority::generate(now).unwrap());
-        let bundle = Bundle::new(new.certificate_pem(), old.certificate_pem(), now);
-        assert_eq!(bundle.len(), 2);
-        let pem = bundle.pem();
-        for authority in [&old, &new] {
-            let leaf = authority.issue(NAME, now).unwrap();
-            verify(pem.as_bytes(), leaf.certificate(), NAME, now).unwrap();
-        }
-        let leaf = foreign.issue(NAME, now).unwrap();
-        assert!(matches!(
-            verify(pem.as_bytes(), leaf.certificate(), NAME, now),
-            Err(TrustError::Refused(_))
-        ));
-    }
-
-    #[test]
-    fn another_name_or_another_time_is_refused() {
-        let now = SystemTime::now();
-        let authority = Authority::generate(now).unwrap();
-        let (leaf, pem) = (
-            authority.issue(NAME, now).unwrap(),
-            authority.certificate_pem(),
-        );
-        let check = |name: &str, at| verify(pem.as_bytes(), leaf.certificate(), name, at);
-        check(NAME, now).unwrap();
-        assert!(check("mbcas-webhook.default.svc", now).is_err());
-        assert!(check("mbcas-webhook.mbcas-system.svc.cluster.local", now).is_err());
-        assert!(check(NAME, now + LEAF_LIFETIME + Duration::from_secs(1)).is_err());
-        assert!(check(NAME, now - Duration::from_mins(6)).is_err());
-    }
-
-    #[test]
-    fn garbage_vouches_for_nothing() {
-        let now = SystemTime::now();
-        let leaf = Authority::generate(now).unwrap().issue(NAME, now).unwrap();
-        for bundle in [
-            "",
-            "Cg==",
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        ] {
-            let verdict = verify(bundle.as_bytes(), leaf.certificate(), NAME, now);
-            assert!(
-                matches!(verdict, Err(TrustError::NoAuthority)),
-                "{bundle}: {verdict:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn authorities_that_ended_and_garbage_are_dropped_and_none_is_held_twice() {
-        let now = SystemTime::now();
-        let ended =
-            Authority::generate(now - AUTHORITY_LIFETIME - Duration::from_hours(1)).unwrap();
-        let (old, new) = (
-            Authority::generate(now).unwrap(),
-            Authority::generate(now).unwrap(),
-        );
-        let others = [
-            new.certificate_pem(),
-            "rubbish",
-            ended.certificate_pem(),
-            old.certificate_pem(),
-            BEGIN,
-        ]
-        .join("\n");
-        let bundle = Bundle::new(new.certificate_pem(), &others, now);
-        assert_eq!(
-            bundle.0,
-            [new.certificate_pem().trim(), old.certificate_pem().trim()]
-        );
-        assert_eq!(Bundle::new(&bundle.pem(), &bundle.pem(), now), bundle);
-    }
-}
+mod tests;

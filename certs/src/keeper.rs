@@ -4,60 +4,56 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::future::FutureExt;
+use futures::stream::{self, Stream, StreamExt};
 use kube::Client;
-use thiserror::Error;
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep};
+use tracing::info;
 
-use crate::bundle::{self, TrustError};
-use crate::configuration::{Configuration, ConfigurationError};
+use crate::bundle::{Bundle, TrustError};
+use crate::configuration::{Configuration, Entry, Live};
 use crate::leaf::{Leaf, LeafError};
+use crate::pace::{Allowance, Steady};
+use crate::report::{Event, Report, Told};
 use crate::resolver::LiveCertificate;
-use crate::schedule::{LEAST_REMAINING, Validity};
-use crate::store::{CaStore, Held, StoreError};
+use crate::rotation::Authorities;
+use crate::schedule::LEAST_REMAINING;
+use crate::store::CaStore;
 
-/// How often a replica looks, so how soon a configuration is repaired that
-/// somebody has overwritten.
+/// How often a replica looks where no watch tells it to: the safety net.
 pub const PERIOD: Duration = Duration::from_secs(10);
 
-/// How soon it looks again after a look that did not end ready; twice as late after each further one.
+/// How soon it looks again after a look that left something to do, twice as
+/// late after each further one; and how often it looks at the most.
 pub const RETRY: Duration = Duration::from_secs(1);
 
-/// What one look found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The served leaf has an hour left and the live configuration vouches for it.
-    pub ready: bool,
-    /// The served leaf.
-    pub leaf: Option<Validity>,
-    /// The authority.
-    pub authority: Validity,
-}
+/// A wall clock that has gone this much further than the monotonic one was set,
+/// or the machine slept: the certificate is looked at anew, at once.
+const LEAP: Duration = Duration::from_mins(1);
 
-/// Why a look failed.
-#[derive(Debug, Error)]
-pub enum KeeperError {
-    /// The authority's Secret.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The webhook configuration.
-    #[error(transparent)]
-    Configuration(#[from] ConfigurationError),
-    /// A new leaf.
-    #[error(transparent)]
-    Leaf(#[from] LeafError),
-}
-
-/// Keeps one replica's leaf fresh and the configuration's `caBundle` in agreement with it.
+/// Keeps one replica's leaf fresh and the configurations' `caBundle`s in agreement with it.
 #[derive(Debug)]
 pub struct Keeper {
     store: CaStore,
-    configuration: Configuration,
+    targets: [Target; 2],
     name: String,
     clock: fn() -> SystemTime,
     live: Arc<LiveCertificate>,
+    /// As last read. A leaf can be renewed from it while the API server is away.
+    held: Option<Authorities>,
+    /// What all live entries carry, since when.
+    carried: Steady<Bundle>,
     served: Option<Leaf>,
-    /// Signed, but not served before the API server can be expected to trust it.
+    /// Signed, but not served before the API servers can be expected to trust it.
     next: Option<Leaf>,
+}
+
+/// A configuration, what the last look that reached it found, and what may still be written to it.
+#[derive(Debug)]
+struct Target {
+    configuration: Configuration,
+    live: Live,
+    allowance: Allowance,
 }
 
 impl Keeper {
@@ -73,56 +69,128 @@ impl Keeper {
         live: Arc<LiveCertificate>,
         clock: fn() -> SystemTime,
     ) -> Self {
+        let targets = Configuration::ours(&client).map(|configuration| Target {
+            configuration,
+            live: Live::default(),
+            allowance: Allowance::default(),
+        });
         Self {
-            store: CaStore::new(client.clone(), namespace),
-            configuration: Configuration::new(client),
+            store: CaStore::new(client, namespace),
+            targets,
             name: crate::server_name(namespace),
             clock,
             live,
+            held: None,
+            carried: Steady::default(),
             served: None,
             next: None,
         }
     }
 
-    /// Looks once: authority, `caBundle`, leaf.
-    ///
-    /// # Errors
-    /// [`KeeperError`]; what was served before is served on.
-    pub async fn tick(&mut self) -> Result<Report, KeeperError> {
+    /// Looks once: configurations, authority, `caBundle`s, leaf. Whatever fails,
+    /// what was served is served on, and the rest is done.
+    pub async fn look(&mut self) -> Report {
         let now = (self.clock)();
-        let held = self.store.ensure(now).await?;
-        let mut seen = self.configuration.read().await?;
-        let settled = seen.bundle == held.bundle.pem().as_bytes();
-        if !settled {
-            seen = self.configuration.publish(&seen, &held.bundle).await?;
-            info!(
-                authorities = held.bundle.len(),
-                "wrote the caBundle of the webhook configuration"
-            );
+        let mut report = Report::default();
+        // In this order: who writes a caBundle has then read the Secret after the
+        // configuration, and its resourceVersion keeps him from undoing a newer one.
+        self.read(&mut report).await;
+        let settled = self.carried.settled(Instant::now());
+        match self.store.ensure(now, settled).await {
+            Ok((held, event)) => {
+                report.events.extend(event);
+                let bundle = held.bundle(now);
+                self.held = Some(held);
+                self.publish(&bundle, &mut report).await;
+            }
+            Err(why) => report.troubles.push(why.to_string()),
         }
-        self.prepare(&held, now)?;
-        self.promote(&seen.bundle, settled, now);
-        let trusted = self
-            .served
-            .as_ref()
-            .map(|leaf| self.check(&seen.bundle, leaf, now));
-        if let Some(Err(why)) = &trusted {
-            warn!("{why}");
+        if let Err(why) = self.prepare(now) {
+            report.troubles.push(why.to_string());
         }
-        let leaf = self.served.as_ref().map(Leaf::validity);
-        let fresh = leaf.is_some_and(|leaf| leaf.remaining(now) >= LEAST_REMAINING);
-        Ok(Report {
-            ready: fresh && matches!(trusted, Some(Ok(()))),
-            leaf,
-            authority: held.authority.validity(),
-        })
+        if self.promote(now) {
+            report.events.push(Event::Served);
+        }
+        self.judge(now, &mut report);
+        report
+    }
+
+    /// Reads both configurations. One that is missing, or that we may not touch,
+    /// holds nothing up; one that cannot be reached may carry anything.
+    async fn read(&mut self, report: &mut Report) {
+        let mut all_known = true;
+        for target in &mut self.targets {
+            match target.configuration.read().await {
+                Ok(live) => {
+                    report.troubles.extend(target.configuration.missing(&live));
+                    target.live = live;
+                }
+                Err(why) => {
+                    if why.is_forbidden() {
+                        target.live = Live::default();
+                    } else {
+                        all_known = false;
+                    }
+                    report.troubles.push(why.to_string());
+                }
+            }
+        }
+        let common = all_known.then(|| self.common()).flatten();
+        self.carried.see(common, Instant::now());
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.targets.iter().flat_map(|target| &target.live.entries)
+    }
+
+    /// What all entries carry, if it is the same.
+    fn common(&self) -> Option<Bundle> {
+        let mut bundles = self.entries().map(|entry| &entry.bundle);
+        let first = bundles.next()?;
+        bundles.all(|bundle| bundle == first).then(|| first.clone())
+    }
+
+    async fn publish(&mut self, bundle: &Bundle, report: &mut Report) {
+        for target in &mut self.targets {
+            let (kind, name) = (target.configuration.kind, target.configuration.name);
+            if target
+                .live
+                .entries
+                .iter()
+                .all(|entry| entry.bundle == *bundle)
+            {
+                continue;
+            }
+            if !target.allowance.take(Instant::now()) {
+                report.troubles.push(format!(
+                    "somebody else keeps overwriting the caBundle of {kind} {name}, which is written again \
+                     once a minute; its managedFields say who: let that writer leave the field alone"
+                ));
+                continue;
+            }
+            match target.configuration.publish(&target.live, bundle).await {
+                Ok(live) => {
+                    info!(
+                        authorities = bundle.len(),
+                        "wrote the caBundle of {kind} {name}"
+                    );
+                    report.events.push(Event::Published);
+                    target.live = live;
+                }
+                Err(why) if why.is_lost_race() => {}
+                Err(why) => report.troubles.push(why.to_string()),
+            }
+        }
     }
 
     /// Signs the next leaf if the served one is due, or not of this authority.
-    fn prepare(&mut self, held: &Held, now: SystemTime) -> Result<(), LeafError> {
+    fn prepare(&mut self, now: SystemTime) -> Result<(), LeafError> {
+        let Some(held) = &self.held else {
+            return Ok(());
+        };
         let good = |leaf: &Option<Leaf>| {
             leaf.as_ref().is_some_and(|leaf| {
-                leaf.is_from(&held.authority)
+                leaf.is_from(held.signing())
                     && leaf.validity().holds(now)
                     && !leaf.validity().is_due(now)
             })
@@ -130,19 +198,30 @@ impl Keeper {
         if good(&self.served) {
             self.next = None;
         } else if !good(&self.next) {
-            self.next = Some(held.authority.issue(&self.name, now)?);
+            self.next = Some(held.signing().issue(&self.name, now)?);
         }
         Ok(())
     }
 
-    /// Serves the next leaf once the live bundle vouches for it. While the
-    /// served one is still trusted it waits a look longer after a change of the
-    /// bundle: every API server must have seen that first.
-    fn promote(&mut self, bundle: &[u8], settled: bool, now: SystemTime) {
-        let trusted = |leaf: &Leaf| self.check(bundle, leaf, now).is_ok();
-        let waits = !settled && self.served.as_ref().is_some_and(trusted);
-        if waits || !self.next.as_ref().is_some_and(trusted) {
-            return;
+    /// Serves the next leaf, if somebody trusts it and nobody is lost by it: each
+    /// entry that trusts the served one must trust it too, and where another
+    /// authority signed it, every API server must have had time to hear of that one.
+    fn promote(&mut self, now: SystemTime) -> bool {
+        let (Some(next), Some(held)) = (&self.next, &self.held) else {
+            return false;
+        };
+        let trusts = |entry: &Entry, leaf: &Leaf| self.check(entry, leaf, now).is_ok();
+        if let Some(served) = &self.served
+            && served.validity().remaining(now) >= LEAST_REMAINING
+        {
+            let heard = served.is_from(held.signing()) || self.is_settled(held);
+            let lost = |entry| trusts(entry, served) && !(heard && trusts(entry, next));
+            if self.entries().any(lost) {
+                return false;
+            }
+        }
+        if !self.entries().any(|entry| trusts(entry, next)) {
+            return false;
         }
         if let Some(leaf) = self.next.take() {
             let days = leaf.validity().remaining(now).as_secs() / 86_400;
@@ -150,34 +229,88 @@ impl Keeper {
             self.live.set(leaf.certified());
             self.served = Some(leaf);
         }
+        true
     }
 
-    fn check(&self, bundle: &[u8], leaf: &Leaf, now: SystemTime) -> Result<(), TrustError> {
-        bundle::verify(bundle, leaf.certificate(), &self.name, now)
+    /// Whether all entries have carried the authority that signs for long enough.
+    fn is_settled(&self, held: &Authorities) -> bool {
+        let carried = self.carried.settled(Instant::now());
+        let signing = Bundle::read(held.signing().certificate_pem());
+        carried.is_some_and(|bundle| bundle.contains(&signing))
     }
 
-    /// Looks for ever, every [`PERIOD`]; `observe` sees each outcome. Drop it to stop.
-    pub async fn run(
-        mut self,
-        mut observe: impl FnMut(&Result<Report, KeeperError>),
-    ) -> Infallible {
+    fn check(&self, entry: &Entry, leaf: &Leaf, now: SystemTime) -> Result<(), TrustError> {
+        entry.bundle.verify(leaf.certificate(), &self.name, now)
+    }
+
+    /// The verdict. Readiness goes by the first entry that is there, which is the
+    /// mutating one: a replica that it trusts is of use whatever became of the others.
+    fn judge(&self, now: SystemTime, report: &mut Report) {
+        report.authority = self.held.as_ref().map(|held| held.signing().validity());
+        let Some(leaf) = &self.served else {
+            return;
+        };
+        report.leaf = Some(leaf.validity());
+        let lasts = leaf.validity().remaining(now) >= LEAST_REMAINING;
+        for (rank, entry) in self.entries().enumerate() {
+            let verdict = self.check(entry, leaf, now);
+            report.ready |= rank == 0 && lasts && verdict.is_ok();
+            if let Err(why) = verdict {
+                report.troubles.push(format!("{}: {why}", entry.name));
+            }
+        }
+    }
+
+    /// Looks for ever: at each change of a configuration, at each leap of the wall
+    /// clock, and every [`PERIOD`]; `observe` sees each report. Drop it to stop.
+    pub async fn run(mut self, mut observe: impl FnMut(&Report)) -> Infallible {
+        let changes = self
+            .targets
+            .each_ref()
+            .map(|target| target.configuration.changes().boxed());
+        let mut changes = stream::select_all(changes);
+        let mut told = Told::new("the webhook's certificate is well again");
         let mut retry = RETRY;
         loop {
-            let outcome = self.tick().await;
-            if let Err(why) = &outcome {
-                warn!("{why}");
-            }
-            observe(&outcome);
-            let settled = matches!(&outcome, Ok(report) if report.ready);
-            tokio::time::sleep(if settled { PERIOD } else { retry }).await;
-            retry = if settled {
-                RETRY
-            } else {
-                PERIOD.min(retry * 2)
+            let report = self.look().await;
+            told.tell(&report.troubles);
+            observe(&report);
+            let bundle = self.held.as_ref().map(|held| held.bundle((self.clock)()));
+            let calm = report.ready && report.troubles.is_empty() && self.common() == bundle;
+            self.wait(&mut changes, if calm { PERIOD } else { retry })
+                .await;
+            retry = if calm { RETRY } else { PERIOD.min(retry * 2) };
+        }
+    }
+
+    /// Waits `limit`, or less where something happens, but [`RETRY`] always.
+    async fn wait(&self, changes: &mut (impl Stream<Item = ()> + Unpin), limit: Duration) {
+        let (started, wall) = (Instant::now(), (self.clock)());
+        sleep(RETRY).await;
+        // Several changes are one look.
+        let mut woken = false;
+        while changes.next().now_or_never().flatten().is_some() {
+            woken = true;
+        }
+        while !woken && started.elapsed() < limit {
+            woken = tokio::select! {
+                _ = changes.next() => true,
+                () = sleep(RETRY) => leapt(wall, (self.clock)(), started.elapsed()),
             };
         }
     }
 }
 
+/// Whether the wall clock went another way than the monotonic one.
+fn leapt(from: SystemTime, to: SystemTime, elapsed: Duration) -> bool {
+    let expected = from + elapsed;
+    let apart = to
+        .duration_since(expected)
+        .unwrap_or_else(|early| early.duration());
+    apart > LEAP
+}
+
+#[cfg(test)]
+mod soak;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,15 @@ pub const AUTHORITY_LIFETIME: Duration = Duration::from_hours(365 * 24);
 /// A certificate is valid from this long before it was made, for API servers whose clock is behind ours.
 pub const BACKDATED: Duration = Duration::from_mins(5);
 
+/// How long a new authority is trusted everywhere, as one replica itself has seen,
+/// before it signs. API servers hear of a change by a watch; client-go's reflector
+/// takes up a broken one again after 30 s at the most, and its jitter doubles that.
+pub const PUBLISHED_FOR: Duration = Duration::from_mins(1);
+
+/// How long an authority is trusted on after another has begun to sign in its
+/// place: as long as its last leaf can live, and the skew that is forgiven besides.
+pub const TRUSTED_AFTER: Duration = LEAF_LIFETIME.saturating_add(BACKDATED);
+
 /// A replica whose leaf ends sooner than this is not ready: something keeps it from renewing.
 pub const LEAST_REMAINING: Duration = Duration::from_hours(1);
 
@@ -39,6 +48,11 @@ impl Validity {
     /// Whether `now` lies inside.
     pub fn holds(&self, now: SystemTime) -> bool {
         (self.not_before..=self.not_after).contains(&now)
+    }
+
+    /// Whether its end has passed.
+    pub fn is_over(&self, now: SystemTime) -> bool {
+        now > self.not_after
     }
 
     /// Whether two thirds of the life are over, so that a third is left to get a renewal done.

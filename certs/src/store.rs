@@ -1,9 +1,5 @@
-//! The authority's Secret: created by whichever replica comes first, adopted by the others.
-//!
-//! ```text
-//! ca.crt   the signing authority, then those that may still be in use (PEM)
-//! ca.key   the signing authority's private key (PEM)
-//! ```
+//! The authorities' Secret: created by whichever replica comes first, adopted and
+//! carried on by the others. What stands in it, and why, is [`crate::rotation`]'s.
 //!
 //! The Secret belongs to the webhook's Deployment, so that it goes away at
 //! uninstall. Every write carries the resourceVersion that was read; who loses
@@ -12,35 +8,22 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Resource};
-use mbcas_api::names::{CA_SECRET, WEBHOOK_DEPLOYMENT};
+use mbcas_api::names::{CA_SECRET, ROTATE_ANNOTATION, WEBHOOK_DEPLOYMENT};
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::authority::{Authority, AuthorityError};
+use crate::authority::AuthorityError;
 use crate::bundle::Bundle;
+use crate::report::Event;
+use crate::rotation::{Authorities, Known};
 
-/// The key of the certificates.
-pub const CERTIFICATE_KEY: &str = "ca.crt";
-/// The key of the private key.
-pub const PRIVATE_KEY: &str = "ca.key";
-
-/// How often a lost race is taken up again before the next tick has to do it.
+/// How often a lost race is taken up again before the next look has to do it.
 const ATTEMPTS: usize = 5;
-
-/// What the Secret holds.
-#[derive(Debug)]
-pub struct Held {
-    /// The authority that signs.
-    pub authority: Authority,
-    /// It and those whose leaves may still be in use.
-    pub bundle: Bundle,
-}
 
 /// Why the authority could not be read or written.
 #[derive(Debug, Error)]
@@ -78,16 +61,6 @@ pub struct CaStore {
     namespace: String,
 }
 
-/// What is to be done about a Secret that was found.
-enum Found {
-    /// It serves.
-    Good(Held),
-    /// It must be written anew, for this reason.
-    Replace(String),
-    /// Its content serves, but at uninstall it would stay behind.
-    Orphan(Held),
-}
-
 impl CaStore {
     /// The Secret in `namespace`, the webhook's own.
     pub fn new(client: Client, namespace: &str) -> Self {
@@ -98,35 +71,52 @@ impl CaStore {
         }
     }
 
-    /// The authority as it stands at `now`: read, or made if there is none,
-    /// none that can be read, or one that is due for renewal.
+    /// The authorities as they stand at `now`, after the step that was due, if
+    /// one was; `settled` is [`Known::settled`].
     ///
     /// # Errors
     /// [`StoreError`]. Nothing is half written: a Secret is replaced whole.
-    pub async fn ensure(&self, now: SystemTime) -> Result<Held, StoreError> {
+    pub async fn ensure(
+        &self,
+        now: SystemTime,
+        settled: Option<&Bundle>,
+    ) -> Result<(Authorities, Option<Event>), StoreError> {
         let owner = self.owner().await?;
         for _ in 0..ATTEMPTS {
-            let found = self
-                .secrets
-                .get_opt(CA_SECRET)
-                .await
-                .map_err(|why| self.failed("read Secret", &why))?;
-            let outcome = match found {
-                None => self.create(&owner, now).await?,
-                Some(secret) => match judge(&secret, &owner, now) {
-                    Found::Good(held) => Some(held),
-                    Found::Replace(reason) => {
-                        info!(
-                            reason,
-                            "replacing the authority in Secret {}/{CA_SECRET}", self.namespace
-                        );
-                        self.replace(secret, &owner, now).await?
-                    }
-                    Found::Orphan(held) => self.take_over(secret, &owner).await?.then_some(held),
-                },
+            let found = self.secrets.get_opt(CA_SECRET).await;
+            let found = found.map_err(|why| self.failed("read", &why))?;
+            let exists = found.is_some();
+            let mut secret = found.unwrap_or_else(|| self.blank());
+            let data = secret.data.get_or_insert_default();
+            let asked = secret.metadata.annotations.get_or_insert_default();
+            let known = Known {
+                now,
+                settled,
+                asked: asked.contains_key(ROTATE_ANNOTATION),
             };
-            if let Some(held) = outcome {
-                return Ok(held);
+            let (held, step) = Authorities::advance(data, known)?;
+            let owners = secret.metadata.owner_references.get_or_insert_default();
+            if step.is_none() && owners.iter().any(|o| o.uid == owner.uid) {
+                return Ok((held, None));
+            }
+            held.write(data);
+            if step
+                .as_ref()
+                .is_some_and(|(event, _)| *event != Event::Switched)
+            {
+                asked.remove(ROTATE_ANNOTATION);
+            }
+            owners.retain(|o| !(o.kind == owner.kind && o.name == owner.name));
+            owners.push(owner.clone());
+            if self.put(&secret, exists).await? {
+                let event = step.map(|(event, reason)| {
+                    info!(
+                        step = event.as_str(),
+                        reason, "the webhook's authority, Secret {}/{CA_SECRET}", self.namespace
+                    );
+                    event
+                });
+                return Ok((held, event));
             }
         }
         Err(StoreError::Contended(self.namespace.clone()))
@@ -145,71 +135,40 @@ impl CaStore {
             .ok_or_else(|| StoreError::NoOwner(self.namespace.clone()))
     }
 
-    async fn create(
-        &self,
-        owner: &OwnerReference,
-        now: SystemTime,
-    ) -> Result<Option<Held>, StoreError> {
-        let (held, data) = fresh("", now)?;
-        let secret = Secret {
+    fn blank(&self) -> Secret {
+        let label = ("app.kubernetes.io/part-of".to_owned(), "mbcas".to_owned());
+        Secret {
             metadata: ObjectMeta {
                 name: Some(CA_SECRET.to_owned()),
                 namespace: Some(self.namespace.clone()),
-                labels: Some(BTreeMap::from([(
-                    "app.kubernetes.io/part-of".to_owned(),
-                    "mbcas".to_owned(),
-                )])),
-                owner_references: Some(vec![owner.clone()]),
+                labels: Some(BTreeMap::from([label])),
                 ..ObjectMeta::default()
             },
             type_: Some("Opaque".to_owned()),
-            data: Some(data),
             ..Secret::default()
-        };
-        let answer = self.secrets.create(&PostParams::default(), &secret).await;
-        if answer.is_ok() {
-            info!(
-                "made the webhook's authority, Secret {}/{CA_SECRET}",
-                self.namespace
-            );
         }
-        won(answer.map(drop))
-            .map(|won| won.then_some(held))
-            .map_err(|why| self.failed("create Secret", &why))
     }
 
-    async fn replace(
-        &self,
-        mut secret: Secret,
-        owner: &OwnerReference,
-        now: SystemTime,
-    ) -> Result<Option<Held>, StoreError> {
-        let old = text(&secret, CERTIFICATE_KEY);
-        let (held, data) = fresh(&old, now)?;
-        secret.data.get_or_insert_default().extend(data);
-        Ok(self.take_over(secret, owner).await?.then_some(held))
-    }
-
-    /// Writes `secret` back with our Deployment as its owner; `false` if another writer was quicker.
-    async fn take_over(
-        &self,
-        mut secret: Secret,
-        owner: &OwnerReference,
-    ) -> Result<bool, StoreError> {
-        let owners = secret.metadata.owner_references.get_or_insert_default();
-        owners.retain(|o| !(o.kind == owner.kind && o.name == owner.name));
-        owners.push(owner.clone());
-        let answer = self
-            .secrets
-            .replace(CA_SECRET, &PostParams::default(), &secret)
-            .await;
-        won(answer.map(drop)).map_err(|why| self.failed("update Secret", &why))
+    /// Writes `secret`; `false` if somebody else created, changed or deleted it meanwhile.
+    async fn put(&self, secret: &Secret, exists: bool) -> Result<bool, StoreError> {
+        let params = PostParams::default();
+        let (act, answer) = if exists {
+            let answer = self.secrets.replace(CA_SECRET, &params, secret).await;
+            ("update", answer)
+        } else {
+            ("create", self.secrets.create(&params, secret).await)
+        };
+        match answer {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+            Err(why) => Err(self.failed(act, &why)),
+        }
     }
 
     fn failed(&self, act: &'static str, why: &kube::Error) -> StoreError {
         StoreError::Api {
             act,
-            object: format!("{}/{CA_SECRET}", self.namespace),
+            object: format!("Secret {}/{CA_SECRET}", self.namespace),
             why: said(why),
         }
     }
@@ -221,67 +180,6 @@ pub(crate) fn said(why: &kube::Error) -> String {
         kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
         other => other.to_string(),
     }
-}
-
-/// A lost race is no error: somebody else created, changed or deleted the object meanwhile.
-fn won(answer: Result<(), kube::Error>) -> Result<bool, kube::Error> {
-    match answer {
-        Ok(()) => Ok(true),
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
-        Err(why) => Err(why),
-    }
-}
-
-fn judge(secret: &Secret, owner: &OwnerReference, now: SystemTime) -> Found {
-    let certificates = text(secret, CERTIFICATE_KEY);
-    let authority = match Authority::from_pem(&certificates, &text(secret, PRIVATE_KEY)) {
-        Ok(authority) => authority,
-        Err(why) => {
-            warn!("Secret {CA_SECRET} is not usable: {why}");
-            return Found::Replace(why.to_string());
-        }
-    };
-    if authority.validity().is_due(now) {
-        return Found::Replace("two thirds of its life are over".to_owned());
-    }
-    let bundle = Bundle::new(authority.certificate_pem(), &certificates, now);
-    let ours = secret
-        .metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .any(|o| o.uid == owner.uid);
-    let held = Held { authority, bundle };
-    if ours {
-        Found::Good(held)
-    } else {
-        Found::Orphan(held)
-    }
-}
-
-/// A new authority; those of `old` that still hold are trusted beside it.
-fn fresh(old: &str, now: SystemTime) -> Result<(Held, BTreeMap<String, ByteString>), StoreError> {
-    let authority = Authority::generate(now)?;
-    let bundle = Bundle::new(authority.certificate_pem(), old, now);
-    let data = BTreeMap::from([
-        (
-            CERTIFICATE_KEY.to_owned(),
-            ByteString(bundle.pem().into_bytes()),
-        ),
-        (
-            PRIVATE_KEY.to_owned(),
-            ByteString(authority.key_pem().into_bytes()),
-        ),
-    ]);
-    Ok((Held { authority, bundle }, data))
-}
-
-/// A value as text; what is absent or no text is empty, and an empty certificate is refused with a reason.
-fn text(secret: &Secret, key: &str) -> String {
-    let value = secret.data.as_ref().and_then(|data| data.get(key));
-    value
-        .and_then(|bytes| String::from_utf8(bytes.0.clone()).ok())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

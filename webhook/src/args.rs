@@ -1,12 +1,24 @@
 //! The command line. Every flag has an environment variable, and one default.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use mbcas_api::names::CERTIFICATE_DIR;
 use mbcas_runtime::admin::AdminArgs;
 use mbcas_runtime::log::LogArgs;
 
 use crate::policy::{AgentSpec, Policy, PolicyError, PullPolicy};
+
+/// Where the webhook's certificate comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Certificates {
+    /// It makes its own, shares the authority among the replicas, and writes the caBundle.
+    #[default]
+    Auto,
+    /// Somebody else keeps it in files (cert-manager, or the operator), and the caBundle too.
+    Files,
+}
 
 /// Injects the MBCAS demand agent into pods and validates their mbcas.* annotations.
 #[derive(Clone, Debug, Parser)]
@@ -24,6 +36,25 @@ pub struct Args {
     /// Namespace that the webhook runs in.
     #[arg(long, env = "MBCAS_NAMESPACE", value_name = "NAME")]
     pub namespace: String,
+
+    /// Where the webhook's certificate comes from.
+    #[arg(
+        long,
+        env = "MBCAS_CERTIFICATES",
+        value_enum,
+        default_value_t,
+        value_name = "SOURCE"
+    )]
+    pub certificates: Certificates,
+
+    /// With --certificates files: the directory that holds tls.crt and tls.key.
+    #[arg(
+        long,
+        env = "MBCAS_CERTIFICATE_DIR",
+        default_value = CERTIFICATE_DIR,
+        value_name = "DIR"
+    )]
+    pub certificate_dir: PathBuf,
 
     /// Image of the sidecar.
     #[arg(long, env = "MBCAS_AGENT_IMAGE", value_name = "IMAGE")]
@@ -131,6 +162,8 @@ mod tests {
         let args = Args::try_parse_from(LEAST).unwrap();
         let policy = args.policy().unwrap();
         assert_eq!(args.addr.port(), mbcas_api::names::WEBHOOK_PORT);
+        assert_eq!(args.certificates, Certificates::Auto);
+        assert_eq!(args.certificate_dir, PathBuf::from("/etc/mbcas/tls"));
         assert_eq!(policy.agent().pull_policy, PullPolicy::IfNotPresent);
         assert_eq!(policy.default_max_cpu(), MilliCpu::new(64_000));
     }
@@ -155,6 +188,11 @@ mod tests {
             .iter()
             .copied()
             .chain(["--agent-image-pull-policy", "sometimes"]);
+        assert!(Args::try_parse_from(bad).is_err());
+        let bad = LEAST
+            .iter()
+            .copied()
+            .chain(["--certificates", "cert-manager"]);
         assert!(Args::try_parse_from(bad).is_err());
     }
 }

@@ -45,6 +45,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     duration: Histogram,
     not_after: IntGaugeVec,
+    certificate_events: IntCounterVec,
 }
 
 impl Metrics {
@@ -72,13 +73,22 @@ impl Metrics {
             ),
             &["kind"],
         )?;
+        let certificate_events = IntCounterVec::new(
+            Opts::new(
+                "mbcas_webhook_cert_events_total",
+                "What happened to the webhook's certificates, by event.",
+            ),
+            &["event"],
+        )?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(not_after.clone()))?;
+        registry.register(Box::new(certificate_events.clone()))?;
         Ok(Self {
             requests,
             duration,
             not_after,
+            certificate_events,
         })
     }
 
@@ -104,5 +114,10 @@ impl Metrics {
         self.not_after
             .with_label_values(&[kind])
             .set(i64::try_from(end.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// Counts what happened to a certificate; the words are [`mbcas_certs::Event`]'s.
+    pub fn certificate_event(&self, event: &'static str) {
+        self.certificate_events.with_label_values(&[event]).inc();
     }
 }

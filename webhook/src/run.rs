@@ -2,11 +2,9 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use kube::{Client, Config};
-use mbcas_certs::schedule::LEAST_REMAINING;
-use mbcas_certs::{Keeper, KeeperError, LiveCertificate, Report, Validity};
+use mbcas_certs::{Files, Keeper, LiveCertificate, Report};
 use mbcas_runtime::admin::{self, AdminError};
 use mbcas_runtime::ready::{Handle, Readiness};
 use mbcas_runtime::shutdown::{self, ShutdownError};
@@ -16,7 +14,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::args::Args;
+use crate::args::{Args, Certificates};
 use crate::metrics::Metrics;
 use crate::policy::PolicyError;
 use crate::serve::{self, App, DRAIN, LINGER, ServeError};
@@ -68,7 +66,6 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     let admin_listener = admin::bind(args.admin.admin_addr).await?;
     let client = Client::try_from(Config::incluster()?)?;
     let live = Arc::new(LiveCertificate::default());
-    let keeper = Keeper::new(client, &args.namespace, Arc::clone(&live));
     let app = Arc::new(App::new(policy, metrics.clone()));
     info!(address = %args.addr, namespace = args.namespace, agent = args.agent_image, "webhook starts");
 
@@ -81,10 +78,18 @@ pub async fn run(args: Args) -> Result<(), RunError> {
             token.clone(),
         ),
     );
-    tasks.spawn(
-        "certificate",
-        keep(keeper, metrics, certificate, token.clone()),
-    );
+    let keep = observer(metrics, certificate);
+    let (keeping, namespace, served) = ("certificate", &args.namespace, Arc::clone(&live));
+    match args.certificates {
+        Certificates::Auto => {
+            let keeper = Keeper::new(client, namespace, served);
+            tasks.spawn(keeping, until(token.clone(), keeper.run(keep)));
+        }
+        Certificates::Files => {
+            let files = Files::new(args.certificate_dir, namespace, served);
+            tasks.spawn(keeping, until(token.clone(), files.run(keep)));
+        }
+    }
     tasks.spawn(
         "admission",
         serve::serve(admission, serve::router(app), live, token),
@@ -92,70 +97,78 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     Ok(tasks.run(LINGER + DRAIN * 2).await?)
 }
 
-/// Keeps the certificate until told to end, and tells readiness and metrics about it.
-async fn keep(
-    keeper: Keeper,
-    metrics: Metrics,
-    ready: Handle,
-    token: CancellationToken,
-) -> Result<(), Infallible> {
-    let mut served = None;
-    let observe = move |outcome: &Result<Report, KeeperError>| {
-        if let Ok(report) = outcome {
-            metrics.certificate("authority", report.authority);
-            served = report
-                .leaf
-                .inspect(|leaf| metrics.certificate("leaf", *leaf));
+/// Tells readiness and metrics what a look at the certificate found.
+fn observer(metrics: Metrics, ready: Handle) -> impl FnMut(&Report) + Send + 'static {
+    move |report| {
+        for (kind, validity) in [("authority", report.authority), ("leaf", report.leaf)] {
+            if let Some(validity) = validity {
+                metrics.certificate(kind, validity);
+            }
         }
-        if let Some(verdict) = readiness(outcome.as_ref().ok(), served, SystemTime::now()) {
-            ready.set(verdict);
+        for event in &report.events {
+            metrics.certificate_event(event.as_str());
         }
-    };
-    tokio::select! {
-        () = token.cancelled() => Ok(()),
-        never = keeper.run(observe) => match never {},
+        ready.set(report.ready);
     }
 }
 
-/// What a look says about readiness. A failed one says nothing about the
-/// certificate that is served, until that one comes to its end.
-fn readiness(report: Option<&Report>, served: Option<Validity>, now: SystemTime) -> Option<bool> {
-    match report {
-        Some(report) => Some(report.ready),
-        None if served.is_some_and(|leaf| leaf.remaining(now) >= LEAST_REMAINING) => None,
-        None => Some(false),
+/// Does `work`, which never ends by itself, until told to end.
+async fn until(
+    token: CancellationToken,
+    work: impl Future<Output = Infallible>,
+) -> Result<(), Infallible> {
+    tokio::select! {
+        () = token.cancelled() => Ok(()),
+        never = work => match never {},
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
+
+    use mbcas_certs::{Event, Validity};
+    use prometheus::TextEncoder;
 
     use super::*;
 
     #[test]
-    fn a_failed_look_keeps_readiness_as_long_as_the_certificate_lasts() {
-        let now = SystemTime::now();
-        let leaf = Validity::starting(now, Duration::from_hours(3));
-        let report = |ready| Report {
-            ready,
-            leaf: Some(leaf),
-            authority: leaf,
+    fn readiness_and_metrics_follow_the_certificate() {
+        let (registry, readiness) = (Registry::new(), Readiness::new());
+        let metrics = Metrics::register(&registry).unwrap();
+        let mut observe = observer(metrics, readiness.handle("certificate"));
+        let start = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        let mut report = Report {
+            ready: true,
+            leaf: Some(Validity::starting(start, Duration::from_hours(1))),
+            events: vec![Event::Published, Event::Served, Event::Published],
+            ..Report::default()
         };
-        assert_eq!(readiness(Some(&report(true)), Some(leaf), now), Some(true));
-        assert_eq!(
-            readiness(Some(&report(false)), Some(leaf), now),
-            Some(false)
+        observe(&report);
+        assert!(readiness.pending().is_empty());
+        let text = TextEncoder::new().encode_to_string(&registry.gather());
+        let text = text.unwrap();
+        for line in [
+            "mbcas_webhook_cert_not_after_seconds{kind=\"leaf\"} 1800003600",
+            "mbcas_webhook_cert_events_total{event=\"published\"} 2",
+            "mbcas_webhook_cert_events_total{event=\"served\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        assert!(
+            !text.contains("authority"),
+            "no authority of ours, no series"
         );
-        assert_eq!(readiness(None, Some(leaf), now), None);
-        assert_eq!(
-            readiness(None, Some(leaf), now + Duration::from_mins(119)),
-            None
-        );
-        assert_eq!(
-            readiness(None, Some(leaf), now + Duration::from_mins(121)),
-            Some(false)
-        );
-        assert_eq!(readiness(None, None, now), Some(false));
+        report.ready = false;
+        observe(&report);
+        assert_eq!(readiness.pending(), ["certificate"]);
+    }
+
+    #[tokio::test]
+    async fn told_to_end_the_work_ends() {
+        let token = CancellationToken::new();
+        token.cancel();
+        let ended = until(token, std::future::pending()).await;
+        assert!(ended.is_ok());
     }
 }

@@ -1,11 +1,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::json;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{advance, timeout};
+
 use super::*;
-use crate::fake::{NAMESPACE, client, cluster};
-use crate::schedule::AUTHORITY_LIFETIME;
+use crate::fake::{Cluster, ENTRIES, NAMESPACE, Shared, client, cluster};
+use crate::schedule::{AUTHORITY_LIFETIME, PUBLISHED_FOR};
 
 const DAY: u64 = 86_400;
-const START: u64 = 1_800_000_000;
+pub(super) const START: u64 = 1_800_000_000;
 
 /// A wall clock per test: `fn()` pointers hold no state, so each test names its own static.
 macro_rules! clock {
@@ -18,98 +22,137 @@ macro_rules! clock {
     };
 }
 
+/// One replica of a fresh install, after its first look.
+async fn replica(clock: fn() -> SystemTime) -> (Keeper, Shared, Arc<LiveCertificate>) {
+    let (client, shared) = cluster();
+    let live = Arc::new(LiveCertificate::default());
+    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::clone(&live), clock);
+    assert!(live.current().is_none());
+    let report = keeper.look().await;
+    assert!(report.ready && report.troubles.is_empty(), "{report:?}");
+    (keeper, shared, live)
+}
+
+/// What the entries carry, in their order.
+fn carried(shared: &Shared) -> [Bundle; 3] {
+    let cluster = shared.lock().unwrap();
+    ENTRIES.map(|(_, entry)| cluster.carried(entry))
+}
+
 #[tokio::test]
 async fn a_fresh_install_is_ready_after_one_look_and_then_quiet() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
-    let live = Arc::new(LiveCertificate::default());
-    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::clone(&live), now);
-    assert!(live.current().is_none());
-    let report = keeper.tick().await.unwrap();
-    assert!(report.ready);
+    let (mut keeper, shared, live) = replica(now).await;
+    let report = keeper.look().await;
     assert_eq!(report.leaf.unwrap().remaining(now()).as_secs(), 7 * DAY);
     assert!(live.current().is_some());
-    assert_eq!(shared.lock().unwrap().writes().len(), 2);
-    keeper.tick().await.unwrap();
-    assert_eq!(
-        shared.lock().unwrap().writes(),
-        [""; 0],
-        "nothing to write, so nothing is written"
+    let bundles = carried(&shared);
+    assert!(
+        bundles
+            .iter()
+            .all(|bundle| bundle.len() == 1 && *bundle == bundles[0])
     );
+    assert_eq!(
+        shared.lock().unwrap().writes().len(),
+        3,
+        "Secret and both configurations once, then nothing"
+    );
+    assert_eq!(report.events, []);
 }
 
 #[tokio::test]
 async fn replicas_share_the_authority_and_not_the_leaf() {
     clock!(CLOCK);
     let (one, shared) = cluster();
-    let (first, second) = (
-        Arc::new(LiveCertificate::default()),
-        Arc::new(LiveCertificate::default()),
-    );
-    let mut a = Keeper::with_clock(one, NAMESPACE, Arc::clone(&first), now);
-    let mut b = Keeper::with_clock(client(&shared), NAMESPACE, Arc::clone(&second), now);
-    let (x, y) = tokio::join!(a.tick(), b.tick());
-    // Both started at once: one of them may have lost a race for the caBundle, and mends it at its next look.
-    let (x, y) = (settle(x, &mut a).await, settle(y, &mut b).await);
-    assert!(x.ready && y.ready);
+    let lives = [(); 2].map(|()| Arc::new(LiveCertificate::default()));
+    let mut a = Keeper::with_clock(one, NAMESPACE, Arc::clone(&lives[0]), now);
+    let mut b = Keeper::with_clock(client(&shared), NAMESPACE, Arc::clone(&lives[1]), now);
+    tokio::join!(a.look(), b.look());
+    // Both started at once: who lost a race for a caBundle mends that at its next look.
+    let (x, y) = tokio::join!(a.look(), b.look());
+    assert!(x.ready && y.ready && x.troubles.is_empty() && y.troubles.is_empty());
     assert_eq!(x.authority, y.authority);
-    let leaf = |live: &LiveCertificate| live.current().unwrap().cert[0].clone();
-    assert_ne!(leaf(&first), leaf(&second));
-}
-
-async fn settle(outcome: Result<Report, KeeperError>, keeper: &mut Keeper) -> Report {
-    match outcome {
-        Ok(report) => report,
-        Err(why) => {
-            assert!(why.to_string().contains("409"), "{why}");
-            keeper.tick().await.unwrap()
-        }
-    }
+    let [x, y] = lives.map(|live| live.current().unwrap().cert[0].clone());
+    assert_ne!(x, y);
 }
 
 #[tokio::test]
 async fn a_leaf_is_renewed_when_due_and_after_a_long_sleep() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
-    let live = Arc::new(LiveCertificate::default());
-    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::clone(&live), now);
-    keeper.tick().await.unwrap();
+    let (mut keeper, shared, live) = replica(now).await;
     let first = live.current().unwrap();
     CLOCK.fetch_add(4 * DAY, Ordering::SeqCst);
-    keeper.tick().await.unwrap();
+    keeper.look().await;
     assert!(Arc::ptr_eq(&first, &live.current().unwrap()), "not due yet");
     for sleep in [DAY, 30 * DAY] {
         let before = live.current().unwrap();
         CLOCK.fetch_add(sleep, Ordering::SeqCst);
-        let report = keeper.tick().await.unwrap();
-        assert!(report.ready);
+        let report = keeper.look().await;
+        assert_eq!((report.ready, report.events), (true, vec![Event::Served]));
         assert!(!Arc::ptr_eq(&before, &live.current().unwrap()));
         assert_eq!(report.leaf.unwrap().remaining(now()).as_secs(), 7 * DAY);
     }
     assert_eq!(
         shared.lock().unwrap().writes().len(),
-        2,
+        3,
         "a leaf's renewal writes nothing to the cluster"
+    );
+}
+
+#[tokio::test]
+async fn a_leap_back_keeps_a_leaf_that_is_valid_and_replaces_one_that_is_not_yet() {
+    clock!(CLOCK);
+    let (mut keeper, _, live) = replica(now).await;
+    let first = live.current().unwrap();
+    CLOCK.fetch_sub(290, Ordering::SeqCst);
+    assert!(keeper.look().await.ready);
+    assert!(
+        Arc::ptr_eq(&first, &live.current().unwrap()),
+        "five minutes are forgiven"
+    );
+    // Later in its life a leaf bears a longer way back.
+    CLOCK.fetch_add(4 * DAY, Ordering::SeqCst);
+    assert!(keeper.look().await.ready);
+    CLOCK.fetch_sub(3 * DAY, Ordering::SeqCst);
+    assert!(keeper.look().await.ready);
+    assert!(Arc::ptr_eq(&first, &live.current().unwrap()));
+    // A leap forward renews it; the way back is then too long for the new one, not for its authority.
+    CLOCK.fetch_add(5 * DAY, Ordering::SeqCst);
+    keeper.look().await;
+    CLOCK.fetch_sub(2 * DAY, Ordering::SeqCst);
+    let report = keeper.look().await;
+    assert_eq!((report.ready, report.events), (true, vec![Event::Served]));
+    assert!(report.leaf.unwrap().holds(now()));
+    // And one that goes back before all of it makes all of it anew, within the same look.
+    CLOCK.fetch_sub(300 * DAY, Ordering::SeqCst);
+    let report = keeper.look().await;
+    assert!(report.ready, "{report:?}");
+    assert!(report.leaf.unwrap().holds(now()) && report.authority.unwrap().holds(now()));
+    assert_eq!(
+        report.events,
+        [
+            Event::Replaced,
+            Event::Published,
+            Event::Published,
+            Event::Served
+        ]
     );
 }
 
 #[tokio::test]
 async fn a_wiped_ca_bundle_is_repaired_at_the_next_look() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
-    let live = Arc::new(LiveCertificate::default());
-    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::clone(&live), now);
-    keeper.tick().await.unwrap();
-    let (before, leaf) = (
-        shared.lock().unwrap().ca_bundle().map(str::to_owned),
-        live.current().unwrap(),
-    );
-    shared.lock().unwrap().wipe_ca_bundle();
-    assert!(keeper.tick().await.unwrap().ready);
-    assert_eq!(
-        shared.lock().unwrap().ca_bundle().map(str::to_owned),
-        before
-    );
+    let (mut keeper, shared, live) = replica(now).await;
+    let (before, leaf) = (carried(&shared), live.current().unwrap());
+    for name in ["00-mbcas", "mbcas"] {
+        shared.lock().unwrap().wipe(name);
+        let report = keeper.look().await;
+        assert_eq!(
+            (report.ready, report.events),
+            (true, vec![Event::Published])
+        );
+        assert_eq!(carried(&shared), before);
+    }
     assert!(
         Arc::ptr_eq(&leaf, &live.current().unwrap()),
         "the leaf was never at fault"
@@ -117,101 +160,331 @@ async fn a_wiped_ca_bundle_is_repaired_at_the_next_look() {
 }
 
 #[tokio::test]
-async fn a_renewed_authority_is_trusted_before_its_leaf_is_served() {
+async fn who_read_a_configuration_before_another_wrote_it_does_not_undo_that() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
-    let live = Arc::new(LiveCertificate::default());
-    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::clone(&live), now);
-    keeper.tick().await.unwrap();
-    let old = shared.lock().unwrap().ca_bundle().unwrap().len();
-    CLOCK.fetch_add(AUTHORITY_LIFETIME.as_secs() / 3 * 2 - DAY, Ordering::SeqCst);
-    keeper.tick().await.unwrap();
+    let (mut keeper, shared, _) = replica(now).await;
+    shared.lock().unwrap().wipe("00-mbcas");
+    shared.lock().unwrap().before_write = Some(|cluster: &mut Cluster| {
+        cluster.change("00-mbcas", |_| {});
+    });
+    let report = keeper.look().await;
+    assert_eq!((report.events, report.ready), (vec![], false));
+    assert_eq!(keeper.look().await.events, [Event::Published]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewed_authority_is_trusted_for_a_while_before_anything_it_signed_is_served() {
+    clock!(CLOCK);
+    let (mut keeper, shared, live) = replica(now).await;
     let served = live.current().unwrap();
+    // The leaf stays as it is through all of it: only a leap forward makes the authority due.
+    shared.lock().unwrap().ask_for_rotation();
+    let report = keeper.look().await;
+    assert_eq!(
+        report.events,
+        [Event::Announced, Event::Published, Event::Published]
+    );
+    let both = carried(&shared);
+    assert!(both.iter().all(|bundle| bundle.len() == 2));
+    for second in 0..PUBLISHED_FOR.as_secs() {
+        assert_eq!(keeper.look().await.events, [], "second {second}");
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!(Arc::ptr_eq(&served, &live.current().unwrap()));
+    let report = keeper.look().await;
+    assert_eq!(report.events, [Event::Switched, Event::Served]);
+    assert!(report.ready);
+    assert_eq!(
+        carried(&shared),
+        both,
+        "the switch itself changes no caBundle"
+    );
+    CLOCK.fetch_add(7 * DAY + 301, Ordering::SeqCst);
+    let report = keeper.look().await;
+    assert_eq!(
+        report.events,
+        [
+            Event::Retired,
+            Event::Published,
+            Event::Published,
+            Event::Served
+        ]
+    );
+    assert!(carried(&shared).iter().all(|bundle| bundle.len() == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_was_away_carries_a_rotation_on_and_no_leap_of_the_clock_hurries_it() {
+    clock!(CLOCK);
+    let (mut first, shared, _) = replica(now).await;
+    CLOCK.fetch_add(AUTHORITY_LIFETIME.as_secs() / 3 * 2, Ordering::SeqCst);
+    first.look().await;
+    drop(first);
+    let live = Arc::new(LiveCertificate::default());
+    let mut second = Keeper::with_clock(client(&shared), NAMESPACE, live, now);
+    assert!(second.look().await.ready);
+    advance(PUBLISHED_FOR / 2).await;
     CLOCK.fetch_add(DAY, Ordering::SeqCst);
-    assert!(keeper.tick().await.unwrap().ready);
-    assert!(
-        shared.lock().unwrap().ca_bundle().unwrap().len() > old * 3 / 2,
-        "both authorities are published"
+    assert_eq!(
+        second.look().await.events,
+        [],
+        "half the time by its own clock"
     );
+    advance(PUBLISHED_FOR / 2).await;
+    let report = second.look().await;
+    assert_eq!(report.events, [Event::Switched, Event::Served]);
+    assert!(report.ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_waits_for_an_entry_that_does_not_keep_the_bundle_but_a_leaf_does_not() {
+    clock!(CLOCK);
+    let (mut keeper, shared, live) = replica(now).await;
+    shared.lock().unwrap().ask_for_rotation();
+    let mut events = Vec::new();
+    for _ in 0..300 {
+        shared.lock().unwrap().wipe("mbcas");
+        events.extend(keeper.look().await.events);
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!(events.contains(&Event::Announced) && !events.contains(&Event::Switched));
+    // Five at once, then one a minute; and the other configuration was written once.
+    let published = events
+        .iter()
+        .filter(|event| **event == Event::Published)
+        .count();
+    assert!((9..=11).contains(&published), "{published}");
+    keeper.look().await;
+    let before = live.current().unwrap();
+    CLOCK.fetch_add(5 * DAY, Ordering::SeqCst);
+    shared.lock().unwrap().wipe("mbcas");
+    let report = keeper.look().await;
+    assert_eq!((report.ready, report.events), (true, vec![Event::Served]));
+    assert!(!Arc::ptr_eq(&before, &live.current().unwrap()));
+    let told = report.troubles.join("\n");
     assert!(
-        Arc::ptr_eq(&served, &live.current().unwrap()),
-        "the old leaf serves on"
-    );
-    assert!(keeper.tick().await.unwrap().ready);
-    assert!(
-        !Arc::ptr_eq(&served, &live.current().unwrap()),
-        "one look later the new one does"
+        told.contains(
+            "somebody else keeps overwriting the caBundle of ValidatingWebhookConfiguration mbcas"
+        ),
+        "{told}"
     );
 }
 
 #[tokio::test]
-async fn a_deleted_secret_costs_no_look_without_a_trusted_leaf() {
+async fn a_deleted_secret_is_a_clean_break_within_one_look() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
-    let live = Arc::new(LiveCertificate::default());
-    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::clone(&live), now);
-    keeper.tick().await.unwrap();
-    let served = live.current().unwrap();
+    let (mut keeper, shared, live) = replica(now).await;
+    let (served, before) = (live.current().unwrap(), carried(&shared));
     shared.lock().unwrap().secret = None;
-    assert!(keeper.tick().await.unwrap().ready);
+    assert!(keeper.look().await.ready);
     assert!(
         !Arc::ptr_eq(&served, &live.current().unwrap()),
         "nobody trusts the old leaf, so it is swapped at once"
     );
-}
-
-#[tokio::test]
-async fn faults_keep_what_was_served_and_say_what_is_missing() {
-    clock!(CLOCK);
-    let (client, shared) = cluster();
-    let live = Arc::new(LiveCertificate::default());
-    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::clone(&live), now);
-    keeper.tick().await.unwrap();
-    let served = live.current().unwrap();
-    let configuration = shared.lock().unwrap().configuration.take();
-    let why = keeper.tick().await.unwrap_err().to_string();
-    assert!(
-        why.starts_with("cannot read MutatingWebhookConfiguration 00-mbcas: not found (404)"),
-        "{why}"
-    );
-    assert!(Arc::ptr_eq(&served, &live.current().unwrap()));
-    let mut configuration = configuration.unwrap();
-    configuration["webhooks"].as_array_mut().unwrap().pop();
-    shared.lock().unwrap().configuration = Some(configuration);
-    let why = keeper.tick().await.unwrap_err().to_string();
-    assert!(
-        why.contains("has no webhook inject.mbcas.dev; install the chart again"),
-        "{why}"
-    );
+    assert!(!carried(&shared)[0].contains(&before[0]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_loop_retries_ever_later_until_ready_and_then_looks_every_period() {
+async fn an_authority_whose_key_was_lost_is_replaced_without_a_gap() {
+    clock!(CLOCK);
+    let (mut keeper, shared, live) = replica(now).await;
+    let served = live.current().unwrap();
+    shared.lock().unwrap().secret.as_mut().unwrap()["data"]["ca.key"] = json!("bG9zdA==");
+    let report = keeper.look().await;
+    assert_eq!(
+        (report.ready, report.events.first()),
+        (true, Some(&Event::Replaced))
+    );
+    keeper.look().await;
+    for _ in 0..2 {
+        keeper.look().await;
+        assert!(
+            Arc::ptr_eq(&served, &live.current().unwrap()),
+            "trusted on, so served on"
+        );
+        advance(PUBLISHED_FOR / 2).await;
+    }
+    assert_eq!(keeper.look().await.events, [Event::Served]);
+}
+
+#[tokio::test]
+async fn what_is_missing_or_forbidden_holds_nothing_else_up() {
+    clock!(CLOCK);
+    // The configuration that is gone, and the entry that readiness then goes by.
+    for (gone, stays) in [
+        ("mbcas", "inject.mbcas.dev"),
+        ("00-mbcas", "audit.mbcas.dev"),
+    ] {
+        let (client, shared) = cluster();
+        let configuration = shared.lock().unwrap().configurations.remove(gone);
+        let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::default(), now);
+        let report = keeper.look().await;
+        assert!(report.ready, "{report:?}");
+        assert!(!shared.lock().unwrap().carried(stays).is_empty());
+        let told = report.troubles.join("\n");
+        assert!(
+            told.contains(&format!("WebhookConfiguration {gone} has no webhook ")),
+            "{told}"
+        );
+        assert!(
+            told.contains("install the chart again (helm upgrade)"),
+            "{told}"
+        );
+        let configuration = configuration.unwrap();
+        shared
+            .lock()
+            .unwrap()
+            .configurations
+            .insert(gone, configuration);
+        assert_eq!(keeper.look().await.events, [Event::Published]);
+    }
+    // One entry of two.
+    let (one, shared) = cluster();
+    shared.lock().unwrap().change("mbcas", |configuration| {
+        configuration["webhooks"].as_array_mut().unwrap().pop();
+    });
+    let mut keeper = Keeper::with_clock(one, NAMESPACE, Arc::default(), now);
+    assert!(keeper.look().await.ready);
+    assert!(
+        !shared
+            .lock()
+            .unwrap()
+            .carried("workloads.mbcas.dev")
+            .is_empty()
+    );
+    // A role of the time before the validating configuration.
+    let (one, shared) = cluster();
+    shared.lock().unwrap().forbidden =
+        Some("GET /apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations");
+    let mut keeper = Keeper::with_clock(one, NAMESPACE, Arc::default(), now);
+    let report = keeper.look().await;
+    assert!(report.ready && report.troubles[0].contains("the webhook's ClusterRole must allow it"));
+}
+
+#[tokio::test]
+async fn without_any_entry_a_replica_is_not_ready_but_serves_on() {
+    clock!(CLOCK);
+    let (mut keeper, shared, live) = replica(now).await;
+    let served = live.current().unwrap();
+    shared.lock().unwrap().configurations.clear();
+    let report = keeper.look().await;
+    assert_eq!((report.ready, report.troubles.len()), (false, 3));
+    assert!(Arc::ptr_eq(&served, &live.current().unwrap()));
+}
+
+#[tokio::test]
+async fn while_the_api_server_is_away_leaves_are_renewed_and_the_replica_stays_ready() {
+    clock!(CLOCK);
+    let (mut keeper, shared, live) = replica(now).await;
+    let served = live.current().unwrap();
+    shared.lock().unwrap().forbidden = Some("GET /api/");
+    shared.lock().unwrap().fail_next = Some(500);
+    CLOCK.fetch_add(5 * DAY, Ordering::SeqCst);
+    let report = keeper.look().await;
+    assert_eq!((report.ready, report.events), (true, vec![Event::Served]));
+    assert!(!Arc::ptr_eq(&served, &live.current().unwrap()));
+    assert_eq!(report.troubles.len(), 2);
+    assert!(
+        report.troubles[0]
+            .starts_with("cannot read MutatingWebhookConfiguration 00-mbcas: injected fault (500)"),
+        "{:?}",
+        report.troubles
+    );
+}
+
+/// A keeper's loop, and when it looked with what.
+fn running(keeper: Keeper) -> UnboundedReceiver<(f64, Report)> {
+    let (sender, seen) = unbounded_channel();
+    let start = Instant::now();
+    tokio::spawn(keeper.run(move |report| {
+        sender
+            .send((start.elapsed().as_secs_f64(), report.clone()))
+            .unwrap();
+    }));
+    seen
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_watch_it_looks_ever_later_until_all_is_well_and_then_every_period() {
     clock!(CLOCK);
     let (client, shared) = cluster();
-    let configuration = shared.lock().unwrap().configuration.take();
-    let keeper = Keeper::with_clock(client, NAMESPACE, Arc::new(LiveCertificate::default()), now);
-    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
-    let start = tokio::time::Instant::now();
-    let running = keeper.run(move |outcome| {
-        sender
-            .send((start.elapsed().as_secs(), outcome.is_ok()))
-            .unwrap();
-    });
-    tokio::select! {
-        never = running => match never {},
-        () = async {
-            for at in [0, 1, 3, 7, 15, 25, 35] {
-                assert_eq!(seen.recv().await, Some((at, false)));
-            }
-            shared.lock().unwrap().configuration = configuration;
-            for at in [45, 55, 65] {
-                assert_eq!(seen.recv().await, Some((at, true)));
-            }
-            shared.lock().unwrap().fail_next = Some(500);
-            for expected in [(75, false), (76, true), (86, true)] {
-                assert_eq!(seen.recv().await, Some(expected));
-            }
-        } => {}
+    shared.lock().unwrap().forbidden = Some("LIST");
+    let configurations = std::mem::take(&mut shared.lock().unwrap().configurations);
+    let mut seen = running(Keeper::with_clock(client, NAMESPACE, Arc::default(), now));
+    let mut next = async || {
+        let (at, report) = seen.recv().await.unwrap();
+        (at.round(), report.ready)
+    };
+    for at in [0.0, 1.0, 3.0, 7.0, 15.0, 25.0] {
+        assert_eq!(next().await, (at, false));
     }
+    shared.lock().unwrap().configurations = configurations;
+    for at in [35.0, 45.0, 55.0] {
+        assert_eq!(next().await, (at, true));
+    }
+    shared.lock().unwrap().fail_next = Some(500);
+    for at in [65.0, 66.0, 76.0] {
+        assert_eq!(next().await, (at, true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_either_configuration_is_repaired_within_two_seconds() {
+    clock!(CLOCK);
+    let (client, shared) = cluster();
+    let mut seen = running(Keeper::with_clock(client, NAMESPACE, Arc::default(), now));
+    for name in ["00-mbcas", "mbcas", "00-mbcas"] {
+        sleep(Duration::from_secs(95)).await;
+        while seen.try_recv().is_ok() {}
+        shared.lock().unwrap().wipe(name);
+        let wiped = Instant::now();
+        let repaired = async {
+            while !seen
+                .recv()
+                .await
+                .unwrap()
+                .1
+                .events
+                .contains(&Event::Published)
+            {}
+        };
+        timeout(Duration::from_secs(3), repaired).await.unwrap();
+        assert!(
+            wiped.elapsed() <= Duration::from_secs(2),
+            "{:?}",
+            wiped.elapsed()
+        );
+        assert!(carried(&shared).iter().all(|bundle| bundle.len() == 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_do_not_concern_us_cost_a_look_a_second_and_no_write() {
+    clock!(CLOCK);
+    let (client, shared) = cluster();
+    let mut seen = running(Keeper::with_clock(client, NAMESPACE, Arc::default(), now));
+    sleep(Duration::from_secs(20)).await;
+    while seen.try_recv().is_ok() {}
+    shared.lock().unwrap().writes();
+    for _ in 0..1000 {
+        shared.lock().unwrap().change("mbcas", |_| {});
+        sleep(Duration::from_millis(10)).await;
+    }
+    let looks = std::iter::from_fn(|| seen.try_recv().ok()).count();
+    assert!((8..=11).contains(&looks), "{looks} looks in 10 s");
+    assert_eq!(shared.lock().unwrap().writes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_looks_at_its_leaf_when_it_wakes() {
+    clock!(CLOCK);
+    let (client, _) = cluster();
+    let mut seen = running(Keeper::with_clock(client, NAMESPACE, Arc::default(), now));
+    sleep(Duration::from_secs(42)).await;
+    while seen.try_recv().is_ok() {}
+    CLOCK.fetch_add(30 * DAY, Ordering::SeqCst);
+    let woke = Instant::now();
+    let (_, report) = seen.recv().await.unwrap();
+    assert!(woke.elapsed() <= RETRY * 2, "{:?}", woke.elapsed());
+    assert_eq!((report.ready, report.events), (true, vec![Event::Served]));
 }

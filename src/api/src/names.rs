@@ -21,17 +21,27 @@ pub const AGENT_VOLUME: &str = "mbcas-no-token";
 pub const FIELD_MANAGER: &str = "mbcas";
 /// The field manager of writes that a person asked for through the `mbcas` command.
 pub const CLI_FIELD_MANAGER: &str = "mbcas-cli";
-/// The field manager of the one field that the webhook writes: its own `caBundle`.
+/// The field manager of the one field that the webhook writes: `caBundle`, in its own entries.
 pub const CA_BUNDLE_FIELD_MANAGER: &str = "mbcas-certs";
 
 /// The mutating webhook configuration. It sorts before the meshes' own.
 pub const WEBHOOK_CONFIGURATION: &str = "00-mbcas";
 /// The one webhook in it.
 pub const WEBHOOK_NAME: &str = "inject.mbcas.dev";
+/// The validating webhook configuration.
+pub const VALIDATING_WEBHOOK_CONFIGURATION: &str = "mbcas";
+/// The webhook in it that warns about workloads at apply time.
+pub const WORKLOADS_WEBHOOK_NAME: &str = "workloads.mbcas.dev";
+/// The webhook in it that leaves an audit trail of budget changes.
+pub const AUDIT_WEBHOOK_NAME: &str = "audit.mbcas.dev";
 /// The webhook's Service, and the name in its certificate.
 pub const WEBHOOK_SERVICE: &str = "mbcas-webhook";
 /// The Secret that holds the webhook's certificate authority.
 pub const CA_SECRET: &str = "mbcas-webhook-ca";
+/// On that Secret, with any value: begin a rotation of the authority now. It goes away when that has begun.
+pub const ROTATE_ANNOTATION: &str = "mbcas.dev/rotate";
+/// Where a certificate from elsewhere is mounted, as `tls.crt` and `tls.key`.
+pub const CERTIFICATE_DIR: &str = "/etc/mbcas/tls";
 /// The controller's Lease.
 pub const CONTROLLER_LEASE: &str = "mbcas-controller";
 /// The controller's Deployment, which owns the Lease.

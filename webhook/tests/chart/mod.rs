@@ -39,8 +39,9 @@ fn every_variable_that_the_chart_sets_is_one_that_the_webhook_reads() {
             "MBCAS_{name} is not read: {known:?}"
         );
     }
-    // The two addresses have one right value in a pod, and it is the default.
-    assert_eq!(known.len(), set.len() + 2, "{known:?}");
+    // The two addresses have one right value in a pod, and it is the default; so have, in the mode
+    // that the chart renders, the two flags of the certificate.
+    assert_eq!(known.len(), set.len() + 4, "{known:?}");
 }
 
 #[test]
