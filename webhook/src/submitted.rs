@@ -14,7 +14,7 @@
 
 use k8s_openapi::api::core::v1::Container;
 use mbcas_api::Original;
-use mbcas_api::participant::{cpu_limit, cpu_request};
+use mbcas_api::participant::{cpu_limit, submitted_cpu_request};
 use mbcas_core::annotations::Settings;
 use mbcas_core::units::MilliCpu;
 
@@ -39,7 +39,7 @@ impl SubmittedCpu {
         policy: &Policy,
         record: Option<&Original>,
     ) -> Self {
-        let request = cpu_request(container).or_else(|| cpu_limit(container));
+        let request = submitted_cpu_request(container);
         // A limit that is there counts, also one of zero: it cannot be added.
         let present = container
             .resources
