@@ -6,7 +6,7 @@ use json_patch::Patch;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use mbcas_api::names::{INJECTION_ANNOTATION, ORIGINAL_ANNOTATION};
-use mbcas_api::participant::{chosen, cpu_limit, cpu_request};
+use mbcas_api::participant::{chosen, submitted_cpu_request};
 use mbcas_api::qos::Qos;
 use mbcas_api::{BUDGET_POLICY_NAME, NotParticipant, Original};
 use mbcas_core::annotations::{CONTAINER, MAX_CPU, Settings};
@@ -114,9 +114,8 @@ fn validate<'a>(
     let settings = Settings::parse(annotations).map_err(text)?;
     let container = chosen(&spec.containers, &settings, annotations)
         .map_err(|why| vec![no_container(&why, spec)])?;
-    let request = cpu_request(container).or_else(|| cpu_limit(container));
     settings
-        .check_request(request)
+        .check_request(submitted_cpu_request(container))
         .map_err(|fault| text(vec![fault]))?;
     Ok((settings, container))
 }
@@ -146,9 +145,7 @@ struct Admission<'a> {
 impl Admission<'_> {
     fn treat(&self, asked: &Settings) -> Verdict {
         let default = submitted::default_request(self.chosen, self.namespace);
-        let request = cpu_request(self.chosen)
-            .or_else(|| cpu_limit(self.chosen))
-            .or(default);
+        let request = submitted_cpu_request(self.chosen).or(default);
         let mut allotment = Allotment::within_bounds(asked, request, self.namespace);
         if !allotment.faults.is_empty() {
             return Verdict::nothing(Decision::Deny(DenyReason::OverAllotment, allotment.faults));

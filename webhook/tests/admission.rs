@@ -5,6 +5,7 @@
 
 mod chart;
 mod golden;
+mod policies;
 mod tls;
 
 use mbcas_webhook::{AgentSpec, Policy, PullPolicy};

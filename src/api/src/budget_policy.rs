@@ -12,7 +12,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
-use mbcas_core::annotations::{LEAST_CPU, MOST_CPU, Mode};
+use mbcas_core::annotations::{Mode, cpu};
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::{Budget, MilliCpu};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -197,7 +197,7 @@ pub struct BudgetPolicyStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// CPU as a policy names it: a quantity from [`LEAST_CPU`] to [`MOST_CPU`], quoted or a whole number of cores.
+/// CPU as a policy names it: a quantity as in `mbcas.maxCPU`, quoted or a whole number of cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cpu(MilliCpu);
 
@@ -219,16 +219,9 @@ impl<'de> Deserialize<'de> for Cpu {
             IntOrString::Int(cores) => cores.to_string(),
             IntOrString::String(text) => text,
         };
-        let cpu = Quantity::parse(&text)
-            .ok()
-            .and_then(|quantity| quantity.as_cpu());
-        cpu.filter(|cpu| (LEAST_CPU..=MOST_CPU).contains(cpu))
-            .map(Self)
-            .ok_or_else(|| {
-                serde::de::Error::custom(format!(
-                    "{text:?} is not an amount of CPU from 10m to 10k"
-                ))
-            })
+        cpu(&text).map(Self).map_err(|rule| {
+            serde::de::Error::custom(format!("{text:?} is no amount of CPU: {rule}"))
+        })
     }
 }
 
@@ -244,7 +237,8 @@ impl JsonSchema for Cpu {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         // In whole millicores, rounded up as the API server does, 10m to 10k is what lies above 9m and not above 10k.
         json_schema!({
-            "maxLength": 64,
+            // Enough for 10000000m. The API server takes a minute to compare 1e100000000.
+            "maxLength": 9,
             "x-kubernetes-int-or-string": true,
             "x-kubernetes-validations": [{
                 "rule": "isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('9m')) && !quantity(string(self)).isGreaterThan(quantity('10k'))",

@@ -186,6 +186,18 @@ pub fn cpu_request(container: &Container) -> Option<MilliCpu> {
     cpu_in(container.resources.as_ref()?.requests.as_ref())
 }
 
+/// The CPU request that a submitted container is going to have, if above zero:
+/// its own, else its limit, which the API server takes for a request that is
+/// not there. One of zero is there.
+pub fn submitted_cpu_request(container: &Container) -> Option<MilliCpu> {
+    let requests = container.resources.as_ref()?.requests.as_ref();
+    if requests.is_some_and(|requests| requests.contains_key("cpu")) {
+        cpu_in(requests)
+    } else {
+        cpu_limit(container)
+    }
+}
+
 /// The container's CPU limit as its spec has it, if it has one above zero.
 pub fn cpu_limit(container: &Container) -> Option<MilliCpu> {
     cpu_in(container.resources.as_ref()?.limits.as_ref())

@@ -57,6 +57,12 @@ pub const LEAST_CPU: MilliCpu = MilliCpu::QUANTUM;
 /// The greatest value of `mbcas.minCPU` and `mbcas.maxCPU`: 10 000 cores, more than any node has.
 pub const MOST_CPU: MilliCpu = MilliCpu::new(10_000_000);
 
+/// The most digits of an amount of CPU, its point included.
+const LONGEST_NUMBER: usize = 32;
+
+/// The longest value of `mbcas.metrics`, in bytes.
+const LONGEST_ADDRESS: usize = 1024;
+
 /// The longest value that a message repeats, in characters.
 const QUOTED: usize = 60;
 
@@ -142,6 +148,11 @@ impl std::str::FromStr for AppMetrics {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const RULE: &str = "it must read http://localhost:PORT/PATH#METRIC";
+        if text.len() > LONGEST_ADDRESS {
+            return Err(format!(
+                "it must be at most {LONGEST_ADDRESS} characters long"
+            ));
+        }
         let rest = text.strip_prefix("http://localhost:").ok_or(RULE)?;
         let (address, metric) = rest.split_once('#').ok_or(RULE)?;
         let (port, path) = address.split_at(address.find('/').ok_or(RULE)?);
@@ -379,9 +390,27 @@ fn budget(value: &str) -> Result<Budget, String> {
     Budget::new(number).map_err(|_| RULE.to_owned())
 }
 
-fn cpu(value: &str) -> Result<MilliCpu, String> {
+/// Whether the API server, whose policy refuses what we refuse, can afford to
+/// compare a quantity: it takes a minute over `1e100000000`.
+fn is_modest(quantity: &str) -> bool {
+    let unsigned = quantity.strip_prefix(['+', '-']).unwrap_or(quantity);
+    let suffix = unsigned.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let exponent = suffix.trim_start_matches(|c: char| !c.is_ascii_digit());
+    unsigned.len() - suffix.len() <= LONGEST_NUMBER && exponent.len() <= 2
+}
+
+/// An amount of CPU as `mbcas.minCPU`, `mbcas.maxCPU` and a BudgetPolicy name it.
+///
+/// # Errors
+/// The rule that `value` breaks.
+pub fn cpu(value: &str) -> Result<MilliCpu, String> {
     let quantity =
         Quantity::parse(value).map_err(|why| format!("it must be a CPU quantity ({why})"))?;
+    if !is_modest(value) {
+        return Err(format!(
+            "it must have at most {LONGEST_NUMBER} digits, and two in an exponent"
+        ));
+    }
     let cpu = quantity
         .as_cpu()
         .filter(|cpu| (LEAST_CPU..=MOST_CPU).contains(cpu));

@@ -37,6 +37,7 @@ mod dashboard;
 mod delay;
 mod demand;
 mod failover;
+mod guards;
 mod injection;
 mod quantities;
 mod refusal;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use mbcas_api::names::{AGENT_CONTAINER, AGENT_VOLUME};
+use mbcas_api::participant::{cpu_limit, cpu_request};
 use mbcas_core::annotations::{BUDGET, RESERVED_PREFIX};
 use mbcas_core::units::MilliCpu;
 use proptest::prelude::*;

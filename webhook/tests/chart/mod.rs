@@ -2,7 +2,6 @@
 
 use clap::CommandFactory;
 use mbcas_api::names;
-use mbcas_core::annotations::KEYS;
 use mbcas_webhook::args::Args;
 use mbcas_webhook::serve::PATH;
 
@@ -85,27 +84,4 @@ fn the_ca_bundle_is_never_rendered_and_nothing_fails_closed() {
     let fields = fields.collect::<Vec<_>>().join("\n");
     assert!(!fields.contains("caBundle"));
     assert!(fields.contains("failurePolicy: Ignore") && !fields.contains("failurePolicy: Fail"));
-}
-
-#[test]
-fn the_policy_knows_the_keys_that_the_parser_knows() {
-    let policy = template!("policy.yaml");
-    let listed = policy
-        .split("!(k in [")
-        .nth(1)
-        .unwrap()
-        .split(']')
-        .next()
-        .unwrap();
-    let listed: Vec<_> = listed
-        .split(',')
-        .map(|key| key.trim().trim_matches('\''))
-        .collect();
-    assert_eq!(listed, KEYS);
-    for key in KEYS {
-        assert!(
-            policy.contains(&format!("!('{key}' in variables.annotations)")),
-            "no rule for {key}"
-        );
-    }
 }

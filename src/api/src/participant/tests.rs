@@ -2,7 +2,7 @@ use k8s_openapi::api::core::v1::Pod;
 use mbcas_core::units::{Budget, MilliCpu};
 use serde_json::{Value, json};
 
-use super::{NotParticipant, Participation, restarts_on_resize};
+use super::{NotParticipant, Participation, restarts_on_resize, submitted_cpu_request};
 
 /// A participant: container `app` (100m to 400m) and `log`, admitted, running.
 fn pod(edit: impl FnOnce(&mut Value)) -> Pod {
@@ -254,4 +254,26 @@ fn every_reason_has_a_word_of_its_own() {
     assert_eq!(words.len(), reasons.len());
     let plain = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     assert!(words.into_iter().all(plain));
+}
+
+#[test]
+fn a_limit_stands_for_a_request_that_is_not_there_and_not_for_one_of_zero() {
+    let request = |resources: Value| {
+        let container = json!({"name": "app", "resources": resources});
+        submitted_cpu_request(&serde_json::from_value(container).unwrap()).map(MilliCpu::get)
+    };
+    assert_eq!(
+        request(json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}})),
+        Some(1000)
+    );
+    assert_eq!(
+        request(json!({"requests": {"memory": "1Mi"}, "limits": {"cpu": "2"}})),
+        Some(2000)
+    );
+    assert_eq!(request(json!({"limits": {"cpu": "2"}})), Some(2000));
+    assert_eq!(
+        request(json!({"requests": {"cpu": "0"}, "limits": {"cpu": "2"}})),
+        None
+    );
+    assert_eq!(request(json!({})), None);
 }

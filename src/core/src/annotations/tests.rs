@@ -106,10 +106,44 @@ fn malformed_values_are_refused() {
     ] {
         refusal("mbcas.metrics", bad);
     }
+    refusal(
+        "mbcas.metrics",
+        &format!("http://localhost:80/{}#q", "a".repeat(1_003)),
+    );
+    assert!(
+        parse(&[(
+            "mbcas.metrics",
+            &format!("http://localhost:80/{}#q", "a".repeat(1_002))
+        )])
+        .is_ok()
+    );
     refusal("mbcas.mode", "off");
     refusal("mbcas.agent", "Sidecar");
     refusal("mbcas.", "");
     refusal("mbcas.budget/x", "1");
+}
+
+#[test]
+fn amounts_that_take_the_api_server_long_to_read_are_refused() {
+    let digits = |count: usize| format!("1.{}", "0".repeat(count - 2));
+    let zeros = |count: usize| format!("{}1", "0".repeat(count - 1));
+    for fine in [
+        "1e3",
+        "1E+03",
+        "12e-2",
+        &digits(32),
+        &zeros(32),
+        "0.000000000000001E",
+    ] {
+        assert!(parse(&[("mbcas.maxCPU", fine)]).is_ok(), "{fine}");
+    }
+    for slow in ["1e003", "1e100000000", "1000e-003", &digits(33), &zeros(33)] {
+        let message = refusal("mbcas.maxCPU", slow);
+        assert!(
+            message.contains("at most 32 digits, and two in an exponent"),
+            "{message}"
+        );
+    }
 }
 
 #[test]

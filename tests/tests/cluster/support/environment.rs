@@ -26,14 +26,24 @@ pub(crate) fn kubeconfig() -> PathBuf {
     path
 }
 
-/// A client for that cluster.
+/// A client for that cluster, as its administrator.
 pub(crate) async fn client() -> Client {
+    Client::try_from(config().await).unwrap()
+}
+
+/// A client for that cluster, with the rights of `user` and no others.
+pub(crate) async fn client_as(user: &str) -> Client {
+    let mut config = config().await;
+    config.auth_info.impersonate = Some(user.to_owned());
+    Client::try_from(config).unwrap()
+}
+
+async fn config() -> Config {
     // Fails only if a provider is installed already, and then there is one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let file = Kubeconfig::read_from(kubeconfig()).unwrap();
     let usual = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(file, &usual).await;
-    Client::try_from(config.unwrap()).unwrap()
+    Config::from_custom_kubeconfig(file, &usual).await.unwrap()
 }
 
 /// An image's reference in its parts.
