@@ -1,28 +1,11 @@
 //! What holds for every object, whatever the values are.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::renders::{self, Render};
-use crate::support::{NAMESPACE, find, list, name, rendered, text, workspace};
-
-/// Every object of every set, with the name of the set.
-fn everything() -> impl Iterator<Item = (&'static Render, &'static Value)> {
-    renders::all()
-        .iter()
-        .flat_map(|render| render.objects.iter().map(move |object| (render, object)))
-}
-
-/// The pod in an object, if it holds one.
-fn pod(object: &Value) -> Option<&Value> {
-    match object["kind"].as_str()? {
-        "Pod" => Some(object),
-        "Deployment" | "Job" => Some(&object["spec"]["template"]),
-        _ => None,
-    }
-}
+use crate::renders::{self, everything};
+use crate::support::{Helm, NAMESPACE, find, list, name, output_of, rendered, workspace};
 
 #[test]
 fn no_webhook_fails_closed_or_keeps_the_api_server_waiting() {
@@ -56,12 +39,9 @@ fn no_webhook_fails_closed_or_keeps_the_api_server_waiting() {
 #[test]
 fn the_trust_is_rendered_only_where_it_was_provided() {
     for render in renders::all() {
-        let provided = render.objects.iter().any(|object| {
-            object["kind"] == "Deployment" && object.to_string().contains("\"secretName\":\"tls\"")
-        }) && !render
-            .objects
-            .iter()
-            .any(|object| object["kind"] == "Certificate");
+        let has = |kind: &str| render.objects.iter().any(|object| object["kind"] == kind);
+        let webhook = find(&render.objects, "Deployment", "mbcas-webhook").to_string();
+        let provided = webhook.contains("\"value\":\"files\"") && !has("Certificate");
         for webhook in render
             .objects
             .iter()
@@ -119,91 +99,6 @@ fn cert_manager_signs_the_name_that_is_called_and_fills_in_both_configurations()
 }
 
 #[test]
-fn every_pod_of_ours_passes_pod_security_restricted() {
-    for (render, object) in everything() {
-        let Some(pod) = pod(object) else { continue };
-        let what = format!("{}: {}", render.set, name(object));
-        let spec = &pod["spec"];
-        for absent in [
-            "hostPID",
-            "hostIPC",
-            "initContainers",
-            "ephemeralContainers",
-        ] {
-            assert_eq!(spec.get(absent), None, "{what}: {absent}");
-        }
-        for volume in list(&spec["volumes"]) {
-            assert!(volume.get("secret").is_some(), "{what}: {volume}");
-        }
-        for container in list(&spec["containers"]) {
-            let security = &container["securityContext"];
-            assert_eq!(security["allowPrivilegeEscalation"], false, "{what}");
-            assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}), "{what}");
-            assert_eq!(security["runAsNonRoot"], true, "{what}");
-            assert_eq!(security["readOnlyRootFilesystem"], true, "{what}");
-            assert_eq!(
-                security["seccompProfile"],
-                json!({"type": "RuntimeDefault"}),
-                "{what}"
-            );
-            assert_eq!(security.get("privileged"), None, "{what}");
-            let openshift = render.text.contains("runAsUser");
-            assert_eq!(security.get("runAsUser").is_some(), openshift, "{what}");
-            assert!(
-                container["resources"]["requests"].is_object()
-                    || container["resources"]["limits"].is_object(),
-                "{what}"
-            );
-            assert!(
-                container["resources"]["limits"]["memory"].is_string(),
-                "{what}"
-            );
-        }
-    }
-}
-
-#[test]
-fn openshift_chooses_the_user_and_everybody_else_gets_ours() {
-    let users = |words: &[&str]| {
-        rendered(words)
-            .iter()
-            .filter(|object| {
-                pod(object).is_some_and(|pod| pod.to_string().contains("\"runAsUser\":65532"))
-            })
-            .count()
-    };
-    assert_eq!(users(&["--set", "openshift=true"]), 0);
-    assert_eq!(users(&[]), 4, "webhook, controller, restore, test");
-}
-
-#[test]
-fn every_pod_of_ours_stays_out_of_meshes_and_has_an_account_of_its_own() {
-    for (render, object) in everything() {
-        let Some(pod) = pod(object) else { continue };
-        let what = format!("{}: {}", render.set, name(object));
-        assert_eq!(
-            pod["metadata"]["labels"]["sidecar.istio.io/inject"], "false",
-            "{what}"
-        );
-        assert_eq!(
-            pod["metadata"]["annotations"]["linkerd.io/inject"], "disabled",
-            "{what}"
-        );
-        let account = find(
-            &render.objects,
-            "ServiceAccount",
-            pod["spec"]["serviceAccountName"].as_str().unwrap(),
-        );
-        assert_eq!(account["automountServiceAccountToken"], false, "{what}");
-        assert_eq!(pod["spec"]["automountServiceAccountToken"], true, "{what}");
-        assert_eq!(
-            account["metadata"]["name"], object["metadata"]["name"],
-            "{what}"
-        );
-    }
-}
-
-#[test]
 fn labels_of_the_user_reach_every_object_and_no_selector() {
     let words = [
         "--values",
@@ -253,32 +148,6 @@ fn only_restoring_and_testing_are_hooks_and_both_can_be_left_out() {
             .get("helm.sh/hook")
             .is_none()
     }));
-}
-
-#[test]
-fn a_replica_outlives_its_service_and_comes_before_the_old_one_goes() {
-    let objects = rendered(&[]);
-    let spec = &find(&objects, "Deployment", "mbcas-webhook")["spec"];
-    let grace = Duration::from_secs(
-        spec["template"]["spec"]["terminationGracePeriodSeconds"]
-            .as_u64()
-            .unwrap(),
-    );
-    assert!(
-        grace > mbcas_webhook::serve::LINGER + mbcas_webhook::serve::DRAIN * 2,
-        "{grace:?}"
-    );
-    assert_eq!(
-        spec["strategy"]["rollingUpdate"],
-        json!({"maxUnavailable": 0, "maxSurge": 1})
-    );
-    let objects = rendered(&["--set", "webhook.hostNetwork=true"]);
-    let spec = &find(&objects, "Deployment", "mbcas-webhook")["spec"];
-    assert_eq!(
-        spec["strategy"]["rollingUpdate"],
-        json!({"maxUnavailable": 1, "maxSurge": 0}),
-        "two cannot have one port"
-    );
 }
 
 #[test]
@@ -334,176 +203,46 @@ fn a_policy_outlives_the_release_unless_told_otherwise() {
     );
 }
 
-/// Rules of every role, by the role's name.
-fn rules(objects: &[Value]) -> BTreeMap<String, &[Value]> {
-    let roles = objects
-        .iter()
-        .filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role");
-    roles
-        .map(|role| (name(role), list(&role["rules"])))
-        .collect()
-}
-
-#[test]
-fn every_rule_of_a_role_says_what_it_is_for() {
-    let mut files = vec![workspace().join("chart/templates")];
-    let mut silent = Vec::new();
-    while let Some(path) = files.pop() {
-        if path.is_dir() {
-            files.extend(
-                std::fs::read_dir(path)
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path()),
-            );
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).unwrap();
-        // Webhooks have rules too; they are no roles'.
-        if !text.contains("kind: Role") && !text.contains("kind: ClusterRole") {
-            continue;
-        }
-        let lines: Vec<_> = text.lines().map(str::trim_start).collect();
-        let rules = lines
-            .windows(2)
-            .filter(|pair| pair[1].starts_with("- apiGroups:"));
-        silent.extend(
-            rules
-                .filter(|pair| !pair[0].starts_with('#'))
-                .map(|pair| format!("{}: {}", path.display(), pair[1])),
-        );
-    }
-    assert!(
-        silent.is_empty(),
-        "no comment above:\n{}",
-        silent.join("\n")
-    );
-}
-
-#[test]
-fn roles_name_what_they_allow_and_our_processes_may_neither_delete_nor_grant() {
-    for render in renders::all() {
-        for (role, rules) in rules(&render.objects) {
-            for rule in rules {
-                let what = format!("{}: {role}: {rule}", render.set);
-                for key in ["apiGroups", "resources", "verbs"] {
-                    assert!(list(&rule[key]).iter().all(|value| value != "*"), "{what}");
-                }
-                let grants = [
-                    "escalate",
-                    "bind",
-                    "impersonate",
-                    "deletecollection",
-                    "delete",
-                ];
-                let admin = role == "ClusterRole mbcas-admin";
-                let forbidden = list(&rule["verbs"])
-                    .iter()
-                    .any(|verb| grants.iter().any(|word| verb == word));
-                assert!(admin || !forbidden, "{what}");
-                // A Secret or a configuration only by its name; create cannot have one.
-                let named = rule["resourceNames"].is_array() || rule["verbs"] == json!(["create"]);
-                let sensitive = list(&rule["resources"]).iter().any(|resource| {
-                    let resource = resource.as_str().unwrap();
-                    resource == "secrets" || resource.ends_with("webhookconfigurations")
-                });
-                assert!(named || !sensitive, "{what}");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_webhook_that_is_given_its_certificate_may_not_make_one() {
-    let may = |words: &[&str]| {
-        let objects = rendered(words);
-        let rules = rules(&objects);
-        let all = rules
-            .iter()
-            .filter(|(role, _)| role.ends_with(" mbcas-webhook"))
-            .flat_map(|(_, rules)| *rules);
-        let text: String = all.map(Value::to_string).collect();
-        (text.contains("\"secrets\""), text.contains("\"resourceNames\":[\"00-mbcas\"],\"resources\":[\"mutatingwebhookconfigurations\"],\"verbs\":[\"patch\"]"))
-    };
-    assert_eq!(may(&[]), (true, true));
-    assert_eq!(
-        may(&["--set", "certificates.mode=cert-manager"]),
-        (false, false)
-    );
-}
-
-#[test]
-fn the_administrators_role_is_bound_to_nobody_and_contained_in_nothing() {
-    for render in renders::all() {
-        let bindings = render
-            .objects
-            .iter()
-            .filter(|object| object["roleRef"].is_object());
-        for binding in bindings {
-            assert_ne!(binding["roleRef"]["name"], "mbcas-admin", "{}", render.set);
-            for subject in list(&binding["subjects"]) {
-                assert_eq!(
-                    (&subject["kind"], &subject["namespace"]),
-                    (&json!("ServiceAccount"), &json!(NAMESPACE))
-                );
-            }
-        }
-        let admin = find(&render.objects, "ClusterRole", "mbcas-admin");
-        assert!(
-            !admin["metadata"]["labels"]
-                .to_string()
-                .contains("aggregate"),
-            "{}",
-            render.set
-        );
-    }
-    let objects = rendered(&[]);
-    let view = find(&objects, "ClusterRole", "mbcas-view");
-    assert_eq!(
-        view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"],
-        "true"
-    );
-    assert_eq!(view["rules"][0]["verbs"], json!(["get", "list", "watch"]));
-}
-
-#[test]
-fn images_come_from_where_the_user_says() {
-    let images = |words: &[&str]| -> BTreeSet<String> {
-        let objects = rendered(words);
-        let pods = objects.iter().filter_map(pod);
-        pods.flat_map(|pod| list(&pod["spec"]["containers"]))
-            .map(|c| c["image"].as_str().unwrap().to_owned())
-            .collect()
-    };
-    let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(
-        images(&[]),
-        BTreeSet::from([format!("mbcas.local/mbcas:{version}")])
-    );
-    assert_eq!(
-        images(&["--set", "image.tag=a"]),
-        BTreeSet::from(["mbcas.local/mbcas:a".to_owned()])
-    );
-    let digest = format!("sha256:{}", "0".repeat(64));
-    let pinned = images(&[
-        "--set",
-        &format!("image.tag=a,image.digest={digest},global.imageRegistry=r.example"),
-    ]);
-    assert_eq!(
-        pinned,
-        BTreeSet::from([format!("r.example/mbcas@{digest}")])
-    );
-}
-
 #[test]
 fn notes_say_what_comes_next_and_what_is_risky() {
-    let template = text("chart/templates/NOTES.txt");
+    let notes = |words: &[&str]| {
+        let mut helm = Helm::Four.command();
+        helm.args([
+            "install",
+            "mbcas",
+            "./chart",
+            "--namespace",
+            NAMESPACE,
+            "--dry-run=client",
+        ]);
+        let said = output_of(helm.args(words));
+        said.split_once("NOTES:").unwrap().1.to_owned()
+    };
+    let usual = notes(&["--set", "image.registry=registry.example"]);
     for word in [
         "mbcas-injection=enabled",
         "rollout restart",
-        "helm test",
-        "webhook.replicas",
-        "kubeletTLS",
+        "helm test mbcas --namespace mbcas-system",
     ] {
-        assert!(template.contains(word), "{word}");
+        assert!(usual.contains(word), "{word}: {usual}");
+    }
+    assert!(!usual.contains("To know"), "{usual}");
+    for setting in [
+        "webhook.replicas=1",
+        "controller.replicas=0",
+        "controller.kubeletTLS=insecure",
+        "restore.enabled=false",
+        "guards.enabled=false",
+        "webhook.hostNetwork=true",
+        "crds.keep=false",
+        "image.registry=mbcas.local",
+    ] {
+        let risky = notes(&["--set", "image.registry=registry.example", "--set", setting]);
+        let told = risky.split_once("To know").map(|(_, told)| told);
+        let key = setting.split('=').next().unwrap();
+        assert!(
+            told.is_some_and(|told| told.contains(key)),
+            "{setting}: {risky}"
+        );
     }
 }

@@ -30,6 +30,13 @@ pub(crate) fn all() -> &'static [Render] {
     })
 }
 
+/// Every object of every set, with the name of the set.
+pub(crate) fn everything() -> impl Iterator<Item = (&'static Render, &'static Value)> {
+    all()
+        .iter()
+        .flat_map(|render| render.objects.iter().map(move |object| (render, object)))
+}
+
 fn render(helm: Helm, set: &Set) -> String {
     output_of(&mut helm.template(&["--values", set.file.to_str().unwrap()]))
 }

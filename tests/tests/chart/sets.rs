@@ -208,7 +208,7 @@ fn pairwise() -> Vec<Choice> {
                         .filter(|(other, w)| open.contains(&ordered((at, way), (*other, *w))))
                         .count()
                 };
-                // The last of several equals would never be not to choose.
+                // Of several that gain as much, not to choose comes first.
                 row[at] = (0..ways(at)).rev().max_by_key(|way| gain(*way));
             }
         }
