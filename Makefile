@@ -1,6 +1,6 @@
 # Recipes that anyone can run. Each is a script: `make -n TARGET` shows which.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit check fmt images up down status
+.PHONY: help demo test test-unit test-chart check fmt images up down status
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -14,6 +14,9 @@ test: ## everything CI runs: check, unit tests, and the suite on a real cluster 
 
 test-unit: ## the tests that run anywhere: no root, no cluster
 	@deploy/test.sh unit
+
+test-chart: ## the chart as helm 3 and helm 4 render it, against the schemas of Kubernetes 1.33 to 1.37
+	@deploy/test.sh chart
 
 check: ## formatting, lints, every crate alone, docs, dependencies, scripts
 	@deploy/prerequisites.sh check

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Checks what a purpose needs, names everything that is missing in one message with the one command
 # that installs it, and as root on Debian or Ubuntu installs it itself.
-# Usage: deploy/prerequisites.sh [demo|test|check|cluster|unit]   (default: test, which needs all)
+# Usage: deploy/prerequisites.sh [demo|test|check|chart|cluster|unit]   (default: test, which needs all)
 #
-# Two tools come into $XDG_CACHE_HOME/mbcas/bin, not into the system: cargo-deny, built by cargo, and
-# Prometheus, which the suite asks the dashboard's queries: unpacked from Debian's package, because
-# to install that would start a server.
+# Three tools come into $XDG_CACHE_HOME/mbcas, not into the system: cargo-deny, built by cargo;
+# Prometheus and promtool, which the suite asks the dashboard's queries and the alerts: unpacked from
+# Debian's package, because to install that would start a server; and the Python package with the
+# schemas of every Kubernetes that the chart is for, in an environment of its own.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -14,6 +15,8 @@ tools=${XDG_CACHE_HOME:-$HOME/.cache}/mbcas
 export PATH=$tools/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cargo_deny_version=0.20.2
 go_minimum=1.26.6
+schemas_version=1.37.0
+schemas=$tools/kubernetes-validate-$schemas_version
 
 packages=()  # of Debian and Ubuntu
 by_hand=()   # what no package gives: one line each, with where to get it
@@ -33,9 +36,9 @@ need_rust() {
   need git git
 }
 
-# need_go: only to build; a full cache does without.
+# need_go [SET...]: only to build; a full cache does without.
 need_go() {
-  [ -n "$("$here/local/cluster" missing)" ] || return 0
+  [ -n "$("$here/local/cluster" missing "$@")" ] || return 0
   local found
   if ! has go; then
     by_hand+=("Go $go_minimum or newer: https://go.dev/dl")
@@ -82,7 +85,15 @@ need_checks() {
 }
 
 need_prometheus() {
-  if ! has prometheus; then extras+=(prometheus); fi
+  if ! has prometheus || ! has promtool; then extras+=(prometheus); fi
+}
+
+need_chart() {
+  need_go helm helm3
+  need_prometheus
+  [ ! -x "$schemas/bin/python" ] || return 0
+  extras+=(schemas)
+  has python3 && python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 }
 
 is_debian() { has apt-get && has dpkg-deb; }
@@ -106,6 +117,13 @@ install_extras() {
       prometheus)
         unpack_prometheus
         ;;
+      schemas)
+        say "fetching kubernetes-validate $schemas_version into $schemas (25 MB, once)"
+        rm -rf "$schemas.partial"
+        python3 -m venv "$schemas.partial"
+        "$schemas.partial/bin/python" -m pip install --quiet --disable-pip-version-check "kubernetes-validate==$schemas_version"
+        mv "$schemas.partial" "$schemas"
+        ;;
     esac
   done
 }
@@ -113,13 +131,13 @@ install_extras() {
 unpack_prometheus() {
   local work
   if ! is_debian; then
-    say "prometheus is missing (https://prometheus.io/download): put it on the PATH."
+    say "prometheus or promtool is missing (https://prometheus.io/download): put both on the PATH."
     exit 1
   fi
-  say "unpacking Prometheus into $tools/bin (50 MB, once)"
+  say "unpacking Prometheus into $tools/bin (once)"
   work=$(mktemp -d)
   (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root prometheus >&2 && dpkg-deb -x prometheus_*.deb tree)
-  install -D -m 0755 "$work/tree/usr/bin/prometheus" "$tools/bin/prometheus"
+  install -D -m 0755 -t "$tools/bin" "$work/tree/usr/bin/prometheus" "$work/tree/usr/bin/promtool"
   rm -rf "$work"
 }
 
@@ -127,9 +145,9 @@ unpack_prometheus() {
 report() {
   say "Missing on this machine (for: $purpose):"
   local line
-  for line in ${by_hand[@]+"${by_hand[@]}"}; do
+  while read -r line; do
     say "  - $line"
-  done
+  done < <(printf '%s\n' ${by_hand[@]+"${by_hand[@]}"} | sed '/^$/d' | sort -u)
   if [ "${#packages[@]}" != 0 ]; then
     if is_debian; then
       say "  - packages. This installs them:"
@@ -147,8 +165,9 @@ case $purpose in
     # On a cluster of the user's own nothing is started here; helm and kubectl are still built.
     if [ -n "${MBCAS_CONTEXT:-}" ]; then need_go; need_engine; else need_cluster; fi
     ;;
-  test) need_rust; need_cluster; need_checks; need_prometheus ;;
+  test) need_rust; need_cluster; need_checks; need_chart ;;
   check) need_rust; need_checks ;;
+  chart) need_rust; need_chart ;;
   cluster) need_rust; need_cluster ;;
   unit) need_rust ;;
   *) sed -n '4p' "${BASH_SOURCE[0]}" | cut -c 3- >&2; exit 2 ;;

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The tests. Usage: deploy/test.sh all|unit|suite
+# The tests. Usage: deploy/test.sh all|unit|chart|suite
 #   unit   what runs anywhere
+#   chart  the chart as helm 3 and helm 4 render it: no cluster
 #   suite  what needs a real cluster: starts the local one if needed, and leaves it up
-#   all    the checks, then both
+#   all    the checks, then all three
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 export PATH=${XDG_CACHE_HOME:-$HOME/.cache}/mbcas/bin:$PATH
@@ -12,6 +13,13 @@ say() { printf '[%4ds] test: %s\n' "$SECONDS" "$*" >&2; }
 unit() {
   say "unit tests (cold on 2 cores: 5 min)"
   cargo test --locked --workspace
+}
+
+chart() {
+  say "both helms (nothing to do: 1 s; cold, 2 cores: 2 min each)"
+  deploy/local/cluster build helm helm3
+  say "chart (2 cores: 2 min)"
+  cargo test --locked -p mbcas-tests --features chart --test chart
 }
 
 suite() {
@@ -29,7 +37,12 @@ case ${1:-} in
     deploy/prerequisites.sh test
     deploy/check.sh
     unit
+    chart
     suite
+    ;;
+  chart)
+    deploy/prerequisites.sh chart
+    chart
     ;;
   unit)
     deploy/prerequisites.sh unit
@@ -40,7 +53,7 @@ case ${1:-} in
     suite
     ;;
   *)
-    sed -n '2,5s/^# //p' "$0" >&2
+    sed -n '2,6s/^# //p' "$0" >&2
     exit 2
     ;;
 esac

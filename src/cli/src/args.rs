@@ -95,6 +95,10 @@ pub struct CheckArgs {
     /// Only what must hold before MBCAS is installed
     #[arg(long)]
     pub pre: bool,
+    /// Only whether admission works: send a bad pod and a good one to --namespace, which must be
+    /// labelled, through the API server as dry runs
+    #[arg(long, conflicts_with = "pre")]
+    pub admission: bool,
     /// How to print
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,

@@ -1,8 +1,9 @@
 //! `mbcas check`: can this cluster do it, and is MBCAS well.
 //!
 //! [`facts`] asks the cluster and judges nothing; [`rows`] judges the facts and
-//! asks nothing.
+//! asks nothing. [`admission`] tries it instead.
 
+pub mod admission;
 pub mod facts;
 pub mod rows;
 
@@ -58,6 +59,10 @@ impl Row {
 /// # Errors
 /// [`OutputError`] if the result cannot be written down.
 pub async fn run(cluster: &Cluster, args: &CheckArgs) -> Result<Report, OutputError> {
+    if args.admission {
+        let rows = admission::admission(&cluster.client, cluster.namespace()).await;
+        return report(&rows, args.output);
+    }
     let scope = cluster.named.as_deref();
     let mut rows = rows::cluster(&facts::cluster(&cluster.client, scope).await);
     // Where nothing answers, everything else would only repeat it.

@@ -4,9 +4,11 @@
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+    ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Node, Pod, ResourceQuota, Secret, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, PostParams};
@@ -75,6 +77,7 @@ async fn nothing_is_left(space: &Space) {
     wait_until("nothing is left", SOON, async || {
         let left = [
             names(all::<MutatingWebhookConfiguration>(&Api::all(client())).await).await,
+            names(all::<ValidatingWebhookConfiguration>(&Api::all(client())).await).await,
             names(all::<ValidatingAdmissionPolicy>(&Api::all(client())).await).await,
             names(all::<ValidatingAdmissionPolicyBinding>(&Api::all(client())).await).await,
             names(all::<ClusterRole>(&Api::all(client())).await).await,
@@ -83,6 +86,9 @@ async fn nothing_is_left(space: &Space) {
             names(all::<RoleBinding>(&Api::namespaced(client(), NAMESPACE)).await).await,
             names(all::<ServiceAccount>(&Api::namespaced(client(), NAMESPACE)).await).await,
             names(all::<Secret>(&Api::namespaced(client(), NAMESPACE)).await).await,
+            names(all::<Service>(&Api::namespaced(client(), NAMESPACE)).await).await,
+            names(all::<ResourceQuota>(&Api::namespaced(client(), NAMESPACE)).await).await,
+            names(all::<PodDisruptionBudget>(&Api::namespaced(client(), NAMESPACE)).await).await,
             names(all::<Lease>(&Api::namespaced(client(), NAMESPACE)).await).await,
             names(all::<Pod>(&Api::namespaced(client(), NAMESPACE)).await).await,
         ]

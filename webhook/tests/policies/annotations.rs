@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use mbcas_core::annotations::KEYS;
-use mbcas_webhook::{Decision, admit};
+use mbcas_webhook::{Decision, Namespace, admit};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
@@ -34,10 +34,12 @@ fn policy_and_webhook_refuse_the_same_pods() {
     let operator = crate::policy();
     let (denied, allowed) = (Cell::new(0), Cell::new(0));
     let outcome = TestRunner::new(cases(SETS)).run(&pod(), |pod| {
-        let webhook = admit(&pod, &operator).unwrap().decision;
+        let webhook = admit(&pod, &operator, &Namespace::default())
+            .unwrap()
+            .decision;
         let verdict = policy.judge(&Request::create(defaulted(&pod)));
         match (&webhook, &verdict) {
-            (Decision::Deny(_), Verdict::Denied(_)) => denied.update(|n: u32| n + 1),
+            (Decision::Deny(..), Verdict::Denied(_)) => denied.update(|n: u32| n + 1),
             (Decision::Inject | Decision::Skip(_), Verdict::Allowed) => {
                 allowed.update(|n: u32| n + 1)
             }

@@ -86,6 +86,7 @@ async fn before_the_installation_four_questions_are_asked_and_no_more() {
     let (cluster, mut server) = cluster();
     let args = CheckArgs {
         pre: true,
+        admission: false,
         output: Format::Table,
     };
     let checking = tokio::spawn(async move { run(&cluster, &args).await });

@@ -66,6 +66,22 @@ fn clear_broken() {
     }
 }
 
+/// Installs or upgrades it, and waits until it runs.
+fn upgrade(words: &[&str]) {
+    let interval = format!("controller.intervalSeconds={INTERVAL}");
+    let mut helm = environment::helm();
+    helm.args(["upgrade", "--install", NAME, "./chart"])
+        .args(["--namespace", NAMESPACE, "--create-namespace"])
+        .args(["--set", "controller.replicas=2", "--set", &interval])
+        .args(["--set", "controller.logLevel=info\\,mbcas_controller=debug"])
+        .args(values())
+        .args(words)
+        .args(["--wait", "--timeout", "120s"]);
+    let more = std::env::var("MBCAS_TEST_HELM_ARGS").unwrap_or_default();
+    helm.args(more.split_whitespace());
+    output_of(&mut helm);
+}
+
 impl Release {
     /// Installs it unless that was done, with two controllers, in mode auto.
     pub(crate) fn ensure() {
@@ -74,18 +90,15 @@ impl Release {
             return;
         }
         clear_broken();
-        let interval = format!("controller.intervalSeconds={INTERVAL}");
-        let mut helm = environment::helm();
-        helm.args(["upgrade", "--install", NAME, "./chart"])
-            .args(["--namespace", NAMESPACE, "--create-namespace"])
-            .args(["--set", "controller.replicas=2", "--set", &interval])
-            .args(["--set", "controller.logLevel=info\\,mbcas_controller=debug"])
-            .args(values())
-            .args(["--wait", "--timeout", "120s"]);
-        let more = std::env::var("MBCAS_TEST_HELM_ARGS").unwrap_or_default();
-        helm.args(more.split_whitespace());
-        output_of(&mut helm);
+        upgrade(&[]);
         *installed = true;
+    }
+
+    /// Upgrades it with `words` more for helm. Whoever asks for the release next gets it as it was before.
+    pub(crate) fn upgrade(words: &[&str]) {
+        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        *installed = false;
+        upgrade(words);
     }
 
     /// Removes it as a user would.
