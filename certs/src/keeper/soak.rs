@@ -150,7 +150,9 @@ impl Stage {
     fn let_them_call(&self) {
         let done = || self.done.iter().map(|done| done.load(Ordering::SeqCst));
         let before: Vec<_> = done().collect();
+        let begun = std::time::Instant::now();
         while done().zip(&before).any(|(now, before)| now < before + 2) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "a caller hangs");
             thread::sleep(Duration::from_micros(200));
         }
     }
@@ -217,6 +219,7 @@ async fn ten_authorities_and_a_hundred_leaves_pass_and_no_handshake_fails() {
     let mut step = 0_u64;
     while tally.switched < 10 || tally.retired < 10 || tally.served < 110 {
         step += 1;
+        assert!(step < 1000, "rotations do not come to their end");
         // Rotations by age are 243 days apart; these are asked for, and are the same from there on.
         if step % 20 == 1 {
             stage.cluster.lock().unwrap().ask_for_rotation();
