@@ -352,13 +352,32 @@ async fn what_is_missing_or_forbidden_holds_nothing_else_up() {
             .carried("workloads.mbcas.dev")
             .is_empty()
     );
-    // A role of the time before the validating configuration.
-    let (one, shared) = cluster();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_of_the_time_before_the_second_configuration_holds_no_rotation_up() {
+    clock!(CLOCK);
+    let (client, shared) = cluster();
     shared.lock().unwrap().forbidden =
         Some("GET /apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations");
-    let mut keeper = Keeper::with_clock(one, NAMESPACE, Arc::default(), now);
+    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::default(), now);
     let report = keeper.look().await;
     assert!(report.ready && report.troubles[0].contains("the webhook's ClusterRole must allow it"));
+    shared.lock().unwrap().ask_for_rotation();
+    let mut events = Vec::new();
+    for _ in 0..4 {
+        events.extend(keeper.look().await.events);
+        advance(PUBLISHED_FOR / 2).await;
+    }
+    assert_eq!(
+        events,
+        [
+            Event::Announced,
+            Event::Published,
+            Event::Switched,
+            Event::Served
+        ]
+    );
 }
 
 #[tokio::test]
