@@ -74,7 +74,8 @@ fn roles_name_what_they_allow_and_our_processes_may_neither_delete_nor_grant() {
                     .any(|verb| grants.iter().any(|word| verb == word));
                 assert!(admin || !forbidden, "{what}");
                 // A Secret or a configuration only by its name; create cannot have one.
-                let named = rule["resourceNames"].is_array() || rule["verbs"] == json!(["create"]);
+                let named =
+                    !list(&rule["resourceNames"]).is_empty() || rule["verbs"] == json!(["create"]);
                 let sensitive = list(&rule["resources"]).iter().any(|resource| {
                     let resource = resource.as_str().unwrap();
                     resource == "secrets" || resource.ends_with("webhookconfigurations")
