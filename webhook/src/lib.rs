@@ -13,6 +13,7 @@
 //! | [`sidecar`] | the demand agent's container |
 //! | [`patch`] | the JSON patch that does it, on declared paths only |
 //! | [`mod@admit`] | the five above put together: a pod in, a verdict out |
+//! | [`routes`] | what is answered on which path |
 //! | [`serve`], [`metrics`], [`args`], [`run`] | the process around it |
 //!
 //! Everything down to [`mod@admit`] is pure, so that `mbcas inject` gives offline
@@ -28,6 +29,7 @@ pub mod metrics;
 pub mod patch;
 pub mod policy;
 pub mod review;
+pub mod routes;
 pub mod run;
 pub mod serve;
 pub mod sidecar;

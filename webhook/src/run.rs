@@ -19,7 +19,8 @@ use tracing::info;
 use crate::args::Args;
 use crate::metrics::Metrics;
 use crate::policy::PolicyError;
-use crate::serve::{self, App, DRAIN, LINGER, ServeError};
+use crate::routes;
+use crate::serve::{self, DRAIN, LINGER, ServeError};
 
 /// Why the webhook did not start, or did not end well.
 #[derive(Debug, Error)]
@@ -69,7 +70,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     let client = Client::try_from(Config::incluster()?)?;
     let live = Arc::new(LiveCertificate::default());
     let keeper = Keeper::new(client, &args.namespace, Arc::clone(&live));
-    let app = Arc::new(App::new(policy, metrics.clone()));
+    let router = routes::router(policy, metrics.clone());
     info!(address = %args.addr, namespace = args.namespace, agent = args.agent_image, "webhook starts");
 
     let mut tasks = Supervisor::new(token.clone());
@@ -82,13 +83,10 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         ),
     );
     tasks.spawn(
-        "certificate",
-        keep(keeper, metrics, certificate, token.clone()),
-    );
-    tasks.spawn(
         "admission",
-        serve::serve(admission, serve::router(app), live, token),
+        serve::serve(admission, router, live, metrics.clone(), token.clone()),
     );
+    tasks.spawn("certificate", keep(keeper, metrics, certificate, token));
     Ok(tasks.run(LINGER + DRAIN * 2).await?)
 }
 
