@@ -2,7 +2,7 @@
 # The tests. Usage: deploy/test.sh all|unit|suite
 #   unit   what runs anywhere
 #   suite  what needs a real cluster: starts the local one if needed, and leaves it up
-#   all    the checks, then both
+#   all    the checks, then both, and between them the instructions of a review, counted
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 export PATH=${XDG_CACHE_HOME:-$HOME/.cache}/mbcas/bin:$PATH
@@ -12,6 +12,11 @@ say() { printf '[%4ds] test: %s\n' "$SECONDS" "$*" >&2; }
 unit() {
   say "unit tests (cold on 2 cores: 5 min)"
   cargo test --locked --workspace
+}
+
+instructions() {
+  say "instructions of one review (cold on 2 cores: 6 min)"
+  deploy/bench/instructions.sh
 }
 
 suite() {
@@ -29,6 +34,7 @@ case ${1:-} in
     deploy/prerequisites.sh test
     deploy/check.sh
     unit
+    instructions
     suite
     ;;
   unit)
