@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::decide::{Decision, SkipReason, Subject, decide};
 use crate::patch::PatchBuilder;
 use crate::policy::Policy;
+use crate::review::Outline;
 use crate::sidecar;
 use crate::submitted::{self, SubmittedCpu};
 
@@ -66,13 +67,21 @@ impl Verdict {
 /// # Errors
 /// [`PodError`] where `pod` is no pod; the API server never sends that.
 pub fn admit(pod: &Value, policy: &Policy) -> Result<Verdict, PodError> {
-    let typed = Pod::deserialize(pod)?;
-    let spec = typed.spec.as_ref().ok_or(PodError::NoSpec)?;
+    let Outline(pod) = Outline::deserialize(pod)?;
+    judge(&pod, policy)
+}
+
+/// As [`admit`], of a pod that was read already: the whole of it, or its [`Outline`].
+///
+/// # Errors
+/// [`PodError::NoSpec`].
+pub fn judge(pod: &Pod, policy: &Policy) -> Result<Verdict, PodError> {
+    let spec = pod.spec.as_ref().ok_or(PodError::NoSpec)?;
     let empty = BTreeMap::new();
-    let annotations = typed.metadata.annotations.as_ref().unwrap_or(&empty);
+    let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
     match validate(spec, annotations) {
         Err(faults) => Ok(Verdict::nothing(Decision::Deny(faults))),
-        Ok((settings, container)) => Ok(treat(pod, &typed, spec, &settings, container, policy)),
+        Ok((settings, container)) => Ok(treat(pod, spec, &settings, container, policy)),
     }
 }
 
@@ -105,7 +114,6 @@ fn no_container(why: &NotParticipant, spec: &PodSpec) -> String {
 }
 
 fn treat(
-    raw: &Value,
     pod: &Pod,
     spec: &PodSpec,
     settings: &Settings,
@@ -132,7 +140,7 @@ fn treat(
     let takes_part = injects || matches!(&decision, Decision::Skip(reason) if reason.takes_part());
     let has_sidecar = injects || decision == Decision::Skip(SkipReason::AlreadyInjected);
 
-    let mut patch = PatchBuilder::new(raw);
+    let mut patch = PatchBuilder::new(pod);
     let mut warnings = advice(&decision);
     patch.annotate(&marks(&decision, takes_part, &submitted));
     if takes_part
@@ -147,11 +155,9 @@ fn treat(
         warnings.push(limit_added(&chosen.name, &limit, settings));
     }
     if injects {
-        patch.append(
-            "initContainers",
-            sidecar::container(policy.agent(), &chosen.name, settings.metrics.as_ref()),
-        );
-        patch.append("volumes", sidecar::volume());
+        let container = sidecar::container(policy.agent(), &chosen.name, settings.metrics.as_ref());
+        patch.append_init_container(container);
+        patch.append_volume(sidecar::volume());
     }
     Verdict {
         decision,

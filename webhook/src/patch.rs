@@ -7,19 +7,20 @@
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use mbcas_core::annotations::RESERVED_PREFIX;
 use serde_json::{Value, json};
 
 /// Collects operations against one pod.
 #[derive(Debug)]
 pub struct PatchBuilder<'a> {
-    pod: &'a Value,
+    pod: &'a Pod,
     operations: Vec<PatchOperation>,
 }
 
 impl<'a> PatchBuilder<'a> {
     /// Starts with nothing to do.
-    pub fn new(pod: &'a Value) -> Self {
+    pub fn new(pod: &'a Pod) -> Self {
         Self {
             pod,
             operations: Vec::new(),
@@ -28,11 +29,7 @@ impl<'a> PatchBuilder<'a> {
 
     /// Makes `wanted` the only annotations under `mbcas.dev/`: a tenant's own are overwritten or taken away.
     pub fn annotate(&mut self, wanted: &[(&str, String)]) {
-        let present = self
-            .pod
-            .pointer("/metadata/annotations")
-            .and_then(Value::as_object);
-        let Some(present) = present else {
+        let Some(present) = &self.pod.metadata.annotations else {
             if !wanted.is_empty() {
                 let map: serde_json::Map<_, _> = wanted
                     .iter()
@@ -52,7 +49,7 @@ impl<'a> PatchBuilder<'a> {
                 .push(PatchOperation::Remove(RemoveOperation { path }));
         }
         for (key, value) in wanted {
-            if present.get(*key).and_then(Value::as_str) != Some(value) {
+            if present.get(*key) != Some(value) {
                 self.add(["metadata", "annotations", key], json!(value));
             }
         }
@@ -60,29 +57,39 @@ impl<'a> PatchBuilder<'a> {
 
     /// Gives the container at `index` the CPU limit `limit`; it has none.
     pub fn limit_cpu(&mut self, index: usize, limit: &str) {
+        let containers = self.pod.spec.as_ref().map(|spec| &spec.containers);
+        let container = containers.and_then(|containers| containers.get(index));
+        let resources = container.and_then(|c: &Container| c.resources.as_ref());
         let index = index.to_string();
-        let resources = format!("/spec/containers/{index}/resources");
-        let missing = |path: &str| self.pod.pointer(path).is_none_or(Value::is_null);
         let path = ["spec", "containers", &index, "resources"];
-        if missing(&resources) {
-            self.add(path, json!({ "limits": { "cpu": limit } }));
-        } else if missing(&format!("{resources}/limits")) {
-            self.add(path.into_iter().chain(["limits"]), json!({ "cpu": limit }));
-        } else {
-            self.add(path.into_iter().chain(["limits", "cpu"]), json!(limit));
+        match resources {
+            None => self.add(path, json!({ "limits": { "cpu": limit } })),
+            Some(resources) if resources.limits.is_none() => {
+                self.add(path.into_iter().chain(["limits"]), json!({ "cpu": limit }));
+            }
+            Some(_) => self.add(path.into_iter().chain(["limits", "cpu"]), json!(limit)),
         }
     }
 
-    /// Appends `item` to the list `list` of the spec, which may be absent.
-    pub fn append(&mut self, list: &str, item: Value) {
-        if self
-            .pod
-            .pointer(&format!("/spec/{list}"))
-            .is_none_or(Value::is_null)
-        {
-            self.add(["spec", list], Value::Array(vec![item]));
-        } else {
+    /// Adds an init container at the end; there may be none yet.
+    pub fn append_init_container(&mut self, container: Value) {
+        let spec = self.pod.spec.as_ref();
+        let present = spec.is_some_and(|spec| spec.init_containers.is_some());
+        self.append("initContainers", present, container);
+    }
+
+    /// Adds a volume at the end; there may be none yet.
+    pub fn append_volume(&mut self, volume: Value) {
+        let spec = self.pod.spec.as_ref();
+        let present = spec.is_some_and(|spec| spec.volumes.is_some());
+        self.append("volumes", present, volume);
+    }
+
+    fn append(&mut self, list: &str, present: bool, item: Value) {
+        if present {
             self.add(["spec", list, "-"], item);
+        } else {
+            self.add(["spec", list], Value::Array(vec![item]));
         }
     }
 

@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+mod outline;
+
+pub use outline::Outline;
+
 use crate::admit::{PodError, Verdict};
 use crate::decide::Decision;
 

@@ -2,10 +2,10 @@
 
 use axum::Router;
 
-use crate::admit::{Verdict, admit};
+use crate::admit::{Verdict, judge};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
-use crate::review::{Answer, Review, ReviewError};
+use crate::review::{Answer, Outline, Review, ReviewError};
 use crate::serve::Routes;
 
 /// Where the creation of a pod is reviewed.
@@ -22,9 +22,9 @@ pub fn router(policy: Policy, metrics: Metrics) -> Router {
 ///
 /// # Errors
 /// [`ReviewError`] where the object is no pod.
-pub fn inject(review: &Review, policy: &Policy) -> Result<Answer, ReviewError> {
+pub fn inject(review: &Review<Outline>, policy: &Policy) -> Result<Answer, ReviewError> {
     let verdict = if review.is_pod_creation() {
-        admit(&review.object, policy)?
+        judge(&review.object.0, policy)?
     } else {
         Verdict::not_a_pod_creation()
     };
