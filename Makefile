@@ -1,6 +1,6 @@
 # Recipes that anyone can run. Each is a script: `make -n TARGET` shows which.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-chart check fmt images up down status
+.PHONY: help demo test test-unit test-chart check bench-admission bench-podstart fmt images up down status
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,6 +21,12 @@ test-chart: ## the chart as helm 3 and helm 4 render it, against the schemas of 
 check: ## formatting, lints, every crate alone, docs, dependencies, scripts
 	@deploy/prerequisites.sh check
 	@deploy/check.sh
+
+bench-admission: ## reviews per second and core, beside a webhook of controller-runtime (Linux, 2 cores, quiet)
+	@deploy/bench/admission.sh
+
+bench-podstart: ## what injection adds to an app's start, on the local cluster (Linux, root, quiet)
+	@deploy/bench/podstart.sh
 
 fmt: ## format the code
 	@cargo fmt --all

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks what a purpose needs, names everything that is missing in one message with the one command
 # that installs it, and as root on Debian or Ubuntu installs it itself.
-# Usage: deploy/prerequisites.sh [demo|test|check|chart|cluster|unit]   (default: test, which needs all)
+# Usage: deploy/prerequisites.sh [demo|test|check|chart|cluster|bench|unit]   (default: test, which needs all but the bench's)
 #
 # Three tools come into $XDG_CACHE_HOME/mbcas, not into the system: cargo-deny, built by cargo;
 # Prometheus and promtool, which the suite asks the dashboard's queries and the alerts: unpacked from
@@ -75,6 +75,22 @@ need_cluster() {
   need ip iproute2
   need openssl openssl
   need nsenter util-linux
+  need jq jq
+  need curl curl
+}
+
+# need_instructions: what counts the instructions of a review.
+need_instructions() {
+  need valgrind valgrind
+  need jq jq
+}
+
+# need_bench: the load, and what builds the twin that is loaded beside ours.
+need_bench() {
+  has go || by_hand+=("Go $go_minimum or newer: https://go.dev/dl")
+  need h2load nghttp2-client
+  need taskset util-linux
+  need openssl openssl
   need jq jq
   need curl curl
 }
@@ -165,10 +181,11 @@ case $purpose in
     # On a cluster of the user's own nothing is started here; helm and kubectl are still built.
     if [ -n "${MBCAS_CONTEXT:-}" ]; then need_go; need_engine; else need_cluster; fi
     ;;
-  test) need_rust; need_cluster; need_checks; need_chart ;;
+  test) need_rust; need_cluster; need_checks; need_chart; need_instructions ;;
   check) need_rust; need_checks ;;
   chart) need_rust; need_chart ;;
   cluster) need_rust; need_cluster ;;
+  bench) need_rust; need_bench ;;
   unit) need_rust ;;
   *) sed -n '4p' "${BASH_SOURCE[0]}" | cut -c 3- >&2; exit 2 ;;
 esac

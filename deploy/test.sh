@@ -3,7 +3,7 @@
 #   unit   what runs anywhere
 #   chart  the chart as helm 3 and helm 4 render it: no cluster
 #   suite  what needs a real cluster: starts the local one if needed, and leaves it up
-#   all    the checks, then all three
+#   all    the checks, then all three, and the instructions of a review, counted
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 export PATH=${XDG_CACHE_HOME:-$HOME/.cache}/mbcas/bin:$PATH
@@ -22,6 +22,11 @@ chart() {
   cargo test --locked -p mbcas-tests --features chart --test chart
 }
 
+instructions() {
+  say "instructions of one review (cold on 2 cores: 6 min)"
+  deploy/bench/instructions.sh
+}
+
 suite() {
   say "local cluster"
   deploy/local/cluster up
@@ -38,6 +43,7 @@ case ${1:-} in
     deploy/check.sh
     unit
     chart
+    instructions
     suite
     ;;
   chart)

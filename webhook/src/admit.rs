@@ -21,6 +21,7 @@ use crate::decide::{Decision, DenyReason, SkipReason, Subject, decide};
 use crate::namespace::Namespace;
 use crate::patch::PatchBuilder;
 use crate::policy::Policy;
+use crate::review::Outline;
 use crate::sidecar;
 use crate::submitted::{self, SubmittedCpu};
 
@@ -81,24 +82,29 @@ impl Verdict {
 /// # Errors
 /// [`PodError`] where `pod` is no pod; the API server never sends that.
 pub fn admit(pod: &Value, policy: &Policy, namespace: &Namespace) -> Result<Verdict, PodError> {
-    let typed = Pod::deserialize(pod)?;
-    let spec = typed.spec.as_ref().ok_or(PodError::NoSpec)?;
+    let Outline(pod) = Outline::deserialize(pod)?;
+    judge(&pod, policy, namespace)
+}
+
+/// As [`admit`], of a pod that was read already: the whole of it, or its [`Outline`].
+///
+/// # Errors
+/// [`PodError::NoSpec`].
+pub fn judge(pod: &Pod, policy: &Policy, namespace: &Namespace) -> Result<Verdict, PodError> {
+    let spec = pod.spec.as_ref().ok_or(PodError::NoSpec)?;
     let empty = BTreeMap::new();
-    let annotations = typed.metadata.annotations.as_ref().unwrap_or(&empty);
-    let (settings, container) = match validate(spec, annotations) {
+    let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
+    let (settings, chosen) = match validate(spec, annotations) {
         Err(faults) => {
-            return Ok(Verdict::nothing(Decision::Deny(
-                DenyReason::Malformed,
-                faults,
-            )));
+            let decision = Decision::Deny(DenyReason::Malformed, faults);
+            return Ok(Verdict::nothing(decision));
         }
         Ok(valid) => valid,
     };
     let admission = Admission {
-        raw: pod,
-        pod: &typed,
+        pod,
         spec,
-        chosen: container,
+        chosen,
         policy,
         namespace,
     };
@@ -134,7 +140,6 @@ fn no_container(why: &NotParticipant, spec: &PodSpec) -> String {
 
 /// One pod on its way in.
 struct Admission<'a> {
-    raw: &'a Value,
     pod: &'a Pod,
     spec: &'a PodSpec,
     chosen: &'a Container,
@@ -191,7 +196,7 @@ impl Admission<'_> {
             }
         }
         let mut warnings = advice(&decision);
-        let mut patch = PatchBuilder::new(self.raw);
+        let mut patch = PatchBuilder::new(self.pod);
         let mut annotations = self.marks(&decision, &submitted);
         if request.is_some() {
             annotations.extend(allotment.fills());
@@ -210,8 +215,8 @@ impl Admission<'_> {
         patch.cpu(self.index(), default.as_deref(), limit.as_deref());
         if let Ok(agent) = &sidecar {
             let container = sidecar::container(agent, &self.chosen.name, settings.metrics.as_ref());
-            patch.append("initContainers", container);
-            patch.append("volumes", sidecar::volume());
+            patch.append_init_container(container);
+            patch.append_volume(sidecar::volume());
         }
         Verdict {
             holding: request.filter(|_| record.is_none()).map(|request| Holding {

@@ -19,6 +19,7 @@
 //! | [`workloads`] | the same verdict about a workload's pod template, as warnings |
 //! | [`mod@audit`], [`events`] | who changed which budget |
 //! | [`cache`], [`watch`] | the namespaces of a cluster, kept fresh |
+//! | [`routes`] | what is answered on which path |
 //! | [`serve`], [`metrics`], [`args`], [`run`] | the process around it |
 //!
 //! Everything down to [`mod@admit`] is pure, so that `mbcas inject` gives offline
@@ -40,6 +41,7 @@ pub mod patch;
 pub mod policy;
 pub mod review;
 pub mod room;
+pub mod routes;
 pub mod run;
 pub mod serve;
 pub mod sidecar;

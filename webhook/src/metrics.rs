@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use mbcas_certs::Validity;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::core::Collector;
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// Bounds in seconds. The server alone answers in well under a millisecond and
 /// has two seconds at the most, so that is where the resolution is.
@@ -22,8 +25,12 @@ pub enum Failure {
     Malformed,
     /// The body did not arrive in time.
     Slow,
-    /// More are being answered than we can answer at once.
+    /// The body ended before its end.
+    Broken,
+    /// There is no room for the body, or its answer would come too late.
     Overloaded,
+    /// The answer was not found, by a fault of ours.
+    Panicked,
 }
 
 impl Failure {
@@ -34,7 +41,34 @@ impl Failure {
             Self::ContentType => "content_type",
             Self::Malformed => "bad_request",
             Self::Slow => "slow",
+            Self::Broken => "broken",
             Self::Overloaded => "overloaded",
+            Self::Panicked => "panic",
+        }
+    }
+}
+
+/// Why a connection was closed from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// There was no place for it.
+    Refused,
+    /// It was idle, and its place was needed.
+    Crowded,
+    /// It never asked anything.
+    Silent,
+    /// It has not asked anything for long.
+    Idle,
+}
+
+impl Farewell {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Crowded => "crowded",
+            Self::Silent => "silent",
+            Self::Idle => "idle",
         }
     }
 }
@@ -43,7 +77,9 @@ impl Failure {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     requests: IntCounterVec,
-    duration: Histogram,
+    duration: HistogramVec,
+    connections: IntGauge,
+    closed: IntCounterVec,
     not_after: IntGaugeVec,
     certificate_events: IntCounterVec,
 }
@@ -54,55 +90,79 @@ impl Metrics {
     /// # Errors
     /// If `registry` has series of these names already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "mbcas_admission_requests_total",
-                "Admission requests, by decision and its reason.",
-            ),
-            &["decision", "reason"],
-        )?;
-        let options = HistogramOpts::new(
-            "mbcas_admission_duration_seconds",
-            "Time from a request's first byte to its answer, TLS excluded.",
+        let requests = Opts::new(
+            "mbcas_admission_requests_total",
+            "Admission requests, by path, decision and its reason.",
         );
-        let duration = Histogram::with_opts(options.buckets(BUCKETS.to_vec()))?;
-        let not_after = IntGaugeVec::new(
-            Opts::new(
-                "mbcas_webhook_cert_not_after_seconds",
-                "End of a certificate's validity, in seconds since 1970.",
-            ),
-            &["kind"],
-        )?;
-        let certificate_events = IntCounterVec::new(
-            Opts::new(
-                "mbcas_webhook_cert_events_total",
-                "What happened to the webhook's certificates, by event.",
-            ),
-            &["event"],
-        )?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(duration.clone()))?;
-        registry.register(Box::new(not_after.clone()))?;
-        registry.register(Box::new(certificate_events.clone()))?;
+        let duration = HistogramOpts::new(
+            "mbcas_admission_duration_seconds",
+            "Time from a request's head to its answer, TLS excluded.",
+        );
+        let connections = Opts::new(
+            "mbcas_admission_connections",
+            "Connections that are open on the admission port.",
+        );
+        let closed = Opts::new(
+            "mbcas_admission_connections_closed_total",
+            "Connections that the webhook closed, by reason.",
+        );
+        let not_after = Opts::new(
+            "mbcas_webhook_cert_not_after_seconds",
+            "End of a certificate's validity, in seconds since 1970.",
+        );
+        let certificate_events = Opts::new(
+            "mbcas_webhook_cert_events_total",
+            "What happened to the webhook's certificates, by event.",
+        );
+        let duration = HistogramVec::new(duration.buckets(BUCKETS.to_vec()), &["path"])?;
         Ok(Self {
-            requests,
-            duration,
-            not_after,
-            certificate_events,
+            requests: on(
+                registry,
+                IntCounterVec::new(requests, &["path", "decision", "reason"])?,
+            )?,
+            duration: on(registry, duration)?,
+            connections: on(registry, IntGauge::with_opts(connections)?)?,
+            closed: on(registry, IntCounterVec::new(closed, &["reason"])?)?,
+            not_after: on(registry, IntGaugeVec::new(not_after, &["kind"])?)?,
+            certificate_events: on(
+                registry,
+                IntCounterVec::new(certificate_events, &["event"])?,
+            )?,
         })
     }
 
     /// Counts a request that was decided.
-    pub fn decided(&self, decision: &'static str, reason: &'static str, took: Duration) {
-        self.requests.with_label_values(&[decision, reason]).inc();
-        self.duration.observe(took.as_secs_f64());
+    pub fn decided(
+        &self,
+        path: &'static str,
+        decision: &'static str,
+        reason: &'static str,
+        took: Duration,
+    ) {
+        self.requests
+            .with_label_values(&[path, decision, reason])
+            .inc();
+        self.duration
+            .with_label_values(&[path])
+            .observe(took.as_secs_f64());
     }
 
     /// Counts a request that was not.
-    pub fn failed(&self, failure: Failure) {
+    pub fn failed(&self, path: &'static str, failure: Failure) {
         self.requests
-            .with_label_values(&["error", failure.as_str()])
+            .with_label_values(&[path, "error", failure.as_str()])
             .inc();
+    }
+
+    /// Notes how many connections there are.
+    pub fn connections(&self, open: usize) {
+        self.connections
+            .set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a connection that was closed from our side.
+    pub fn connection_closed(&self, why: Farewell) {
+        self.closed.with_label_values(&[why.as_str()]).inc();
     }
 
     /// Notes how long a certificate (`leaf` or `authority`) is valid.
@@ -120,4 +180,13 @@ impl Metrics {
     pub fn certificate_event(&self, event: &'static str) {
         self.certificate_events.with_label_values(&[event]).inc();
     }
+}
+
+/// `series`, registered.
+fn on<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    series: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(series.clone()))?;
+    Ok(series)
 }

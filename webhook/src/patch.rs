@@ -10,19 +10,20 @@
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use mbcas_core::annotations::RESERVED_PREFIX;
 use serde_json::{Value, json};
 
 /// Collects operations against one pod.
 #[derive(Debug)]
 pub struct PatchBuilder<'a> {
-    pod: &'a Value,
+    pod: &'a Pod,
     operations: Vec<PatchOperation>,
 }
 
 impl<'a> PatchBuilder<'a> {
     /// Starts with nothing to do.
-    pub fn new(pod: &'a Value) -> Self {
+    pub fn new(pod: &'a Pod) -> Self {
         Self {
             pod,
             operations: Vec::new(),
@@ -31,11 +32,7 @@ impl<'a> PatchBuilder<'a> {
 
     /// Sets the annotations `wanted`, and makes them the only ones under `mbcas.dev/`: a tenant's own are overwritten or taken away.
     pub fn annotate(&mut self, wanted: &[(&str, String)]) {
-        let present = self
-            .pod
-            .pointer("/metadata/annotations")
-            .and_then(Value::as_object);
-        let Some(present) = present else {
+        let Some(present) = &self.pod.metadata.annotations else {
             if !wanted.is_empty() {
                 let map: serde_json::Map<_, _> = wanted
                     .iter()
@@ -55,7 +52,7 @@ impl<'a> PatchBuilder<'a> {
                 .push(PatchOperation::Remove(RemoveOperation { path }));
         }
         for (key, value) in wanted {
-            if present.get(*key).and_then(Value::as_str) != Some(value) {
+            if present.get(*key) != Some(value) {
                 self.add(["metadata", "annotations", key], json!(value));
             }
         }
@@ -63,14 +60,21 @@ impl<'a> PatchBuilder<'a> {
 
     /// Gives the container at `index` a CPU request and a CPU limit, where it has none.
     pub fn cpu(&mut self, index: usize, request: Option<&str>, limit: Option<&str>) {
+        let containers = self.pod.spec.as_ref().map(|spec| &spec.containers);
+        let container = containers.and_then(|containers| containers.get(index));
+        let resources = container.and_then(|c: &Container| c.resources.as_ref());
+        let has = |list: &str| match (list, resources) {
+            (_, None) => false,
+            ("requests", Some(resources)) => resources.requests.is_some(),
+            (_, Some(resources)) => resources.limits.is_some(),
+        };
         let index = index.to_string();
         let path = ["spec", "containers", &index, "resources"];
         let given = [("requests", request), ("limits", limit)];
         let given = given
-            .iter()
-            .filter_map(|(list, cpu)| Some((*list, (*cpu)?)));
-        let resources = self.pod.pointer(&format!("/{}", path.join("/")));
-        let Some(resources) = resources.filter(|resources| !resources.is_null()) else {
+            .into_iter()
+            .filter_map(|(list, cpu)| Some((list, cpu?)));
+        if resources.is_none() {
             let lists: serde_json::Map<_, _> = given
                 .map(|(list, cpu)| (list.to_owned(), json!({ "cpu": cpu })))
                 .collect();
@@ -78,27 +82,36 @@ impl<'a> PatchBuilder<'a> {
                 self.add(path, Value::Object(lists));
             }
             return;
-        };
+        }
         for (list, cpu) in given {
             let path = path.into_iter().chain([list]);
-            if resources.get(list).is_none_or(Value::is_null) {
-                self.add(path, json!({ "cpu": cpu }));
-            } else {
+            if has(list) {
                 self.add(path.chain(["cpu"]), json!(cpu));
+            } else {
+                self.add(path, json!({ "cpu": cpu }));
             }
         }
     }
 
-    /// Appends `item` to the list `list` of the spec, which may be absent.
-    pub fn append(&mut self, list: &str, item: Value) {
-        if self
-            .pod
-            .pointer(&format!("/spec/{list}"))
-            .is_none_or(Value::is_null)
-        {
-            self.add(["spec", list], Value::Array(vec![item]));
-        } else {
+    /// Adds an init container at the end; there may be none yet.
+    pub fn append_init_container(&mut self, container: Value) {
+        let spec = self.pod.spec.as_ref();
+        let present = spec.is_some_and(|spec| spec.init_containers.is_some());
+        self.append("initContainers", present, container);
+    }
+
+    /// Adds a volume at the end; there may be none yet.
+    pub fn append_volume(&mut self, volume: Value) {
+        let spec = self.pod.spec.as_ref();
+        let present = spec.is_some_and(|spec| spec.volumes.is_some());
+        self.append("volumes", present, volume);
+    }
+
+    fn append(&mut self, list: &str, present: bool, item: Value) {
+        if present {
             self.add(["spec", list, "-"], item);
+        } else {
+            self.add(["spec", list], Value::Array(vec![item]));
         }
     }
 

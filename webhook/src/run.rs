@@ -15,9 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::args::{Args, Certificates};
+use crate::cache::Cache;
+use crate::events::{self, Notes};
 use crate::metrics::Metrics;
 use crate::policy::PolicyError;
-use crate::serve::{self, App, DRAIN, LINGER, ServeError};
+use crate::routes::{self, Judge};
+use crate::serve::{self, DRAIN, LINGER, ServeError};
+use crate::watch;
 
 /// Why the webhook did not start, or did not end well.
 #[derive(Debug, Error)]
@@ -62,11 +66,19 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         Metrics::register(&registry)?,
         readiness.handle("certificate"),
     );
+    let readiness_of_caches = readiness.handle("caches");
     let admission = serve::bind(args.addr)?;
     let admin_listener = admin::bind(args.admin.admin_addr).await?;
     let client = Client::try_from(Config::incluster()?)?;
     let live = Arc::new(LiveCertificate::default());
-    let app = Arc::new(App::new(policy, metrics.clone()));
+    let (notes, received) = Notes::new();
+    let cache = Arc::new(Cache::default());
+    let judge = Arc::new(Judge {
+        policy,
+        cache: Arc::clone(&cache),
+        notes,
+    });
+    let router = routes::router(&judge, metrics.clone());
     info!(address = %args.addr, namespace = args.namespace, agent = args.agent_image, "webhook starts");
 
     let mut tasks = Supervisor::new(token.clone());
@@ -78,7 +90,11 @@ pub async fn run(args: Args) -> Result<(), RunError> {
             token.clone(),
         ),
     );
-    let keep = observer(metrics, certificate);
+    let watching = watch::watch(client.clone(), cache, readiness_of_caches);
+    tasks.spawn("watch", until(token.clone(), watching));
+    let writing = events::write(client.clone(), received);
+    tasks.spawn("events", until(token.clone(), writing));
+    let keep = observer(metrics.clone(), certificate);
     let (keeping, namespace, served) = ("certificate", &args.namespace, Arc::clone(&live));
     match args.certificates {
         Certificates::Auto => {
@@ -92,7 +108,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     }
     tasks.spawn(
         "admission",
-        serve::serve(admission, serve::router(app), live, token),
+        serve::serve(admission, router, live, metrics, token),
     );
     Ok(tasks.run(LINGER + DRAIN * 2).await?)
 }

@@ -1,23 +1,21 @@
 use std::io;
 
-use axum::body::Bytes;
-use axum::http::Request;
+use axum::body::{Body, Bytes};
+use axum::http::{Request, StatusCode};
 use futures::StreamExt;
 use http_body_util::BodyExt;
 use prometheus::{Registry, TextEncoder};
-use serde_json::json;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::routes::INJECT;
 
-fn metrics() -> (Metrics, Registry) {
+fn app() -> (Router, Registry) {
     let registry = Registry::new();
-    (Metrics::register(&registry).unwrap(), registry)
-}
-
-fn app() -> (App, Registry) {
-    let (metrics, registry) = metrics();
-    (App::new(crate::admit::tests::policy(), metrics), registry)
+    let metrics = Metrics::register(&registry).unwrap();
+    let router = crate::routes::router(crate::admit::tests::policy(), metrics);
+    (router, registry)
 }
 
 fn review(object: &Value) -> Vec<u8> {
@@ -31,14 +29,14 @@ fn review(object: &Value) -> Vec<u8> {
 }
 
 fn request(body: impl Into<Body>) -> Request<Body> {
-    Request::post(PATH)
+    Request::post(INJECT)
         .header("content-type", "application/json")
         .body(body.into())
         .unwrap()
 }
 
-async fn ask(app: App, request: Request<Body>) -> (StatusCode, String) {
-    let answer = router(Arc::new(app)).oneshot(request).await.unwrap();
+async fn ask(app: Router, request: Request<Body>) -> (StatusCode, String) {
+    let answer = app.oneshot(request).await.unwrap();
     let status = answer.status();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
@@ -79,11 +77,11 @@ async fn a_pod_is_injected_and_counted() {
     );
     let text = text(&registry);
     assert!(
-        text.contains(r#"mbcas_admission_requests_total{decision="inject",reason="injected"} 1"#),
+        text.contains(r#"mbcas_admission_requests_total{decision="inject",path="/inject",reason="injected"} 1"#),
         "{text}"
     );
     assert!(
-        text.contains("mbcas_admission_duration_seconds_count 1"),
+        text.contains(r#"mbcas_admission_duration_seconds_count{path="/inject"} 1"#),
         "{text}"
     );
 }
@@ -103,7 +101,7 @@ async fn a_malformed_budget_is_refused_with_its_message() {
         message.starts_with(r#"annotation mbcas.budget="lots" is refused"#),
         "{message}"
     );
-    assert!(text(&registry).contains(r#"{decision="deny",reason="malformed"} 1"#));
+    assert!(text(&registry).contains(r#"{decision="deny",path="/inject",reason="malformed"} 1"#));
 }
 
 #[tokio::test]
@@ -115,13 +113,16 @@ async fn what_is_not_ours_is_let_through_untouched() {
     let (status, body) = ask(app, request(body)).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(response(&body), json!({"uid": "u-1", "allowed": true}));
-    assert!(text(&registry).contains(r#"{decision="skip",reason="not_a_pod_creation"} 1"#));
+    assert!(
+        text(&registry)
+            .contains(r#"{decision="skip",path="/inject",reason="not_a_pod_creation"} 1"#)
+    );
 }
 
 #[tokio::test]
 async fn bad_bodies_are_http_errors() {
     let post = |kind: Option<&str>, body: Vec<u8>| {
-        let request = Request::post(PATH);
+        let request = Request::post(INJECT);
         let request = kind.into_iter().fold(request, |request, kind| {
             request.header("content-type", kind)
         });
@@ -152,6 +153,11 @@ async fn bad_bodies_are_http_errors() {
         ),
         (
             post(json, vec![b'['; 200_000]),
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+        ),
+        (
+            post(json, good()[..200].to_vec()),
             StatusCode::BAD_REQUEST,
             "bad_request",
         ),
@@ -189,85 +195,134 @@ fn endless() -> Body {
     Body::from_stream(futures::stream::repeat(chunk).map(Ok::<_, io::Error>))
 }
 
-/// A body of which nothing ever arrives.
-fn stalled() -> Body {
-    Body::from_stream(futures::stream::pending::<Result<Bytes, io::Error>>())
+/// A body of which no more than `start` ever arrives.
+fn stalled(start: &str) -> Body {
+    let start = Ok::<_, io::Error>(Bytes::copy_from_slice(start.as_bytes()));
+    Body::from_stream(futures::stream::iter([start]).chain(futures::stream::pending()))
 }
 
 #[tokio::test(start_paused = true)]
-async fn huge_endless_and_stalled_bodies_are_cut_off() {
-    let huge = Request::post(PATH).header("content-type", "application/json");
+async fn huge_endless_and_broken_bodies_are_cut_off() {
+    let huge = Request::post(INJECT).header("content-type", "application/json");
     let huge = huge
         .header("content-length", LONGEST_BODY + 1)
-        .body(stalled())
+        .body(stalled(""))
         .unwrap();
     assert_eq!(ask(app().0, huge).await.0, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(
         ask(app().0, request(endless())).await.0,
         StatusCode::PAYLOAD_TOO_LARGE
     );
-    let start = tokio::time::Instant::now();
-    assert_eq!(
-        ask(app().0, request(stalled())).await.0,
-        StatusCode::REQUEST_TIMEOUT
-    );
-    assert_eq!(start.elapsed(), READ_TIME);
+    let (app, registry) = app();
+    let broken = Body::from_stream(futures::stream::iter([
+        Ok(Bytes::from_static(b"{")),
+        Err(io::Error::other("reset")),
+    ]));
+    assert_eq!(ask(app, request(broken)).await.0, StatusCode::BAD_REQUEST);
+    assert!(text(&registry).contains(r#"reason="broken"} 1"#));
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_the_limit_the_caller_hears_so_at_once_and_the_permits_come_back() {
-    let (app, _) = app();
-    let router = router(Arc::new(app));
-    let mut waiting: Vec<_> = (0..MOST_AT_ONCE)
-        .map(|_| Box::pin(router.clone().oneshot(request(stalled()))))
+async fn a_stalled_body_is_waited_for_as_long_as_the_caller_waits() {
+    for (query, milliseconds) in [("", 1_750), ("?timeout=1s", 875), ("?timeout=2s", 1_750)] {
+        let stalled = Request::post(format!("{INJECT}{query}"))
+            .header("content-type", "application/json")
+            .body(stalled("{"))
+            .unwrap();
+        let start = tokio::time::Instant::now();
+        assert_eq!(ask(app().0, stalled).await.0, StatusCode::REQUEST_TIMEOUT);
+        // A tick more: timers have whole milliseconds.
+        let late = start.elapsed().as_millis() - milliseconds;
+        assert!(late <= 1, "{query}: {late} ms late");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_are_long_in_coming_take_no_room_and_a_burst_has_some() {
+    let (router, registry) = app();
+    let mut waiting: Vec<_> = (0..6_000)
+        .map(|_| Box::pin(router.clone().oneshot(request(stalled("{")))))
         .collect();
     for request in &mut waiting {
         assert!(futures::poll!(request).is_pending());
     }
     let good = || request(review(&crate::admit::tests::pod()));
+    assert_eq!(ask(router.clone(), good()).await.0, StatusCode::OK);
+    assert!(!text(&registry).contains("overloaded"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_room_the_caller_hears_so_at_once_and_it_comes_back() {
+    let (router, _) = app();
+    let large = " ".repeat(body::LARGE);
+    let mut waiting: Vec<_> = (0..body::MOST_BYTES / body::LARGE)
+        .map(|_| Box::pin(router.clone().oneshot(request(stalled(&large)))))
+        .collect();
+    for request in &mut waiting {
+        assert!(futures::poll!(request).is_pending());
+    }
+    let good = || request(review(&crate::admit::tests::pod()));
+    let full = ask(router.clone(), good()).await;
+    assert_eq!(full.0, StatusCode::SERVICE_UNAVAILABLE, "{}", full.1);
+    drop(waiting);
+    assert_eq!(ask(router, good()).await.0, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_bodies_are_few_and_leave_the_others_their_room() {
+    let (router, _) = app();
+    let large = " ".repeat(body::LARGE + 1);
+    let mut waiting: Vec<_> = (0..body::MOST_LARGE)
+        .map(|_| Box::pin(router.clone().oneshot(request(stalled(&large)))))
+        .collect();
+    for request in &mut waiting {
+        assert!(futures::poll!(request).is_pending());
+    }
+    let mut pod = crate::admit::tests::pod();
+    let good = ask(router.clone(), request(review(&pod))).await;
+    assert_eq!(good.0, StatusCode::OK);
+    pod["metadata"]["labels"] = json!({ "large": large });
+    let another = || request(review(&pod));
     assert_eq!(
-        router.clone().oneshot(good()).await.unwrap().status(),
+        ask(router.clone(), another()).await.0,
         StatusCode::SERVICE_UNAVAILABLE
     );
     drop(waiting);
+    let (status, body) = ask(router, another()).await;
     assert_eq!(
-        router.oneshot(good()).await.unwrap().status(),
-        StatusCode::OK
+        (status, &response(&body)["allowed"]),
+        (StatusCode::OK, &json!(true))
     );
 }
 
 #[tokio::test]
 async fn a_panic_is_a_500_and_the_next_request_is_served() {
-    let (metrics, _) = metrics();
-    let judge: Judge = |pod, policy, namespace| {
-        assert!(pod["metadata"]["name"] != "boom", "as the test wants it");
-        admit(pod, policy, namespace)
+    let registry = Registry::new();
+    let router = Routes::new(Metrics::register(&registry).unwrap())
+        .at("/boom", |review: &Review| {
+            assert!(review.name != "boom", "as the test wants it");
+            Ok(Answer::allow("skip", "opted_out"))
+        })
+        .into_router();
+    let post = |pod: &Value| {
+        let post = Request::post("/boom").header("content-type", "application/json");
+        post.body(Body::from(review(pod))).unwrap()
     };
-    let app = App {
-        judge,
-        ..App::new(crate::admit::tests::policy(), metrics)
-    };
-    let router = router(Arc::new(app));
     let mut pod = crate::admit::tests::pod();
-    for _ in 0..=MOST_AT_ONCE {
+    for padding in [1, body::LARGE] {
         pod["metadata"]["name"] = json!("boom");
-        let answer = router.clone().oneshot(request(review(&pod))).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        pod["metadata"]["labels"] = json!({ "padding": " ".repeat(padding) });
+        let (status, _) = ask(router.clone(), post(&pod)).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        pod["metadata"]["name"] = json!("fine");
+        assert_eq!(ask(router.clone(), post(&pod)).await.0, StatusCode::OK);
     }
-    pod["metadata"]["name"] = json!("fine");
-    assert_eq!(
-        router
-            .oneshot(request(review(&pod)))
-            .await
-            .unwrap()
-            .status(),
-        StatusCode::OK
-    );
+    assert!(text(&registry).contains(r#"{decision="error",path="/boom",reason="panic"} 2"#));
 }
 
 #[tokio::test]
 async fn other_paths_and_methods_are_refused() {
-    let get = Request::get(PATH).body(Body::empty()).unwrap();
+    let get = Request::get(INJECT).body(Body::empty()).unwrap();
     assert_eq!(ask(app().0, get).await.0, StatusCode::METHOD_NOT_ALLOWED);
     let other = Request::post("/").body(Body::empty()).unwrap();
     assert_eq!(ask(app().0, other).await.0, StatusCode::NOT_FOUND);

@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use mbcas_api::names;
 use mbcas_webhook::args::Args;
-use mbcas_webhook::serve::PATH;
+use mbcas_webhook::routes::INJECT;
 
 macro_rules! template {
     ($name:literal) => {
@@ -48,7 +48,7 @@ fn names_and_ports_are_the_same_on_both_sides() {
     assert!(configuration.contains(&format!("\n  name: {}\n", names::WEBHOOK_CONFIGURATION)));
     assert!(configuration.contains(&format!("- name: {}\n", names::WEBHOOK_NAME)));
     assert!(configuration.contains(&format!("name: {},", names::WEBHOOK_SERVICE)));
-    assert!(configuration.contains(&format!("path: {PATH},")));
+    assert!(configuration.contains(&format!("path: {INJECT},")));
     let selector = format!(
         "key: {}, operator: In, values: [{}]",
         names::INJECTION_LABEL,

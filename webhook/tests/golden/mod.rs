@@ -1,7 +1,8 @@
 //! Pods of the shapes that clusters have, each with the whole verdict about it
 //! in `snapshots/`. A change of behaviour shows there and is reviewed there.
 
-use mbcas_webhook::{Namespace, admit};
+use k8s_openapi::api::core::v1::Pod;
+use mbcas_webhook::{Namespace, admit, admit::judge};
 use serde_json::{Value, json};
 
 use super::{pod, policy};
@@ -18,7 +19,14 @@ fn burstable() -> Value {
 
 /// The verdict as it stands in a snapshot.
 fn verdict(pod: &Value) -> Value {
-    let verdict = admit(pod, &policy(), &Namespace::default()).unwrap();
+    let namespace = Namespace::default();
+    let verdict = admit(pod, &policy(), &namespace).unwrap();
+    let whole: Pod = serde_json::from_value(pod.clone()).unwrap();
+    assert_eq!(
+        judge(&whole, &policy(), &namespace).unwrap(),
+        verdict,
+        "something is looked at that mbcas_webhook::review::Outline does not read"
+    );
     let mut patched = pod.clone();
     json_patch::patch(&mut patched, &verdict.patch).unwrap();
     let again = admit(&patched, &policy(), &Namespace::default()).unwrap();

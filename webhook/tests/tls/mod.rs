@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use mbcas_certs::{Authority, LiveCertificate, server_name};
 use mbcas_webhook::metrics::Metrics;
-use mbcas_webhook::serve::{App, DRAIN, LINGER, PATH, ServeError, bind, router, serve};
+use mbcas_webhook::routes::{self, INJECT};
+use mbcas_webhook::serve::{DRAIN, LINGER, ServeError, bind, serve};
 use prometheus::Registry;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -33,11 +34,12 @@ fn start() -> Webhook {
         Arc::new(LiveCertificate::default()),
         CancellationToken::new(),
     );
-    let app = App::new(policy(), Metrics::register(&Registry::new()).unwrap());
+    let metrics = Metrics::register(&Registry::new()).unwrap();
     let serving = tokio::spawn(serve(
         listener,
-        router(Arc::new(app)),
+        routes::router(policy(), metrics.clone()),
         Arc::clone(&live),
+        metrics,
         token.clone(),
     ));
     Webhook {
@@ -73,7 +75,7 @@ fn post(
     let body = body.to_string();
     write!(
         stream,
-        "POST {PATH}?timeout=2s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        "POST {INJECT}?timeout=2s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )?;

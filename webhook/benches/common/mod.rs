@@ -1,0 +1,19 @@
+//! What both programs measure with.
+
+use mbcas_webhook::{AgentSpec, Policy, PullPolicy};
+
+/// A review of a pod as an API server sends it, byte for byte.
+pub(crate) const REVIEW: &[u8] = include_bytes!("../review.json");
+
+/// What the twin under `tests/twin` injects too.
+pub(crate) fn policy() -> Policy {
+    let agent = AgentSpec {
+        image: "registry.example.org/mbcas-demand-agent:1.2.3".to_owned(),
+        pull_policy: PullPolicy::IfNotPresent,
+        cpu_request: "10m".to_owned(),
+        cpu_limit: "100m".to_owned(),
+        memory_request: "16Mi".to_owned(),
+        memory_limit: "32Mi".to_owned(),
+    };
+    Policy::new(agent, "64").unwrap()
+}

@@ -1,0 +1,77 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::admit::judge;
+
+fn read(pod: &Value) -> Result<Outline, serde_json::Error> {
+    serde_json::from_str(&pod.to_string())
+}
+
+#[test]
+fn what_is_not_looked_at_is_not_read() {
+    let mut pod = crate::admit::tests::pod();
+    let Outline(plain) = read(&pod).unwrap();
+    pod["spec"]["containers"][0]["env"] = json!([{"name": 7}]);
+    pod["spec"]["future"] = json!({"deep": [1, null]});
+    pod["metadata"]["managedFields"] = json!("of another shape");
+    pod["status"] = json!([]);
+    assert_eq!(read(&pod).unwrap().0, plain);
+}
+
+#[test]
+fn its_name_is_the_pods_or_what_that_will_begin_with() {
+    let named = |metadata: Value| {
+        read(&json!({ "metadata": metadata }))
+            .unwrap()
+            .name()
+            .to_owned()
+    };
+    assert_eq!(named(json!({"name": "", "generateName": "web-"})), "web-");
+    assert_eq!(named(json!({"name": "web", "generateName": "web-"})), "web");
+    assert_eq!(named(json!({})), "");
+}
+
+#[test]
+fn lists_have_an_end() {
+    let with = |path: &str, list: Value| {
+        let mut pod = crate::admit::tests::pod();
+        pod["spec"]["volumes"] = json!([]);
+        pod["spec"]["containers"][0]["ports"] = json!([]);
+        *pod.pointer_mut(path).unwrap() = list;
+        read(&pod).map_err(|why| why.to_string())
+    };
+    for (path, most) in [
+        ("/spec/containers", MOST_PARTS),
+        ("/spec/volumes", MOST_PARTS),
+        ("/spec/containers/0/ports", MOST_ENTRIES),
+        ("/metadata/ownerReferences", MOST_ENTRIES),
+    ] {
+        assert!(with(path, json!(vec![json!({}); most])).is_ok(), "{path}");
+        let fault = with(path, json!(vec![json!({}); most + 1])).unwrap_err();
+        assert!(
+            fault.starts_with(&format!("more than {most} entries")),
+            "{fault}"
+        );
+    }
+    let map =
+        |entries: usize| -> Value { (0..entries).map(|n| (n.to_string(), json!("v"))).collect() };
+    for path in [
+        "/metadata/annotations",
+        "/spec/containers/0/resources/requests",
+    ] {
+        assert!(with(path, map(MOST_ENTRIES)).is_ok(), "{path}");
+        assert!(with(path, map(MOST_ENTRIES + 1)).is_err(), "{path}");
+    }
+}
+
+#[test]
+fn it_is_judged_as_the_whole_pod_is() {
+    let review: Value =
+        serde_json::from_slice(include_bytes!("../../../benches/review.json")).unwrap();
+    let pod = &review["request"]["object"];
+    let policy = crate::admit::tests::policy();
+    let whole: Pod = serde_json::from_value(pod.clone()).unwrap();
+    let outline = judge(&read(pod).unwrap().0, &policy).unwrap();
+    assert_eq!(outline, judge(&whole, &policy).unwrap());
+    assert!(!outline.patch.0.is_empty());
+}

@@ -1,0 +1,141 @@
+use serde_json::json;
+
+use super::*;
+
+fn review(change: impl FnOnce(&mut Value)) -> Result<Review, ReviewError> {
+    let mut review = json!({
+        "apiVersion": API_VERSION, "kind": KIND,
+        "request": {
+            "uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "CREATE",
+            "namespace": "shop", "object": {"metadata": {"generateName": "web-"}},
+        },
+    });
+    change(&mut review);
+    Review::parse(review.to_string().as_bytes())
+}
+
+#[test]
+fn a_review_is_read() {
+    let read = review(|_| ()).unwrap();
+    assert_eq!(
+        (
+            read.uid.as_str(),
+            read.namespace.as_str(),
+            read.name.as_str()
+        ),
+        ("u-1", "shop", "web-")
+    );
+    assert!(read.is_pod_creation());
+    assert!(!read.is_dry_run && read.old_object.is_null());
+}
+
+#[test]
+fn a_deletion_has_an_old_object_only_and_is_named_by_the_request() {
+    let read = review(|r| {
+        r["request"]["operation"] = json!("DELETE");
+        r["request"]["oldObject"] = r["request"]["object"].take();
+        r["request"]["dryRun"] = json!(true);
+        r["request"]["name"] = json!("web-1");
+        r["request"]["userInfo"] = json!({"username": "ada", "groups": ["dev"]});
+    });
+    let read = read.unwrap();
+    assert!(read.object.is_null() && read.is_dry_run);
+    assert_eq!((read.name.as_str(), read.user.as_str()), ("web-1", "ada"));
+    assert_eq!(read.old_object.name(), "web-");
+}
+
+#[test]
+fn only_the_creation_of_a_pod_is_ours() {
+    for (path, value) in [
+        ("/request/operation", "UPDATE"),
+        ("/request/operation", "create"),
+        ("/request/kind/kind", "Deployment"),
+        ("/request/kind/group", "metrics.k8s.io"),
+    ] {
+        let read = review(|r| *r.pointer_mut(path).unwrap() = json!(value)).unwrap();
+        assert!(!read.is_pod_creation(), "{path}={value}");
+    }
+    let read = review(|r| r["request"]["subResource"] = json!("binding")).unwrap();
+    assert!(!read.is_pod_creation());
+}
+
+#[test]
+fn what_is_no_review_is_an_error_and_never_an_empty_uid() {
+    let parse = <Review>::parse;
+    assert!(matches!(parse(b""), Err(ReviewError::Shape(_))));
+    assert!(matches!(parse(b"{\"uid\": "), Err(ReviewError::Shape(_))));
+    let version = |r: &mut Value| r["apiVersion"] = json!("admission.k8s.io/v1beta1");
+    assert!(matches!(review(version), Err(ReviewError::Version { .. })));
+    let kind = |r: &mut Value| r["kind"] = json!("Pod");
+    assert!(matches!(review(kind), Err(ReviewError::Version { .. })));
+    assert!(matches!(
+        review(|r| r["request"] = json!(null)),
+        Err(ReviewError::NoRequest)
+    ));
+    assert!(matches!(
+        review(|r| r["request"]["uid"] = json!("")),
+        Err(ReviewError::EmptyUid)
+    ));
+    assert!(matches!(
+        review(|r| r["request"]["uid"] = json!(7)),
+        Err(ReviewError::Shape(_))
+    ));
+    assert!(matches!(
+        review(|r| r["request"]["kind"] = json!("Pod")),
+        Err(ReviewError::Shape(_))
+    ));
+}
+
+fn response(answer: &Answer) -> Value {
+    let review: Value = serde_json::from_slice(&answer.to_json("u").unwrap()).unwrap();
+    assert_eq!(
+        (&review["apiVersion"], &review["kind"]),
+        (&json!(API_VERSION), &json!(KIND))
+    );
+    review["response"].clone()
+}
+
+#[test]
+fn a_permission_says_no_more_than_that() {
+    assert_eq!(
+        response(&Answer::allow("skip", "opted_out")),
+        json!({"uid": "u", "allowed": true})
+    );
+}
+
+#[test]
+fn a_patch_is_base64_and_an_empty_one_is_left_out() {
+    let empty = Answer::allow("skip", "opted_out").with_patch(&Patch(Vec::new()));
+    assert_eq!(
+        response(&empty.unwrap()),
+        json!({"uid": "u", "allowed": true})
+    );
+    let patch: Patch =
+        serde_json::from_value(json!([{"op": "add", "path": "/a", "value": 1}])).unwrap();
+    let response = response(
+        &Answer::allow("inject", "injected")
+            .with_patch(&patch)
+            .unwrap(),
+    );
+    assert_eq!(response["patchType"], "JSONPatch");
+    let ByteString(sent) = serde_json::from_value(response["patch"].clone()).unwrap();
+    assert_eq!(serde_json::from_slice::<Patch>(&sent).unwrap(), patch);
+}
+
+#[test]
+fn a_refusal_is_cut_and_a_long_warning_too() {
+    let verdict = Verdict {
+        decision: Decision::Deny(vec!["é".repeat(700), "b".repeat(700)]),
+        patch: Patch(Vec::new()),
+        warnings: vec!["w".repeat(300)],
+    };
+    let response = response(&Answer::try_from(&verdict).unwrap());
+    let message = response["status"]["message"].as_str().unwrap();
+    assert_eq!(message.chars().count(), LONGEST_MESSAGE);
+    assert!(message.ends_with("b..."));
+    let warning = response["warnings"][0].as_str().unwrap();
+    assert_eq!(warning.len(), LONGEST_WARNING);
+    assert_eq!(response["allowed"], false);
+    assert_eq!(response["status"]["code"], 422);
+    assert!(response.get("patch").is_none() && response.get("patchType").is_none());
+}

@@ -1,0 +1,125 @@
+//! Bodies, read within bounds: of each one, of all together, and of time.
+
+use axum::body::{Body, Bytes, HttpBody};
+use http_body_util::BodyExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+
+use crate::metrics::Failure;
+
+/// The longest body. The API server takes objects of 3 MiB, an update's review
+/// carries two of them, and 7 MiB is what controller-runtime allows too.
+pub const LONGEST: usize = 7 * 1024 * 1024;
+
+/// Beyond this a body is large, and few of these are taken at once. A review
+/// of a pod has some 6 kB, and rarely 50.
+pub(super) const LARGE: usize = 256 * 1024;
+
+/// How many large bodies are in memory at once.
+pub(super) const MOST_LARGE: usize = 3;
+
+/// How many bytes of other bodies are in memory at once: what 5,000 pods take that come at once.
+pub(super) const MOST_BYTES: usize = 32 * 1024 * 1024;
+
+const KIB: usize = 1024;
+
+/// The memory that bodies may take.
+///
+/// It is taken by the byte that arrived and not by the byte that was declared,
+/// so that declaring much and sending nothing keeps nobody out.
+#[derive(Debug)]
+pub(super) struct Room {
+    kibibytes: Semaphore,
+    large: Semaphore,
+}
+
+/// A body, and the room that it takes for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Received<'a> {
+    /// The body.
+    pub(super) bytes: Bytes,
+    room: Option<SemaphorePermit<'a>>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            kibibytes: Semaphore::new(MOST_BYTES / KIB),
+            large: Semaphore::new(MOST_LARGE),
+        }
+    }
+}
+
+impl Room {
+    /// Reads `body`, of which `declared` bytes are to come, until `deadline` at the latest.
+    ///
+    /// # Errors
+    /// [`Failure::TooLarge`], [`Failure::Slow`], [`Failure::Broken`], or
+    /// [`Failure::Overloaded`] where there is no room for it.
+    pub(super) async fn receive(
+        &self,
+        body: Body,
+        declared: Option<usize>,
+        deadline: Instant,
+    ) -> Result<Received<'_>, Failure> {
+        if declared.is_some_and(|length| length > LONGEST) {
+            return Err(Failure::TooLarge);
+        }
+        timeout_at(deadline, self.read(body, declared))
+            .await
+            .map_err(|_| Failure::Slow)?
+    }
+
+    async fn read(&self, mut body: Body, declared: Option<usize>) -> Result<Received<'_>, Failure> {
+        let mut received = Received {
+            bytes: Bytes::new(),
+            room: None,
+        };
+        let (mut whole, mut is_large) = (Vec::new(), false);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Failure::Broken)?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let length = whole.len() + data.len();
+            if length > LONGEST {
+                return Err(Failure::TooLarge);
+            }
+            if !is_large && length > LARGE {
+                is_large = true;
+                let seat = self.large.try_acquire();
+                received.room = Some(seat.map_err(|_| Failure::Overloaded)?);
+            } else if !is_large {
+                self.take(data.len(), &mut received.room)?;
+            }
+            if whole.is_empty() && body.is_end_stream() {
+                // The usual case: one frame, and nothing is copied.
+                received.bytes = data;
+                return Ok(received);
+            }
+            if whole.is_empty() {
+                whole.reserve_exact(declared.unwrap_or_default().min(LARGE).max(data.len()));
+            }
+            whole.extend_from_slice(&data);
+        }
+        received.bytes = whole.into();
+        Ok(received)
+    }
+
+    fn take<'a>(
+        &'a self,
+        bytes: usize,
+        taken: &mut Option<SemaphorePermit<'a>>,
+    ) -> Result<(), Failure> {
+        let kibibytes = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX);
+        let more = self
+            .kibibytes
+            .try_acquire_many(kibibytes)
+            .map_err(|_| Failure::Overloaded)?;
+        match taken {
+            Some(taken) => taken.merge(more),
+            None => *taken = Some(more),
+        }
+        Ok(())
+    }
+}

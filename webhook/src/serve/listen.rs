@@ -1,0 +1,174 @@
+//! From the listener to the routes, and the way out.
+
+use std::net::TcpListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use mbcas_certs::LiveCertificate;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+use tracing::{debug, warn};
+
+use super::connections::{Connections, Place, SWEEP};
+use super::{ServeError, tls};
+use crate::metrics::Metrics;
+
+/// How long new connections are accepted after the order to end: endpoints
+/// leave a Service only some time after their pod was told.
+pub const LINGER: Duration = Duration::from_secs(5);
+
+/// How long running requests may take after that.
+pub const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a connection without requests may take to say good-bye.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long a request's head may take on HTTP/1.1, and a ping's answer on HTTP/2.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a connection on HTTP/2 is asked whether it is still there.
+const PING: Duration = Duration::from_secs(20);
+
+/// How long nothing is accepted after accepting failed: usually there are no file descriptors left.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// The most requests on one connection. Fewer than 100 is what clients do not expect.
+const STREAMS: u32 = 100;
+
+/// How much of one body, and of one connection's bodies, may arrive before it is read.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
+
+/// The longest head of a request.
+const LONGEST_HEAD: usize = 16 * 1024;
+
+/// How many streams may wait that the peer opened and reset at once; more of them end the connection.
+const RESETS: usize = 20;
+
+/// Serves until `token` is cancelled, then goes on for [`LINGER`] and drains.
+///
+/// # Errors
+/// [`ServeError`] if the listener or TLS cannot be set up.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    live: Arc<LiveCertificate>,
+    metrics: Metrics,
+    token: CancellationToken,
+) -> Result<(), ServeError> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let closing = CancellationToken::new();
+    let server = Arc::new(Server {
+        tls: TlsAcceptor::from(tls(live)?),
+        http: http(),
+        router,
+    });
+    let connections = Connections::new(closing.clone(), metrics);
+    let mut tasks = JoinSet::new();
+    {
+        let mut end = pin!(async {
+            token.cancelled().await;
+            sleep(LINGER).await;
+        });
+        let mut sweep = interval(SWEEP);
+        loop {
+            tokio::select! {
+                () = &mut end => break,
+                _ = sweep.tick() => connections.sweep(),
+                Some(_) = tasks.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => if let Some(place) = connections.enter() {
+                        tasks.spawn(Arc::clone(&server).attend(stream, place));
+                    },
+                    Err(why) => {
+                        warn!("cannot accept a connection: {why}");
+                        sleep(BREATH).await;
+                    }
+                },
+            }
+        }
+    }
+    drop(listener);
+    closing.cancel();
+    let drained = timeout(DRAIN, async { while tasks.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        warn!(
+            connections = tasks.len(),
+            "some requests were not answered before the end"
+        );
+    }
+    Ok(())
+}
+
+struct Server {
+    tls: TlsAcceptor,
+    http: Builder<TokioExecutor>,
+    router: Router,
+}
+
+impl Server {
+    /// One connection, from its handshake to its end.
+    async fn attend(self: Arc<Self>, stream: TcpStream, place: Place) {
+        // Answers are one write each; nothing is gained by waiting for more.
+        let _ = stream.set_nodelay(true);
+        let stream = tokio::select! {
+            () = place.told_to_leave() => return,
+            stream = self.tls.accept(stream) => match stream {
+                Ok(stream) => stream,
+                Err(why) => return debug!("handshake failed: {why}"),
+            },
+        };
+        let service = service_fn(|request: Request<Incoming>| {
+            let asking = place.ask();
+            let answer = self.router.clone().call(request);
+            async move {
+                let answer = answer.await;
+                drop(asking);
+                answer
+            }
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            _ = &mut connection => return,
+            () = place.told_to_leave() => {}
+        }
+        if !place.has_asked() {
+            return;
+        }
+        connection.as_mut().graceful_shutdown();
+        let patience = if place.is_busy() { DRAIN } else { FAREWELL };
+        let _ = timeout(patience, connection).await;
+    }
+}
+
+/// HTTP with bounds on everything that a peer decides.
+fn http() -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(LONGEST_HEAD);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESETS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(16 * 1024)
+        .max_send_buf_size(256 * 1024)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PATIENCE);
+    http
+}
