@@ -12,7 +12,6 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use mbcas_webhook::review::Review;
-use mbcas_webhook::routes::inject;
 
 mod common;
 
@@ -20,10 +19,10 @@ const ROUND: u32 = 5_000;
 const ROUNDS: usize = 21;
 
 fn main() {
-    let policy = common::policy();
+    let judge = common::judge();
     let answer = || {
         let review = Review::parse(black_box(common::REVIEW)).unwrap();
-        let answer = inject(&review, &policy).unwrap();
+        let answer = judge.inject(&review).unwrap();
         answer.to_json(&review.uid).unwrap()
     };
     let injected = String::from_utf8(answer()).unwrap();

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Parser;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mbcas_certs::{Authority, LiveCertificate, server_name};
 use mbcas_runtime::log::LogArgs;
 use mbcas_runtime::shutdown;
+use mbcas_webhook::cache::Cache;
 use mbcas_webhook::metrics::Metrics;
 use mbcas_webhook::{routes, serve};
 use prometheus::Registry;
@@ -35,9 +37,34 @@ async fn main() -> anyhow::Result<()> {
     let leaf = Authority::generate(now)?.issue(&server_name("mbcas-system"), now)?;
     live.set(leaf.certified());
     let metrics = Metrics::register(&Registry::new())?;
-    let router = routes::router(common::policy(), metrics.clone());
+    let judge = common::judge();
+    know_pods(&judge.cache);
+    let router = routes::router(&judge, metrics.clone());
     let listener = serve::bind(args.address)?;
     let token = shutdown::on_signals()?;
     println!("listening");
     Ok(serve::serve(listener, router, live, metrics, token).await?)
+}
+
+/// Tells the cache of 10,000 pods in 100 namespaces, as its watch would.
+fn know_pods(cache: &Cache) {
+    for number in 0..10_000 {
+        let annotations = [
+            ("mbcas.budget", "300"),
+            ("mbcas.dev/injection", "injected"),
+            (
+                "mbcas.dev/original",
+                r#"{"version":1,"participant":"app","containers":{"app":{"request":"250m","limit":"1"}}}"#,
+            ),
+        ];
+        let meta = ObjectMeta {
+            name: Some(format!("web-5d4f8c7b9d-{number:05}")),
+            namespace: Some(format!("team-{:02}", number % 100)),
+            uid: Some(format!("00000000-0000-0000-0000-{number:012}")),
+            annotations: Some(annotations.map(|(k, v)| (k.into(), v.into())).into()),
+            ..ObjectMeta::default()
+        };
+        cache.pod_seen(&meta, 1);
+    }
+    assert_eq!(cache.pods(), 10_000);
 }

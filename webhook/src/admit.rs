@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::allotment::Allotment;
 use crate::decide::{Decision, DenyReason, SkipReason, Subject, decide};
+use crate::mesh;
 use crate::namespace::Namespace;
 use crate::patch::PatchBuilder;
 use crate::policy::Policy;
@@ -198,6 +199,9 @@ impl Admission<'_> {
         let mut warnings = advice(&decision);
         let mut patch = PatchBuilder::new(self.pod);
         let mut annotations = self.marks(&decision, &submitted);
+        if has_sidecar && let Some(present) = &self.pod.metadata.annotations {
+            annotations.extend(mesh::exclusions(present, self.spec));
+        }
         if request.is_some() {
             annotations.extend(allotment.fills());
             warnings.append(&mut allotment.warnings);

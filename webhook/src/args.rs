@@ -60,6 +60,32 @@ pub struct Args {
     #[arg(long, env = "MBCAS_AGENT_IMAGE", value_name = "IMAGE")]
     pub agent_image: String,
 
+    /// The sidecar, and what comes with it.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+
+    /// The admin port.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+impl Args {
+    /// The operator's decisions, checked.
+    ///
+    /// # Errors
+    /// [`PolicyError`] for the first one that cannot be carried out.
+    pub fn policy(&self) -> Result<Policy, PolicyError> {
+        self.agent.policy(&self.agent_image)
+    }
+}
+
+/// What is decided about the sidecar besides its image; `mbcas inject` takes the same flags.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AgentArgs {
     /// When the sidecar's image is pulled.
     #[arg(
         long,
@@ -114,24 +140,16 @@ pub struct Args {
         value_name = "CPU"
     )]
     pub default_max_cpu: String,
-
-    /// The admin port.
-    #[command(flatten)]
-    pub admin: AdminArgs,
-
-    /// The log.
-    #[command(flatten)]
-    pub log: LogArgs,
 }
 
-impl Args {
-    /// The operator's decisions, checked.
+impl AgentArgs {
+    /// The decisions with the sidecar's image, checked.
     ///
     /// # Errors
     /// [`PolicyError`] for the first one that cannot be carried out.
-    pub fn policy(&self) -> Result<Policy, PolicyError> {
+    pub fn policy(&self, image: &str) -> Result<Policy, PolicyError> {
         let agent = AgentSpec {
-            image: self.agent_image.clone(),
+            image: image.to_owned(),
             pull_policy: self.agent_image_pull_policy,
             cpu_request: self.agent_cpu_request.clone(),
             cpu_limit: self.agent_cpu_limit.clone(),

@@ -59,12 +59,6 @@ struct Entry {
 }
 
 impl Entry {
-    fn count(&mut self, holding: Holding) {
-        self.held.pods += 1;
-        self.held.budget += holding.budget.get();
-        self.held.floors += holding.floor;
-    }
-
     fn release(&mut self, holding: Holding) {
         self.held.pods = self.held.pods.saturating_sub(1);
         self.held.budget = self.held.budget.saturating_sub(holding.budget.get());
@@ -119,9 +113,7 @@ impl Cache {
         let mut held = entry.held;
         for (since, holding) in &entry.pending {
             if now.saturating_duration_since(*since) < PENDING {
-                held.pods += 1;
-                held.budget += holding.budget.get();
-                held.floors += holding.floor;
+                held.add(*holding);
             }
         }
         Namespace {
@@ -155,7 +147,7 @@ impl Cache {
             let known = world.pods.contains_key(&uid);
             world.take_out(uid);
             let (namespace, entry) = world.entry(namespace);
-            entry.count(holding);
+            entry.held.add(holding);
             if !known
                 && let Some(at) = entry
                     .pending

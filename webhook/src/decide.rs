@@ -87,6 +87,8 @@ pub enum SkipReason {
     OptedOut,
     /// Windows pods cannot be resized.
     Windows,
+    /// It asks for a virtual node, which has no kubelet: nothing there resizes a pod or measures it.
+    VirtualNode,
     /// It has no controller: whoever applies it again would fight the resize.
     BarePod,
     /// No requests and no limits at all: a sidecar would give it another QoS class.
@@ -117,11 +119,12 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NotAPodCreation,
         Self::StaticPod,
         Self::OptedOut,
         Self::Windows,
+        Self::VirtualNode,
         Self::BarePod,
         Self::BestEffort,
         Self::Guaranteed,
@@ -144,6 +147,7 @@ impl SkipReason {
             Self::StaticPod => "static_pod",
             Self::OptedOut => "opted_out",
             Self::Windows => "windows",
+            Self::VirtualNode => "virtual_node",
             Self::BarePod => "bare_pod",
             Self::BestEffort => "best_effort",
             Self::Guaranteed => "guaranteed",
@@ -277,6 +281,9 @@ fn ruled_out(subject: &Subject<'_>, policy: &Policy) -> Option<SkipReason> {
     if is_windows(spec) {
         return Some(SkipReason::Windows);
     }
+    if is_virtual(spec) {
+        return Some(SkipReason::VirtualNode);
+    }
     if !has_controller(pod) && settings.enabled != Some(true) {
         return Some(SkipReason::BarePod);
     }
@@ -344,6 +351,12 @@ fn is_windows(spec: &PodSpec) -> bool {
     };
     spec.os.as_ref().is_some_and(|os| os.name == "windows")
         || spec.node_selector.iter().flatten().any(selected)
+}
+
+/// A toleration alone lets the pod run on other nodes too, so it decides nothing.
+fn is_virtual(spec: &PodSpec) -> bool {
+    let selected = |(key, value): (&String, &String)| key == "type" && value == "virtual-kubelet";
+    spec.node_selector.iter().flatten().any(selected)
 }
 
 #[cfg(test)]

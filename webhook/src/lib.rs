@@ -14,8 +14,10 @@
 //! | [`room`] | whether a sidecar fits the namespace's LimitRanges and quotas |
 //! | [`decide`] | what is to be done with a pod, from closed sets of reasons |
 //! | [`sidecar`] | the demand agent's container |
+//! | [`mesh`] | a mesh's list of ports that its proxy leaves alone |
 //! | [`patch`] | the JSON patch that does it, on declared paths only |
 //! | [`mod@admit`] | all of the above put together: a pod in, a verdict out |
+//! | [`template`] | the pod that a workload will make |
 //! | [`workloads`] | the same verdict about a workload's pod template, as warnings |
 //! | [`mod@audit`], [`events`] | who changed which budget |
 //! | [`cache`], [`watch`] | the namespaces of a cluster, kept fresh |
@@ -35,6 +37,7 @@ pub mod audit;
 pub mod cache;
 pub mod decide;
 pub mod events;
+pub mod mesh;
 pub mod metrics;
 pub mod namespace;
 pub mod patch;
@@ -46,6 +49,7 @@ pub mod run;
 pub mod serve;
 pub mod sidecar;
 pub mod submitted;
+pub mod template;
 pub mod watch;
 pub mod workloads;
 

@@ -5,11 +5,14 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::LimitRangeItem;
-use mbcas_api::BudgetPolicySpec;
+use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem, ResourceQuota};
 use mbcas_api::budget_policy::OnExceed;
+use mbcas_api::{BudgetPolicy, BudgetPolicySpec};
 use mbcas_core::units::MilliCpu;
+use serde::Deserialize;
+use serde_json::Value;
 
+use crate::admit::Holding;
 use crate::room::Quota;
 
 /// One namespace, as admission sees it.
@@ -43,6 +46,43 @@ pub struct Held {
     pub budget: u64,
     /// Their floors' sum.
     pub floors: MilliCpu,
+}
+
+impl Held {
+    /// Counts one more.
+    pub fn add(&mut self, holding: Holding) {
+        self.pods += 1;
+        self.budget += holding.budget.get();
+        self.floors += holding.floor;
+    }
+}
+
+impl Rules {
+    /// The rules that `objects` make: a BudgetPolicy, LimitRanges and
+    /// ResourceQuotas, told apart by their kind; others make none.
+    ///
+    /// # Errors
+    /// Where one does not have the shape of its kind.
+    pub fn of<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Result<Self, serde_json::Error> {
+        let mut rules = Self::default();
+        for object in objects {
+            match object["kind"].as_str() {
+                Some("BudgetPolicy") => rules.policy = BudgetPolicy::deserialize(object)?.spec,
+                Some("LimitRange") => {
+                    let range = LimitRange::deserialize(object)?;
+                    rules
+                        .limit_ranges
+                        .extend(range.spec.into_iter().flat_map(|spec| spec.limits));
+                }
+                Some("ResourceQuota") => {
+                    let quota = ResourceQuota::deserialize(object)?;
+                    rules.quotas.extend(Quota::of(&quota));
+                }
+                _ => {}
+            }
+        }
+        Ok(rules)
+    }
 }
 
 impl Namespace {

@@ -3,7 +3,8 @@
 //! These paths are touched and no others:
 //! - `/metadata/annotations`: keys under `mbcas.dev/`, and of the user's own those
 //!   that the namespace's BudgetPolicy fills in or lowers (`mbcas.budget`,
-//!   `mbcas.minCPU`, `mbcas.maxCPU`, `mbcas.mode`);
+//!   `mbcas.minCPU`, `mbcas.maxCPU`, `mbcas.mode`) and a mesh's list of ports that
+//!   it leaves alone, where the pod has one ([`crate::mesh`]);
 //! - `/spec/containers/N/resources`: the participating container's CPU limit, and
 //!   its CPU request, where it has none;
 //! - `/spec/initContainers` and `/spec/volumes`, one entry appended to each.

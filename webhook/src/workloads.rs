@@ -7,13 +7,14 @@
 //! as a workload may be applied before its namespace is labelled or its policy
 //! is raised.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::admit::{PodError, admit};
 use crate::decide::Decision;
 use crate::namespace::Namespace;
 use crate::policy::Policy;
 use crate::review::Review;
+use crate::template;
 
 /// What the author of the workload in `review` is told.
 ///
@@ -25,23 +26,15 @@ pub fn warnings(
     namespace: &Namespace,
 ) -> Result<Vec<String>, PodError> {
     let object = &review.object;
-    let template = match review.kind.as_str() {
-        "CronJob" => object.pointer("/spec/jobTemplate/spec/template"),
-        _ => object.pointer("/spec/template"),
-    };
+    let place = template::WORKLOADS
+        .iter()
+        .find(|(_, kind, _)| *kind == review.kind);
+    let template = place.and_then(|(_, _, place)| object.pointer(place));
     // Whoever made the workload that makes this one was warned already.
     let Some(template) = template.filter(|_| !has_controller(object)) else {
         return Ok(Vec::new());
     };
-    // Its pods will have a controller: this workload, or what it makes.
-    let mut pod = template.clone();
-    if let Some(metadata) = pod
-        .as_object_mut()
-        .map(|pod| pod.entry("metadata").or_insert_with(|| json!({})))
-        && let Some(metadata) = metadata.as_object_mut()
-    {
-        metadata.insert("ownerReferences".to_owned(), json!([owner(&review.kind)]));
-    }
+    let pod = template::pod(template, &review.kind);
     let verdict = admit(&pod, policy, namespace)?;
     let kind = &review.kind;
     Ok(match verdict.decision {
@@ -65,10 +58,6 @@ fn has_controller(object: &Value) -> bool {
         .and_then(Value::as_array);
     let is_controller = |owner: &Value| owner["controller"] == true;
     owners.is_some_and(|owners| owners.iter().any(is_controller))
-}
-
-fn owner(kind: &str) -> Value {
-    json!({ "apiVersion": "apps/v1", "kind": kind, "name": "", "uid": "", "controller": true })
 }
 
 #[cfg(test)]

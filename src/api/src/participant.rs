@@ -11,7 +11,7 @@ use mbcas_core::annotations::{Settings, SettingsError};
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
 
-use crate::names::{AGENT_CONTAINER, DEFAULT_CONTAINER_ANNOTATION};
+use crate::names::{AGENT_CONTAINER, DEFAULT_CONTAINER_ANNOTATION, ORIGINAL_ANNOTATION};
 use crate::original::Original;
 
 /// A pod's one container that takes part, with what is needed to deal with it.
@@ -153,7 +153,9 @@ pub fn is_running(pod: &Pod) -> bool {
     running && pod.metadata.deletion_timestamp.is_none()
 }
 
-/// The container that takes part: `mbcas.container`, else the pod's default container, else the first.
+/// The container that takes part: `mbcas.container`; else the one that admission
+/// chose, as another webhook may have put a container before it since; else the
+/// pod's default container, else the first.
 ///
 /// # Errors
 /// [`NotParticipant::NoSuchContainer`] if a name is given that no container has.
@@ -166,11 +168,15 @@ pub fn chosen<'a>(
     if let Some(name) = &settings.container {
         return named(name).ok_or_else(|| NotParticipant::NoSuchContainer(name.clone()));
     }
-    let default = annotations
-        .get(DEFAULT_CONTAINER_ANNOTATION)
-        .and_then(|name| named(name));
+    let recorded = annotations
+        .get(ORIGINAL_ANNOTATION)
+        .and_then(|json| named(&Original::from_json(json).ok()?.participant?));
+    let default = || named(annotations.get(DEFAULT_CONTAINER_ANNOTATION)?);
     let missing = || NotParticipant::NoSuchContainer(String::new());
-    default.or_else(|| containers.first()).ok_or_else(missing)
+    recorded
+        .or_else(default)
+        .or_else(|| containers.first())
+        .ok_or_else(missing)
 }
 
 /// Whether a CPU change would restart the container.

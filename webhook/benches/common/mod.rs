@@ -1,12 +1,17 @@
 //! What both programs measure with.
 
+use std::sync::Arc;
+
+use mbcas_webhook::cache::Cache;
+use mbcas_webhook::events::Notes;
+use mbcas_webhook::routes::Judge;
 use mbcas_webhook::{AgentSpec, Policy, PullPolicy};
 
 /// A review of a pod as an API server sends it, byte for byte.
 pub(crate) const REVIEW: &[u8] = include_bytes!("../review.json");
 
-/// What the twin under `tests/twin` injects too.
-pub(crate) fn policy() -> Policy {
+/// Injects what the twin under `tests/twin` injects too. Nothing that it is asked makes an event.
+pub(crate) fn judge() -> Arc<Judge> {
     let agent = AgentSpec {
         image: "registry.example.org/mbcas-demand-agent:1.2.3".to_owned(),
         pull_policy: PullPolicy::IfNotPresent,
@@ -15,5 +20,9 @@ pub(crate) fn policy() -> Policy {
         memory_request: "16Mi".to_owned(),
         memory_limit: "32Mi".to_owned(),
     };
-    Policy::new(agent, "64").unwrap()
+    Arc::new(Judge {
+        policy: Policy::new(agent, "64").unwrap(),
+        cache: Arc::new(Cache::default()),
+        notes: Notes::new().0,
+    })
 }

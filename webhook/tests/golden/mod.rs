@@ -1,111 +1,241 @@
-//! Pods of the shapes that clusters have, each with the whole verdict about it
-//! in `snapshots/`. A change of behaviour shows there and is reviewed there.
+//! Pods of the shapes that clusters have. `pods/NAME.yaml` is what is submitted,
+//! `pods/NAME.out.yaml` the whole verdict about it: a change of behaviour shows
+//! there and is reviewed there. `MBCAS_GOLDEN=write` writes them anew.
+//!
+//! In a `NAME.yaml` the last Pod is the one that is judged. A `BudgetPolicy`,
+//! `LimitRange` or `ResourceQuota` is its namespace's, and Pods before it are
+//! there already. An `OtherWebhook` is what another webhook makes of our result,
+//! as a JSON patch; the API server then shows us the pod for the second time.
 
-use k8s_openapi::api::core::v1::Pod;
-use mbcas_webhook::{Namespace, admit, admit::judge};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use mbcas_api::names::DEFAULT_CONTAINER_ANNOTATION;
+use mbcas_api::qos::Qos;
+use mbcas_core::quantity::Quantity;
+use mbcas_webhook::namespace::Rules;
+use mbcas_webhook::admit::judge;
+use mbcas_webhook::{Decision, Namespace, SkipReason, Verdict, admit, sidecar};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{pod, policy};
+use super::policy;
 
-fn app(resources: &Value) -> Value {
-    json!({"name": "app", "image": "registry.example.org/app:1", "resources": resources})
+/// What stands for the agent's container in an expected verdict, where it is the usual one.
+const AGENT: &str = "agent.yaml";
+
+/// A verdict as it stands in a file.
+#[derive(Serialize)]
+struct Expected {
+    decision: &'static str,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    /// What it takes of its namespace's totals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holds: Option<Value>,
+    patch: Value,
+    #[serde(rename = "secondLook", skip_serializing_if = "Option::is_none")]
+    second_look: Option<Box<Self>>,
 }
 
-fn burstable() -> Value {
-    app(
-        &json!({"requests": {"cpu": "250m", "memory": "64Mi"}, "limits": {"cpu": "2", "memory": "64Mi"}}),
-    )
+impl Expected {
+    fn of(verdict: &Verdict) -> Self {
+        let mut patch = json!(verdict.patch);
+        for operation in patch.as_array_mut().unwrap() {
+            let value = match operation.pointer_mut("/value/0") {
+                Some(only) => only,
+                None => &mut operation["value"],
+            };
+            if *value == usual_agent() {
+                *value = json!(AGENT);
+            }
+        }
+        Self {
+            decision: verdict.decision.as_str(),
+            reason: verdict.decision.reason(),
+            faults: match &verdict.decision {
+                Decision::Deny(_, faults) => faults.clone(),
+                _ => Vec::new(),
+            },
+            warnings: verdict.warnings.clone(),
+            holds: verdict.holding.map(|holding| {
+                json!({"budget": holding.budget, "floor": Quantity::from(holding.floor).canonical()})
+            }),
+            patch,
+            second_look: None,
+        }
+    }
 }
 
-/// The verdict as it stands in a snapshot.
-fn verdict(pod: &Value) -> Value {
-    let namespace = Namespace::default();
-    let verdict = admit(pod, &policy(), &namespace).unwrap();
-    let whole: Pod = serde_json::from_value(pod.clone()).unwrap();
-    assert_eq!(
-        judge(&whole, &policy(), &namespace).unwrap(),
-        verdict,
-        "something is looked at that mbcas_webhook::review::Outline does not read"
+fn usual_agent() -> Value {
+    sidecar::container(policy().agent(), "app", None)
+}
+
+/// One case: a pod, and where it is created.
+struct Case {
+    pod: Value,
+    namespace: Namespace,
+    other_webhook: Option<json_patch::Patch>,
+}
+
+impl Case {
+    fn read(text: &str) -> Self {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
+        let of_kind = |kind: &'static str| documents.iter().filter(move |d| d["kind"] == kind);
+        let mut pods: Vec<_> = of_kind("Pod").cloned().collect();
+        let pod = pods.pop().expect("a Pod");
+        let mut namespace = Namespace {
+            name: "shop".to_owned(),
+            rules: Rules::of(&documents).unwrap().into(),
+            ..Namespace::default()
+        };
+        for earlier in pods {
+            let verdict = admit(&earlier, &policy(), &namespace).unwrap();
+            namespace.held.add(verdict.holding.expect("it takes part"));
+        }
+        let other_webhook = of_kind("OtherWebhook").next();
+        Self {
+            pod,
+            namespace,
+            other_webhook: other_webhook
+                .map(|other| serde_json::from_value(other["patch"].clone()).unwrap()),
+        }
+    }
+
+    fn judge(&self) -> (Expected, Verdict) {
+        let (first, patched) = self.look(&self.pod);
+        let mut expected = Expected::of(&first);
+        if let Some(other) = &self.other_webhook {
+            let mut changed = patched;
+            json_patch::patch(&mut changed, other).unwrap();
+            let (second, _) = self.look(&changed);
+            expected.second_look = Some(Box::new(Expected::of(&second)));
+        }
+        (expected, first)
+    }
+
+    /// The verdict and what it makes of the pod, with all that holds for every case.
+    fn look(&self, pod: &Value) -> (Verdict, Value) {
+        let verdict = admit(pod, &policy(), &self.namespace).unwrap();
+        let whole: Pod = serde_json::from_value(pod.clone()).unwrap();
+        assert_eq!(
+            judge(&whole, &policy(), &self.namespace).unwrap(),
+            verdict,
+            "something is looked at that mbcas_webhook::review::Outline does not read"
+        );
+        let mut patched = pod.clone();
+        json_patch::patch(&mut patched, &verdict.patch).unwrap();
+        assert_eq!(
+            default_container(&patched),
+            default_container(pod),
+            "kubectl logs and exec go elsewhere"
+        );
+        if Qos::of(&spec(&patched)) != Qos::of(&spec(pod)) {
+            let said = verdict
+                .warnings
+                .iter()
+                .any(|w| w.contains("Burstable instead of BestEffort"));
+            assert!(said, "the QoS class changes without a word");
+        }
+        if !matches!(verdict.decision, Decision::Deny(..)) {
+            let again = admit(&patched, &policy(), &self.namespace).unwrap();
+            assert!(
+                again.patch.0.is_empty(),
+                "the same again changes something: {again:?}"
+            );
+        }
+        (verdict, patched)
+    }
+}
+
+fn spec(pod: &Value) -> PodSpec {
+    serde_json::from_value(pod["spec"].clone()).unwrap()
+}
+
+/// The container that `kubectl logs` and `kubectl exec` take: a sidecar among the init containers is never it.
+fn default_container(pod: &Value) -> &Value {
+    let named = &pod["metadata"]["annotations"][DEFAULT_CONTAINER_ANNOTATION];
+    if named.is_string() {
+        named
+    } else {
+        &pod["spec"]["containers"][0]["name"]
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pods")
+}
+
+/// Every case's name.
+fn names() -> BTreeSet<String> {
+    let files = fs::read_dir(folder()).unwrap();
+    files
+        .map(|file| {
+            let file = file.unwrap().file_name().into_string().unwrap();
+            let name = file.strip_suffix(".yaml").expect("only YAML here");
+            name.strip_suffix(".out").unwrap_or(name).to_owned()
+        })
+        .collect()
+}
+
+/// Compares `found` with the file, or writes it there.
+fn check(file: &Path, found: &impl Serialize, differing: &mut Vec<String>) {
+    let found = serde_saphyr::to_string(found).unwrap();
+    if std::env::var("MBCAS_GOLDEN").is_ok_and(|order| order == "write") {
+        fs::write(file, &found).unwrap();
+    }
+    let expected = fs::read_to_string(file).unwrap_or_default();
+    if found != expected {
+        let name = file.file_name().unwrap().display();
+        differing.push(format!(
+            "--- {name}, expected\n{expected}--- {name}, found\n{found}"
+        ));
+    }
+}
+
+#[test]
+fn every_pod_gets_the_verdict_beside_it() {
+    let mut differing = Vec::new();
+    let mut seen = BTreeSet::new();
+    let names = names();
+    assert!(names.len() >= 70, "{}", names.len());
+    check(
+        &folder().with_file_name(AGENT),
+        &usual_agent(),
+        &mut differing,
     );
-    let mut patched = pod.clone();
-    json_patch::patch(&mut patched, &verdict.patch).unwrap();
-    let again = admit(&patched, &policy(), &Namespace::default()).unwrap();
-    assert!(
-        again.patch.0.is_empty(),
-        "the second look changes something: {again:?}"
-    );
-    let faults = match &verdict.decision {
-        mbcas_webhook::Decision::Deny(_, faults) => json!(faults),
-        _ => Value::Null,
-    };
-    json!({
-        "decision": verdict.decision.as_str(),
-        "reason": verdict.decision.reason(),
-        "faults": faults,
-        "warnings": verdict.warnings,
-        "patch": verdict.patch,
-    })
+    for name in names {
+        let input = folder().join(format!("{name}.yaml"));
+        let text = fs::read_to_string(&input).unwrap_or_else(|e| panic!("{name}.yaml: {e}"));
+        println!("{name}");
+        let (expected, verdict) = Case::read(&text).judge();
+        seen.insert(verdict.decision.reason());
+        check(
+            &folder().join(format!("{name}.out.yaml")),
+            &expected,
+            &mut differing,
+        );
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+    // Only what no pod that is created shows has no file.
+    let missing = SkipReason::ALL.iter().map(|reason| reason.as_str());
+    let missing: Vec<_> = missing
+        .chain(["injected", "malformed", "over_allotment"])
+        .filter(|reason| !seen.contains(reason))
+        .collect();
+    assert_eq!(missing, ["not_a_pod_creation"]);
 }
 
-macro_rules! golden {
-    ($($name:ident: $pod:expr;)*) => {
-        $(#[test] fn $name() { insta::with_settings!({ omit_expression => true }, {
-                insta::assert_yaml_snapshot!(stringify!($name), verdict(&$pod));
-            }); })*
-    };
-}
-
-golden! {
-    a_plain_pod: pod(&json!({"mbcas.budget": "600"}), &json!({"containers": [burstable()]}));
-    no_annotations_at_all: {
-        let mut pod = pod(&Value::Null, &json!({"containers": [burstable()]}));
-        pod["metadata"].as_object_mut().unwrap().remove("annotations");
-        pod
-    };
-    no_limit_and_a_cap: pod(
-        &json!({"mbcas.maxCPU": "1500m", "mbcas.minCPU": "100m"}),
-        &json!({"containers": [app(&json!({"requests": {"cpu": "250m"}}))]}));
-    no_limit_and_no_cap: pod(&json!({}), &json!({"containers": [app(&json!({"requests": {"cpu": "250m"}, "limits": {"memory": "1Gi"}}))]}));
-    second_container_with_its_own_metrics: pod(
-        &json!({"mbcas.container": "app", "mbcas.metrics": "http://localhost:8080/metrics#app_queue_depth"}),
-        &json!({
-            "containers": [{"name": "proxy", "image": "proxy:1"}, burstable()],
-            "initContainers": [{"name": "migrate", "image": "migrate:1"}],
-            "volumes": [{"name": "data", "emptyDir": {}}],
-        }));
-    guaranteed: pod(&json!({"mbcas.budget": "600"}), &json!({"containers": [
-        app(&json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}}))]}));
-    best_effort: pod(&json!({"mbcas.budget": "600"}), &json!({"containers": [app(&json!({}))]}));
-    no_cpu_request: pod(&json!({}), &json!({"containers": [app(&json!({"requests": {"memory": "64Mi"}}))]}));
-    opted_out_with_forged_record: pod(
-        &json!({"mbcas.enabled": "false", "mbcas.dev/original": "{}", "mbcas.dev/injection": "injected"}),
-        &json!({"containers": [burstable()]}));
-    host_network_without_limit: pod(&json!({}), &json!({"hostNetwork": true, "containers": [app(&json!({"requests": {"cpu": "250m"}}))]}));
-    windows_by_node_selector: pod(&json!({}), &json!({"nodeSelector": {"kubernetes.io/os": "windows"}, "containers": [burstable()]}));
-    windows_by_os: pod(&json!({}), &json!({"os": {"name": "windows"}, "containers": [burstable()]}));
-    agent_none: pod(&json!({"mbcas.agent": "none"}), &json!({"containers": [burstable()]}));
-    restarted_by_a_resize: pod(&json!({}), &json!({"containers": [{
-        "name": "app", "image": "app:1", "resources": {"requests": {"cpu": "250m"}},
-        "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}],
-    }]}));
-    pod_level_resources: pod(&json!({}), &json!({"resources": {"requests": {"cpu": "1"}}, "containers": [burstable()]}));
-    a_port_of_ours: pod(&json!({}), &json!({"containers": [
-        burstable(), {"name": "side", "image": "side:1", "ports": [{"containerPort": 9465}]}]}));
-    a_name_of_ours: pod(&json!({}), &json!({"containers": [burstable()], "volumes": [{"name": "mbcas-no-token", "emptyDir": {}}]}));
-    bare: {
-        let mut pod = pod(&json!({"mbcas.budget": "600"}), &json!({"containers": [burstable()]}));
-        pod["metadata"].as_object_mut().unwrap().remove("ownerReferences");
-        pod
-    };
-    bare_and_opted_in: {
-        let mut pod = pod(&json!({"mbcas.enabled": "true"}), &json!({"containers": [burstable()]}));
-        pod["metadata"].as_object_mut().unwrap().remove("ownerReferences");
-        pod
-    };
-    a_static_pods_mirror: pod(&json!({"kubernetes.io/config.mirror": "h", "mbcas.budget": "600"}), &json!({"containers": [burstable()]}));
-    malformed_and_opted_out: pod(
-        &json!({"mbcas.enabled": "false", "mbcas.budget": "lots", "mbcas.bugdet": "1", "mbcas.maxCPU": "9m"}),
-        &json!({"containers": [burstable()]}));
-    no_such_container: pod(&json!({"mbcas.container": "web"}), &json!({"containers": [burstable()]}));
-    cap_below_the_request: pod(&json!({"mbcas.maxCPU": "200m"}), &json!({"containers": [burstable()]}));
+#[test]
+fn the_documented_reasons_are_those_that_there_are() {
+    let page = include_str!("../../../docs/annotations.md");
+    for reason in SkipReason::ALL.iter().filter(|reason| reason.is_marked()) {
+        let row = format!("| `{}` |", reason.as_str());
+        assert!(page.contains(&row), "docs/annotations.md has no row {row}");
+    }
 }

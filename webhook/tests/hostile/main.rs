@@ -1,0 +1,64 @@
+//! Callers that mean harm, against the server alone.
+//!
+//! While they do, an honest caller on one connection, and one that connects
+//! anew each time, go on as if nothing were: everything they ask is answered,
+//! in time, and the process does not grow without bounds.
+//!
+//! `cargo test` does it briefly, and asserts what holds on any machine. On a
+//! quiet one, `MBCAS_HOSTILE=long cargo test --release -p mbcas-webhook --test hostile -- --nocapture`
+//! does it at length and prints the figures of docs/benchmarks/admission.md.
+
+#![cfg(all(test, target_os = "linux"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // clippy excuses test functions only, and these have helpers
+
+mod attacks;
+mod client;
+mod honest;
+mod scene;
+
+use attacks::Attack;
+
+#[test]
+fn connections_that_say_nothing() {
+    scene::play("idle connections", Attack::idle);
+}
+
+#[test]
+fn handshakes_that_stop_half_way() {
+    scene::play("half handshakes", Attack::half_handshake);
+}
+
+#[test]
+fn heads_that_come_a_byte_at_a_time() {
+    scene::play("slow heads", Attack::slow_head);
+}
+
+#[test]
+fn bodies_that_stall() {
+    scene::play("stalled bodies", Attack::stalled_body);
+}
+
+#[test]
+fn bodies_of_a_hundred_megabytes_that_are_declared() {
+    scene::play("100 MB, declared", Attack::declared);
+}
+
+#[test]
+fn bodies_of_a_hundred_megabytes_that_are_not_declared() {
+    scene::play("100 MB, undeclared", Attack::undeclared);
+}
+
+#[test]
+fn streams_that_are_reset_as_soon_as_they_are_opened() {
+    scene::play("reset flood", Attack::reset_flood);
+}
+
+#[test]
+fn bytes_that_mean_nothing() {
+    scene::play("garbage", Attack::garbage);
+}
+
+#[test]
+fn bodies_that_unfold_in_memory() {
+    scene::play("JSON that unfolds", Attack::unfolding);
+}
