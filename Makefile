@@ -1,6 +1,6 @@
 # Recipes that anyone can run. Each is a script: `make -n TARGET` shows which.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-chart check bench-admission bench-podstart fmt images up down status
+.PHONY: help demo test test-unit test-chart test-long check bench-admission bench-podstart fmt images up down status
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,6 +17,9 @@ test-unit: ## the tests that run anywhere: no root, no cluster
 
 test-chart: ## the chart as helm 3 and helm 4 render it, against the schemas of Kubernetes 1.33 to 1.37
 	@deploy/test.sh chart
+
+test-long: ## what admission holds for every pod, on a million generated ones of each law (2 cores: see docs/testing.md)
+	@deploy/test.sh long
 
 check: ## formatting, lints, every crate alone, docs, dependencies, scripts
 	@deploy/prerequisites.sh check

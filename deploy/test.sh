@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The tests. Usage: deploy/test.sh all|unit|chart|suite
+# The tests. Usage: deploy/test.sh all|unit|chart|suite|long
 #   unit   what runs anywhere
 #   chart  the chart as helm 3 and helm 4 render it: no cluster
 #   suite  what needs a real cluster: starts the local one if needed, and leaves it up
+#   long   the laws of admission, MBCAS_CASES times each (a million): no cluster
 #   all    the checks, then all three, and the instructions of a review, counted
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -20,6 +21,11 @@ chart() {
   deploy/local/cluster build helm helm3
   say "chart (2 cores: 2 min)"
   cargo test --locked -p mbcas-tests --features chart --test chart
+}
+
+long() {
+  say "the laws of admission, ${MBCAS_CASES:=1000000} cases of each"
+  MBCAS_CASES=$MBCAS_CASES cargo test --locked --release -p mbcas-webhook --lib admit::laws
 }
 
 instructions() {
@@ -50,6 +56,10 @@ case ${1:-} in
     deploy/prerequisites.sh chart
     chart
     ;;
+  long)
+    deploy/prerequisites.sh unit
+    long
+    ;;
   unit)
     deploy/prerequisites.sh unit
     unit
@@ -59,7 +69,7 @@ case ${1:-} in
     suite
     ;;
   *)
-    sed -n '2,6s/^# //p' "$0" >&2
+    sed -n '2,7s/^# //p' "$0" >&2
     exit 2
     ;;
 esac

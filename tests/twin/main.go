@@ -220,7 +220,7 @@ func agent(subject string) corev1.Container {
 		},
 		Ports: []corev1.ContainerPort{{Name: "mbcas-demand", ContainerPort: agentPort, Protocol: corev1.ProtocolTCP}},
 		Resources: corev1.ResourceRequirements{
-			Requests: list("10m", "16Mi"), Limits: list("100m", "32Mi")},
+			Requests: list("10m", "16Mi"), Limits: list("200m", "32Mi")},
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: ptr(false),
 			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},

@@ -8,7 +8,10 @@ use mbcas_api::names::CERTIFICATE_DIR;
 use mbcas_runtime::admin::AdminArgs;
 use mbcas_runtime::log::LogArgs;
 
-use crate::policy::{AgentSpec, Policy, PolicyError, PullPolicy};
+use crate::policy::{
+    AGENT_CPU_LIMIT, AGENT_CPU_REQUEST, AGENT_MEMORY_LIMIT, AGENT_MEMORY_REQUEST, AgentSpec,
+    Policy, PolicyError, PullPolicy,
+};
 
 /// Where the webhook's certificate comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -100,7 +103,7 @@ pub struct AgentArgs {
     #[arg(
         long,
         env = "MBCAS_AGENT_CPU_REQUEST",
-        default_value = "10m",
+        default_value = AGENT_CPU_REQUEST,
         value_name = "CPU"
     )]
     pub agent_cpu_request: String,
@@ -109,7 +112,7 @@ pub struct AgentArgs {
     #[arg(
         long,
         env = "MBCAS_AGENT_CPU_LIMIT",
-        default_value = "200m",
+        default_value = AGENT_CPU_LIMIT,
         value_name = "CPU"
     )]
     pub agent_cpu_limit: String,
@@ -118,7 +121,7 @@ pub struct AgentArgs {
     #[arg(
         long,
         env = "MBCAS_AGENT_MEMORY_REQUEST",
-        default_value = "16Mi",
+        default_value = AGENT_MEMORY_REQUEST,
         value_name = "BYTES"
     )]
     pub agent_memory_request: String,
@@ -127,7 +130,7 @@ pub struct AgentArgs {
     #[arg(
         long,
         env = "MBCAS_AGENT_MEMORY_LIMIT",
-        default_value = "32Mi",
+        default_value = AGENT_MEMORY_LIMIT,
         value_name = "BYTES"
     )]
     pub agent_memory_limit: String,

@@ -54,6 +54,29 @@ pub struct AgentSpec {
     pub memory_limit: String,
 }
 
+/// A sidecar's CPU request where its operator does not say.
+pub const AGENT_CPU_REQUEST: &str = "10m";
+/// Its CPU limit: what the container runtime needs for a start that delays the pod by less than half a second.
+pub const AGENT_CPU_LIMIT: &str = "200m";
+/// Its memory request.
+pub const AGENT_MEMORY_REQUEST: &str = "16Mi";
+/// Its memory limit.
+pub const AGENT_MEMORY_LIMIT: &str = "32Mi";
+
+impl AgentSpec {
+    /// The sidecar with this image, and everything else as it usually is.
+    pub fn usual(image: &str) -> Self {
+        Self {
+            image: image.to_owned(),
+            pull_policy: PullPolicy::default(),
+            cpu_request: AGENT_CPU_REQUEST.to_owned(),
+            cpu_limit: AGENT_CPU_LIMIT.to_owned(),
+            memory_request: AGENT_MEMORY_REQUEST.to_owned(),
+            memory_limit: AGENT_MEMORY_LIMIT.to_owned(),
+        }
+    }
+}
+
 /// The operator's decisions, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -150,14 +173,7 @@ mod tests {
     use super::*;
 
     fn agent() -> AgentSpec {
-        AgentSpec {
-            image: "example/agent:1".to_owned(),
-            pull_policy: PullPolicy::default(),
-            cpu_request: "10m".to_owned(),
-            cpu_limit: "100m".to_owned(),
-            memory_request: "16Mi".to_owned(),
-            memory_limit: "32Mi".to_owned(),
-        }
+        AgentSpec::usual("example/agent:1")
     }
 
     #[test]

@@ -123,3 +123,6 @@ fn owner(pod: &Pod, namespace: &str) -> Option<ObjectReference> {
         ..ObjectReference::default()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::decide::Decision;
 use crate::namespace::Namespace;
 use crate::policy::Policy;
 use crate::review::Review;
-use crate::template;
+use crate::template::Template;
 
 /// What the author of the workload in `review` is told.
 ///
@@ -26,16 +26,12 @@ pub fn warnings(
     namespace: &Namespace,
 ) -> Result<Vec<String>, PodError> {
     let object = &review.object;
-    let place = template::WORKLOADS
-        .iter()
-        .find(|(_, kind, _)| *kind == review.kind);
-    let template = place.and_then(|(_, _, place)| object.pointer(place));
     // Whoever made the workload that makes this one was warned already.
-    let Some(template) = template.filter(|_| !has_controller(object)) else {
+    let template = Template::of(object, &review.kind).filter(|_| !has_controller(object));
+    let Some(template) = template else {
         return Ok(Vec::new());
     };
-    let pod = template::pod(template, &review.kind);
-    let verdict = admit(&pod, policy, namespace)?;
+    let verdict = admit(&template.pod, policy, namespace)?;
     let kind = &review.kind;
     Ok(match verdict.decision {
         Decision::Deny(_, faults) => faults

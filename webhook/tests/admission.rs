@@ -8,18 +8,11 @@ mod golden;
 mod policies;
 mod tls;
 
-use mbcas_webhook::{AgentSpec, Policy, PullPolicy};
+use mbcas_webhook::{AgentSpec, Policy};
 use serde_json::{Value, json};
 
 fn policy() -> Policy {
-    let agent = AgentSpec {
-        image: "registry.example.org/mbcas-demand-agent:1.2.3".to_owned(),
-        pull_policy: PullPolicy::IfNotPresent,
-        cpu_request: "10m".to_owned(),
-        cpu_limit: "100m".to_owned(),
-        memory_request: "16Mi".to_owned(),
-        memory_limit: "32Mi".to_owned(),
-    };
+    let agent = AgentSpec::usual("registry.example.org/mbcas-demand-agent:1.2.3");
     Policy::new(agent, "64").unwrap()
 }
 

@@ -8,8 +8,12 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use mbcas_actuator::ResizePolicy;
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
+use mbcas_webhook::args::AgentArgs;
 
 use crate::output::Format;
+
+/// What the chart of this version sets, unless told otherwise.
+pub const AGENT_IMAGE: &str = concat!("mbcas-demand-agent:", env!("CARGO_PKG_VERSION"));
 
 const EXIT_STATUS: &str =
     "Exit status: 0 all is well, 1 it failed or a check did, 2 the command line is wrong.";
@@ -46,6 +50,8 @@ pub struct Connection {
 pub enum Command {
     /// Say whether the cluster can resize pods in place, and whether MBCAS is well
     Check(CheckArgs),
+    /// Do to manifests what admission would do to their pods, without a cluster
+    Inject(InjectArgs),
     /// Resize one container of a running pod in place, without a restart
     Resize(ResizeArgs),
     /// Give pods the CPU resources back that they had before MBCAS
@@ -102,6 +108,35 @@ pub struct CheckArgs {
     /// How to print
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,
+}
+
+/// `mbcas inject`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_STATUS)]
+pub struct InjectArgs {
+    /// The manifests, YAML or JSON; - for standard input. A BudgetPolicy, LimitRange or
+    /// ResourceQuota among them is obeyed
+    #[arg(long, short, value_name = "FILE")]
+    pub filename: PathBuf,
+    /// Image of the sidecar
+    #[arg(long, env = "MBCAS_AGENT_IMAGE", value_name = "IMAGE", default_value = AGENT_IMAGE)]
+    pub agent_image: String,
+    /// The sidecar, and what comes with it.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: InjectFormat,
+}
+
+/// How `mbcas inject` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum InjectFormat {
+    /// The manifests with their changes.
+    #[default]
+    Yaml,
+    /// What was decided about each pod, and its JSON patch.
+    Json,
 }
 
 /// `mbcas restore`.

@@ -1,8 +1,8 @@
-//! The operator's tool: `mbcas resize`, `mbcas check`, `mbcas restore`.
+//! The operator's tool: `mbcas check`, `mbcas inject`, `mbcas resize`, `mbcas restore`.
 //!
 //! ```text
-//!   words ──args──▶ Cli ──▶ resize | check | restore ──▶ Report ──▶ stdout, exit status
-//!                               │ what to do: pure          progress ──▶ stderr
+//!   words ──args──▶ Cli ──▶ check | inject | resize | restore ──▶ Report ──▶ stdout, exit status
+//!                               │ what to do: pure                   progress ──▶ stderr
 //!                               └ doing it: mbcas-actuator
 //! ```
 //!
@@ -14,6 +14,7 @@ pub mod check;
 pub mod connect;
 #[cfg(test)]
 mod fixtures;
+pub mod inject;
 pub mod output;
 pub mod resize;
 pub mod restore;
@@ -29,6 +30,8 @@ use output::Report;
 pub enum CliError {
     #[error(transparent)]
     Connect(#[from] connect::ConnectError),
+    #[error(transparent)]
+    Inject(#[from] inject::InjectError),
     #[error(transparent)]
     Resize(#[from] resize::ResizeError),
     #[error(transparent)]
@@ -56,10 +59,15 @@ pub fn run_blocking(cli: Cli) -> Result<Report, CliError> {
 /// # Errors
 /// [`CliError`] where there is nothing to report but the failure.
 pub async fn run(cli: Cli) -> Result<Report, CliError> {
-    let cluster = connect::connect(&cli.connection).await?;
+    let connection = &cli.connection;
     match cli.command {
-        Command::Resize(args) => Ok(resize::run(&cluster, &args).await?),
-        Command::Check(args) => Ok(check::run(&cluster, &args).await?),
-        Command::Restore(args) => Ok(restore::run(&cluster, &args).await?),
+        Command::Check(args) => Ok(check::run(&connect::connect(connection).await?, &args).await?),
+        Command::Inject(args) => Ok(inject::run(&args, connection.namespace.as_deref())?),
+        Command::Resize(args) => {
+            Ok(resize::run(&connect::connect(connection).await?, &args).await?)
+        }
+        Command::Restore(args) => {
+            Ok(restore::run(&connect::connect(connection).await?, &args).await?)
+        }
     }
 }

@@ -163,17 +163,7 @@ fn the_rendered_configuration_applied_over_a_live_one_takes_nothing_away() {
 #[test]
 fn the_agent_reads_all_that_the_webhook_tells_it() {
     let help = output_of(Command::new(binary("agent", "mbcas-demand-agent")).arg("--help"));
-    let values = ["example/agent:1", "10m", "100m", "16Mi", "32Mi"].map(str::to_owned);
-    let [image, cpu_request, cpu_limit, memory_request, memory_limit] = values;
-    let pull_policy = mbcas_webhook::PullPolicy::default();
-    let agent = mbcas_webhook::AgentSpec {
-        image,
-        pull_policy,
-        cpu_request,
-        cpu_limit,
-        memory_request,
-        memory_limit,
-    };
+    let agent = mbcas_webhook::AgentSpec::usual("example/agent:1");
     let app = "http://localhost:8081/metrics#lab_queue_depth"
         .parse()
         .unwrap();

@@ -11,6 +11,7 @@
 //! | `MBCAS_TEST_IMAGES` | the folder that `deploy/images.sh` filled | `target/images` |
 //! | `MBCAS_TEST_HELM` | helm | the one that `deploy/local/cluster path helm` names |
 //! | `MBCAS_TEST_PROMETHEUS` | prometheus | the one on the PATH |
+//! | `MBCAS_ROTATIONS` | how often the authority changes in the test of that | once |
 //! | `MBCAS_TEST_HELM_ARGS` | more words for `helm upgrade`, for measuring variants | none |
 //!
 //! One test at a time: they share the node, and what one takes another misses.
@@ -37,6 +38,7 @@ mod dashboard;
 mod delay;
 mod demand;
 mod failover;
+mod faults;
 mod guards;
 mod injection;
 mod quantities;

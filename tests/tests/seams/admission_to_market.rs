@@ -9,21 +9,14 @@ use mbcas_api::names::AGENT_CONTAINER;
 use mbcas_api::qos::Qos;
 use mbcas_api::{NotParticipant, Original, Participation};
 use mbcas_core::annotations::Settings;
-use mbcas_webhook::{AgentSpec, Decision, Policy, PullPolicy, Verdict, admit};
+use mbcas_webhook::{AgentSpec, Decision, Policy, Verdict, admit};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
 fn policy() -> Policy {
-    let agent = AgentSpec {
-        image: "registry.example.org/mbcas-demand-agent:1".to_owned(),
-        pull_policy: PullPolicy::IfNotPresent,
-        cpu_request: "10m".to_owned(),
-        cpu_limit: "200m".to_owned(),
-        memory_request: "16Mi".to_owned(),
-        memory_limit: "32Mi".to_owned(),
-    };
+    let agent = AgentSpec::usual("registry.example.org/mbcas-demand-agent:1");
     Policy::new(agent, "64").unwrap()
 }
 

@@ -5,21 +5,14 @@ use std::sync::Arc;
 use mbcas_webhook::cache::Cache;
 use mbcas_webhook::events::Notes;
 use mbcas_webhook::routes::Judge;
-use mbcas_webhook::{AgentSpec, Policy, PullPolicy};
+use mbcas_webhook::{AgentSpec, Policy};
 
 /// A review of a pod as an API server sends it, byte for byte.
 pub(crate) const REVIEW: &[u8] = include_bytes!("../review.json");
 
 /// Injects what the twin under `tests/twin` injects too. Nothing that it is asked makes an event.
 pub(crate) fn judge() -> Arc<Judge> {
-    let agent = AgentSpec {
-        image: "registry.example.org/mbcas-demand-agent:1.2.3".to_owned(),
-        pull_policy: PullPolicy::IfNotPresent,
-        cpu_request: "10m".to_owned(),
-        cpu_limit: "100m".to_owned(),
-        memory_request: "16Mi".to_owned(),
-        memory_limit: "32Mi".to_owned(),
-    };
+    let agent = AgentSpec::usual("registry.example.org/mbcas-demand-agent:1.2.3");
     Arc::new(Judge {
         policy: Policy::new(agent, "64").unwrap(),
         cache: Arc::new(Cache::default()),

@@ -1,149 +1,73 @@
-//! Laws that hold for every pod, on generated ones.
+//! Laws that hold for every pod in every namespace, on generated ones: 10,000 of
+//! each, or as many as `MBCAS_CASES` says (`make test-long`: a million).
+
+mod generate;
+mod restricted;
 
 use std::collections::BTreeSet;
 
 use mbcas_api::names::{AGENT_CONTAINER, AGENT_VOLUME};
 use mbcas_api::participant::{cpu_limit, cpu_request};
-use mbcas_core::annotations::{BUDGET, RESERVED_PREFIX};
+use mbcas_core::annotations::{BUDGET, MIN_CPU, MODE, RESERVED_PREFIX};
 use mbcas_core::units::MilliCpu;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::tests::{applied, judge, original};
+use self::generate::{any_namespace, any_pod};
+use super::tests::{original, policy};
 use super::*;
+use crate::mesh::{ISTIO_PORTS, LINKERD_PORTS};
 
-fn cpu() -> impl Strategy<Value = String> {
-    prop_oneof![
-        (1u64..5000).prop_map(|m| format!("{m}m")),
-        (1u64..100).prop_map(|c| c.to_string()),
-        Just("0".to_owned())
-    ]
+fn cases() -> ProptestConfig {
+    let asked = std::env::var("MBCAS_CASES").ok();
+    ProptestConfig {
+        cases: asked.map_or(10_000, |cases| cases.parse().unwrap()),
+        ..ProptestConfig::default()
+    }
 }
 
-fn resources() -> impl Strategy<Value = Value> {
-    let list = || {
-        (
-            proptest::option::of(cpu()),
-            proptest::option::of(prop_oneof![Just("64Mi"), Just("1Gi")]),
-        )
-            .prop_map(|(cpu, memory)| {
-                let mut list = serde_json::Map::new();
-                list.extend(cpu.map(|cpu| ("cpu".to_owned(), json!(cpu))));
-                list.extend(memory.map(|memory| ("memory".to_owned(), json!(memory))));
-                Value::Object(list)
-            })
+/// The verdict, and the pod as it makes it.
+fn admitted(pod: &Value, namespace: &Namespace) -> (Verdict, Value) {
+    let verdict = admit(pod, &policy(), namespace).unwrap();
+    let mut patched = pod.clone();
+    json_patch::patch(&mut patched, &verdict.patch).unwrap();
+    (verdict, patched)
+}
+
+fn containers(pod: &Value) -> Vec<Container> {
+    serde_json::from_value(pod["spec"]["containers"].clone()).unwrap()
+}
+
+fn class(pod: &Value) -> Qos {
+    Qos::of(&serde_json::from_value(pod["spec"].clone()).unwrap())
+}
+
+/// Takes `key` out of the object at `place`, and the object if that was all.
+fn take(of: &mut Value, place: &str, key: &str) {
+    let Some(object) = of.get_mut(place).and_then(Value::as_object_mut) else {
+        return;
     };
-    prop_oneof![
-        1 => Just(Value::Null),
-        1 => Just(json!({})),
-        3 => list().prop_map(|list| json!({"requests": list})),
-        2 => list().prop_map(|list| json!({"requests": list.clone(), "limits": list})),
-        3 => (list(), list()).prop_map(|(requests, limits)| json!({"requests": requests, "limits": limits})),
-    ]
-}
-
-fn container(index: usize) -> impl Strategy<Value = Value> {
-    let port = proptest::option::weighted(0.1, Just(9465));
-    (resources(), port, any::<bool>(), 0..20).prop_map(move |(resources, port, restarts, clash)| {
-        let name = if clash == 0 {
-            AGENT_CONTAINER.to_owned()
-        } else {
-            format!("c{index}")
-        };
-        let mut container = json!({"name": name, "image": "i", "futureField": {"x": [1, null]}});
-        if !resources.is_null() {
-            container["resources"] = resources;
-        }
-        if let Some(port) = port {
-            container["ports"] = json!([{"containerPort": port}]);
-        }
-        if restarts && index == 1 {
-            container["resizePolicy"] =
-                json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]);
-        }
-        container
-    })
-}
-
-fn annotations() -> impl Strategy<Value = Value> {
-    let entry = prop_oneof![
-        Just(("mbcas.enabled", "true")),
-        Just(("mbcas.enabled", "false")),
-        Just(("mbcas.maxCPU", "4999m")),
-        Just(("mbcas.maxCPU", "100")),
-        Just(("mbcas.agent", "none")),
-        Just(("mbcas.metrics", "http://localhost:80/m#q")),
-        Just(("mbcas.container", "c1")),
-        Just((
-            ORIGINAL_ANNOTATION,
-            r#"{"version":1,"containers":{"c0":{}}}"#
-        )),
-        Just((INJECTION_ANNOTATION, "injected")),
-        Just(("mbcas.dev/~1", "x")),
-        Just(("some.one/else", "y")),
-        Just((BUDGET, "lots")),
-    ];
-    prop_oneof![
-        1 => Just(None),
-        1 => Just(Some(Value::Null)),
-        8 => proptest::collection::vec(entry, 0..4).prop_map(|entries| {
-            Some(entries.into_iter().map(|(k, v)| (k.to_owned(), json!(v))).collect::<serde_json::Map<_, _>>().into())
-        }),
-    ]
-    .prop_map(|annotations| annotations.unwrap_or_else(|| json!("absent")))
-}
-
-fn any_pod() -> impl Strategy<Value = Value> {
-    let containers = (container(0), proptest::option::of(container(1)))
-        .prop_map(|(first, second)| std::iter::once(first).chain(second).collect::<Vec<_>>());
-    let inits = proptest::option::of(proptest::collection::vec(container(2), 0..2));
-    let volumes = proptest::option::of(prop_oneof![
-        Just(json!([])),
-        Just(json!([{"name": "v"}])),
-        Just(Value::Null)
-    ]);
-    (annotations(), containers, inits, volumes, any::<bool>(), 0..8).prop_map(|(annotations, containers, inits, volumes, owned, odd)| {
-        let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": containers, "unknownToUs": [{}]}, "x": 1});
-        if annotations != "absent" {
-            pod["metadata"]["annotations"] = annotations;
-        }
-        if let Some(inits) = inits {
-            pod["spec"]["initContainers"] = json!(inits);
-        }
-        if let Some(volumes) = volumes {
-            pod["spec"]["volumes"] = volumes;
-        }
-        if owned {
-            pod["metadata"]["ownerReferences"] =
-                json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": true}]);
-        }
-        match odd {
-            0 => pod["spec"]["hostNetwork"] = json!(true),
-            1 => pod["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "windows"}),
-            2 => pod["spec"]["resources"] = json!({"requests": {"cpu": "1"}}),
-            _ => {}
-        }
-        pod
-    })
+    object.remove(key);
+    if object.is_empty() {
+        of.as_object_mut().unwrap().remove(place);
+    }
 }
 
 /// `pod` without everything that a patch of ours may touch.
-fn beyond_us(pod: &Value) -> Value {
+fn beyond_us(pod: &Value, has_policy: bool) -> Value {
     let mut pod = pod.clone();
     let spec = pod["spec"].as_object_mut().unwrap();
     for container in spec["containers"].as_array_mut().unwrap() {
-        let Some(resources) = container
-            .get_mut("resources")
-            .and_then(Value::as_object_mut)
-        else {
-            continue;
-        };
-        let Some(limits) = resources.get_mut("limits").and_then(Value::as_object_mut) else {
-            continue;
-        };
-        limits.remove("cpu");
-        if limits.is_empty() {
-            resources.remove("limits");
+        if let Some(resources) = container.get_mut("resources") {
+            take(resources, "limits", "cpu");
+            if has_policy {
+                take(resources, "requests", "cpu");
+            }
+        }
+        let is_empty =
+            |r: &Value| r.is_null() || r.as_object().is_some_and(serde_json::Map::is_empty);
+        if container.get("resources").is_some_and(is_empty) {
+            container.as_object_mut().unwrap().remove("resources");
         }
     }
     for list in ["initContainers", "volumes"] {
@@ -157,12 +81,17 @@ fn beyond_us(pod: &Value) -> Value {
             spec.remove(list);
         }
     }
+    let ours = |key: &str| {
+        key.starts_with(RESERVED_PREFIX)
+            || [ISTIO_PORTS, LINKERD_PORTS].contains(&key)
+            || has_policy && [BUDGET, MIN_CPU, MAX_CPU, MODE].contains(&key)
+    };
     let metadata = pod["metadata"].as_object_mut().unwrap();
     if let Some(annotations) = metadata
         .get_mut("annotations")
         .and_then(Value::as_object_mut)
     {
-        annotations.retain(|key, _| !key.starts_with(RESERVED_PREFIX));
+        annotations.retain(|key, _| !ours(key));
     }
     if metadata
         .get("annotations")
@@ -173,86 +102,107 @@ fn beyond_us(pod: &Value) -> Value {
     pod
 }
 
-fn class(pod: &Value) -> Qos {
-    Qos::of(&serde_json::from_value(pod["spec"].clone()).unwrap())
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     #[test]
-    fn a_patch_applies_keeps_the_class_and_touches_nothing_else(pod in any_pod()) {
-        let verdict = judge(&pod);
-        let patched = applied(&pod);
-        prop_assert_eq!(beyond_us(&patched), beyond_us(&pod));
-        prop_assert_eq!(class(&patched), class(&pod), "{}", &patched);
-        prop_assert!(verdict.warnings.iter().all(|w| w.is_ascii() && w.len() <= 256));
-        // Only a missing limit is ever set, and it is never below the request.
-        let pairs = pod["spec"]["containers"].as_array().unwrap().iter().zip(patched["spec"]["containers"].as_array().unwrap());
-        for (before, after) in pairs {
-            let (before, after): (Container, Container) =
-                (serde_json::from_value(before.clone()).unwrap(), serde_json::from_value(after.clone()).unwrap());
-            if cpu_limit(&before).is_some() {
-                prop_assert_eq!(cpu_limit(&before), cpu_limit(&after));
-            } else if let Some(limit) = cpu_limit(&after) {
-                prop_assert!(limit >= cpu_request(&before).unwrap_or(MilliCpu::ZERO));
+    fn a_patch_applies_and_touches_nothing_else(pod in any_pod(), namespace in any_namespace()) {
+        let (verdict, patched) = admitted(&pod, &namespace);
+        let has_policy = *namespace.policy() != mbcas_api::BudgetPolicySpec::default();
+        prop_assert_eq!(beyond_us(&patched, has_policy), beyond_us(&pod, has_policy));
+        prop_assert!(verdict.warnings.iter().all(|w| w.is_ascii()));
+        for mesh in [ISTIO_PORTS, LINKERD_PORTS] {
+            let of = |pod: &Value| pod["metadata"]["annotations"][mesh].as_str().map(str::to_owned);
+            let (before, after) = (of(&pod), of(&patched));
+            prop_assert!(before == after || before.is_some_and(|ports| after.unwrap().starts_with(&ports)));
+        }
+    }
+
+    #[test]
+    fn only_what_is_missing_is_set(pod in any_pod(), namespace in any_namespace()) {
+        let (_, patched) = admitted(&pod, &namespace);
+        let default = namespace.policy().defaults.cpu_request.map(MilliCpu::from);
+        for (before, after) in containers(&pod).iter().zip(&containers(&patched)) {
+            match cpu_request(before) {
+                Some(request) => prop_assert_eq!(cpu_request(after), Some(request)),
+                None => prop_assert!(cpu_request(after).is_none() || cpu_request(after) == default),
+            }
+            if cpu_limit(before).is_some() {
+                prop_assert_eq!(cpu_limit(before), cpu_limit(after));
+            } else if let Some(limit) = cpu_limit(after) {
+                prop_assert!(limit >= cpu_request(after).unwrap_or(MilliCpu::ZERO));
             }
         }
     }
 
     #[test]
-    fn applied_twice_is_applied_once(pod in any_pod()) {
-        let once = applied(&pod);
-        let verdict = judge(&once);
-        prop_assert!(verdict.patch.0.is_empty(), "{:?} {} {}", &verdict.decision, json!(verdict.patch), once);
-        let first = judge(&pod).decision;
-        let expected = if first == Decision::Inject { Decision::Skip(SkipReason::AlreadyInjected) } else { first };
-        prop_assert_eq!(verdict.decision, expected);
+    fn the_class_stays_unless_a_policy_sets_defaults_and_a_warning_says_so(pod in any_pod(), namespace in any_namespace()) {
+        let (verdict, patched) = admitted(&pod, &namespace);
+        if class(&patched) != class(&pod) {
+            prop_assert_eq!((class(&pod), class(&patched)), (Qos::BestEffort, Qos::Burstable), "{}", &patched);
+            prop_assert!(namespace.policy().defaults.cpu_request.is_some());
+            let said = verdict.warnings.iter().any(|w| w.contains("Burstable instead of BestEffort"));
+            prop_assert!(said, "{:?}", verdict.warnings);
+        }
     }
 
     #[test]
-    fn whoever_takes_part_carries_a_record_of_what_was_submitted_and_nobody_else_does(pod in any_pod()) {
-        let takes_part = match judge(&pod).decision {
-            Decision::Inject => true,
-            Decision::Skip(reason) => reason.takes_part(),
-            Decision::Deny(..) => return Ok(()),
+    fn what_pod_security_let_in_it_still_lets_in(pod in any_pod(), namespace in any_namespace()) {
+        let (_, patched) = admitted(&pod, &namespace);
+        prop_assert!(!restricted::admits(&pod["spec"]) || restricted::admits(&patched["spec"]), "{}", &patched);
+    }
+
+    #[test]
+    fn applied_twice_is_applied_once(pod in any_pod(), namespace in any_namespace()) {
+        let (first, once) = admitted(&pod, &namespace);
+        let (second, _) = admitted(&once, &namespace);
+        prop_assert!(second.patch.0.is_empty(), "{:?} {} {}", &second.decision, json!(second.patch), once);
+        let expected = match first.decision {
+            Decision::Inject => Decision::Skip(SkipReason::AlreadyInjected),
+            other => other,
         };
-        let patched = applied(&pod);
-        let record = patched["metadata"]["annotations"].get(ORIGINAL_ANNOTATION).is_some();
-        prop_assert_eq!(record, takes_part);
-        if takes_part && pod["metadata"]["annotations"].get(ORIGINAL_ANNOTATION).is_none() {
-            let containers: Vec<Container> = serde_json::from_value(pod["spec"]["containers"].clone()).unwrap();
-            prop_assert_eq!(original(&patched).containers, Original::of(&containers, "").containers);
+        prop_assert_eq!(second.decision, expected);
+    }
+
+    #[test]
+    fn whoever_takes_part_carries_a_record_of_what_was_submitted_and_nobody_else_does(pod in any_pod(), namespace in any_namespace()) {
+        let (verdict, patched) = admitted(&pod, &namespace);
+        if matches!(verdict.decision, Decision::Deny(..)) {
+            return Ok(());
+        }
+        let has_record = |pod: &Value| pod["metadata"]["annotations"].get(ORIGINAL_ANNOTATION).is_some();
+        prop_assert_eq!(has_record(&patched), verdict.decision.takes_part());
+        if verdict.decision.takes_part() && !has_record(&pod) {
+            prop_assert_eq!(original(&patched).containers, Original::of(&containers(&pod), "").containers);
         }
     }
 }
 
 #[test]
-fn the_generator_reaches_every_decision() {
+fn the_generator_reaches_every_decision_and_restricted_pods_with_an_agent() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let seen: BTreeSet<_> = (0..4_000)
-        .map(|_| {
-            judge(&any_pod().new_tree(&mut runner).unwrap().current())
-                .decision
-                .reason()
-        })
-        .collect();
+    let (mut seen, mut confined) = (BTreeSet::new(), 0);
+    for _ in 0..10_000 {
+        let case = (any_pod(), any_namespace());
+        let (pod, namespace) = case.new_tree(&mut runner).unwrap().current();
+        let verdict = admit(&pod, &policy(), &namespace).unwrap();
+        seen.insert(verdict.decision.reason());
+        let is_both = verdict.decision == Decision::Inject && restricted::admits(&pod["spec"]);
+        confined += usize::from(is_both);
+    }
+    let never = [
+        SkipReason::NotAPodCreation,
+        SkipReason::StaticPod,
+        SkipReason::AlreadyInjected,
+    ];
     let expected: BTreeSet<_> = SkipReason::ALL
         .iter()
-        .filter(|r| {
-            !matches!(
-                r,
-                SkipReason::NotAPodCreation
-                    | SkipReason::StaticPod
-                    | SkipReason::AlreadyInjected
-                    | SkipReason::LimitRange
-                    | SkipReason::Quota
-            )
-        })
-        .map(|r| r.as_str())
-        .chain(["injected", "malformed"])
+        .filter(|reason| !never.contains(reason))
+        .map(|reason| reason.as_str())
+        .chain(["injected", "malformed", "over_allotment"])
         .collect();
     assert_eq!(seen, expected);
+    assert!(confined > 100, "{confined}");
 }

@@ -2,17 +2,10 @@ use mbcas_api::names::AGENT_CONTAINER;
 use serde_json::json;
 
 use super::*;
-use crate::policy::{AgentSpec, PullPolicy};
+use crate::policy::AgentSpec;
 
 pub(crate) fn policy() -> Policy {
-    let agent = AgentSpec {
-        image: "example.org/mbcas-demand-agent:1".to_owned(),
-        pull_policy: PullPolicy::IfNotPresent,
-        cpu_request: "10m".to_owned(),
-        cpu_limit: "100m".to_owned(),
-        memory_request: "16Mi".to_owned(),
-        memory_limit: "32Mi".to_owned(),
-    };
+    let agent = AgentSpec::usual("example.org/mbcas-demand-agent:1");
     Policy::new(agent, "64").unwrap()
 }
 

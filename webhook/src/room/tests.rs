@@ -4,17 +4,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::namespace::Rules;
-use crate::policy::PullPolicy;
 
 fn agent() -> AgentSpec {
-    AgentSpec {
-        image: "i".to_owned(),
-        pull_policy: PullPolicy::IfNotPresent,
-        cpu_request: "10m".to_owned(),
-        cpu_limit: "200m".to_owned(),
-        memory_request: "16Mi".to_owned(),
-        memory_limit: "32Mi".to_owned(),
-    }
+    AgentSpec::usual("i")
 }
 
 fn namespace(ranges: Value, quotas: &[Value]) -> Namespace {

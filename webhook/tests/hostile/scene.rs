@@ -9,7 +9,7 @@ use mbcas_webhook::cache::Cache;
 use mbcas_webhook::events::Notes;
 use mbcas_webhook::metrics::Metrics;
 use mbcas_webhook::routes::{self, Judge};
-use mbcas_webhook::{AgentSpec, Policy, PullPolicy, serve};
+use mbcas_webhook::{AgentSpec, Policy, serve};
 use prometheus::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
@@ -132,14 +132,7 @@ fn start(token: CancellationToken) -> Target {
 }
 
 fn policy() -> Policy {
-    let agent = AgentSpec {
-        image: "registry.example.org/mbcas-demand-agent:1.2.3".to_owned(),
-        pull_policy: PullPolicy::IfNotPresent,
-        cpu_request: "10m".to_owned(),
-        cpu_limit: "100m".to_owned(),
-        memory_request: "16Mi".to_owned(),
-        memory_limit: "32Mi".to_owned(),
-    };
+    let agent = AgentSpec::usual("registry.example.org/mbcas-demand-agent:1.2.3");
     Policy::new(agent, "64").unwrap()
 }
 

@@ -2,6 +2,8 @@
 
 mod pods;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -9,13 +11,16 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
-use kube::Client;
+use k8s_openapi::api::core::v1::{LimitRange, Node, ResourceQuota};
 use kube::api::{Api, ListParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource, ResourceExt};
 use mbcas_actuator::{Support, support};
 use mbcas_api::names::{
     CONTROLLER_DEPLOYMENT, CONTROLLER_LEASE, WEBHOOK_CONFIGURATION, WEBHOOK_DEPLOYMENT,
 };
+use mbcas_webhook::namespace::Rules;
+use mbcas_webhook::room::Quota;
 
 use crate::output;
 
@@ -38,6 +43,9 @@ pub struct ClusterFacts {
     pub permission: Known<Permission>,
     /// The nodes.
     pub nodes: Known<Vec<NodeFacts>>,
+    /// What namespaces' LimitRanges and ResourceQuotas leave, by namespace: of the one that was
+    /// named, else of all that have any.
+    pub rules: Known<BTreeMap<String, Rules>>,
 }
 
 /// A Kubernetes version.
@@ -94,6 +102,40 @@ pub async fn cluster(client: &Client, namespace: Option<&str>) -> ClusterFacts {
         support: known(support(client).await),
         permission: known(permission(client, namespace).await),
         nodes: known(nodes.map(|list| list.items.iter().map(node).collect())),
+        rules: known(rules(client, namespace).await),
+    }
+}
+
+async fn rules(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Result<BTreeMap<String, Rules>, kube::Error> {
+    let all = ListParams::default();
+    let ranges = within::<LimitRange>(client, namespace).list(&all).await?;
+    let quotas = within::<ResourceQuota>(client, namespace)
+        .list(&all)
+        .await?;
+    let mut rules: BTreeMap<String, Rules> = BTreeMap::new();
+    for range in ranges {
+        let of = rules.entry(range.namespace().unwrap_or_default());
+        let limits = range.spec.into_iter().flat_map(|spec| spec.limits);
+        of.or_default().limit_ranges.extend(limits);
+    }
+    for quota in quotas {
+        let of = rules.entry(quota.namespace().unwrap_or_default());
+        of.or_default().quotas.extend(Quota::of(&quota));
+    }
+    Ok(rules)
+}
+
+/// The kind's objects in `namespace`, or in all.
+fn within<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(name) => Api::namespaced(client.clone(), name),
+        None => Api::all(client.clone()),
     }
 }
 

@@ -2,15 +2,25 @@
 
 mod pods;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodSpec;
 use mbcas_actuator::Support;
 use mbcas_api::names::WEBHOOK_CONFIGURATION;
+use mbcas_webhook::namespace::Rules;
+use mbcas_webhook::policy::{
+    AGENT_CPU_LIMIT, AGENT_CPU_REQUEST, AGENT_MEMORY_LIMIT, AGENT_MEMORY_REQUEST,
+};
+use mbcas_webhook::room::fitted;
+use mbcas_webhook::{AgentSpec, Namespace};
 
 use super::Row;
 use super::facts::{
     ClusterFacts, DeploymentFacts, InstallationFacts, Known, LeaseFacts, NodeFacts, Permission,
     Version,
 };
+use crate::args::AGENT_IMAGE;
 
 pub use pods::participation;
 
@@ -31,6 +41,54 @@ pub fn cluster(facts: &ClusterFacts) -> Vec<Row> {
         }
         Ok(nodes) => rows.extend(nodes.iter().map(node)),
         Err(why) => rows.push(unknown("nodes", why)),
+    }
+    match &facts.rules {
+        Ok(rules) => rows.extend(rooms(rules)),
+        Err(why) => rows.push(unknown("LimitRanges and ResourceQuotas", why)),
+    }
+    rows
+}
+
+/// The namespaces in which not every pod can have the agent, with its usual
+/// amounts, beside an application that uses nothing.
+fn rooms(rules: &BTreeMap<String, Rules>) -> Vec<Row> {
+    let agent = AgentSpec::usual(AGENT_IMAGE);
+    let mut rows = Vec::new();
+    for (name, rules) in rules {
+        let namespace = Namespace {
+            name: name.clone(),
+            rules: rules.clone().into(),
+            ..Namespace::default()
+        };
+        let row = match fitted(&agent, &PodSpec::default(), &namespace) {
+            Ok(fitted) if *fitted == agent => continue,
+            Ok(fitted) => Row::warn(
+                format!(
+                    "namespace {name}: its LimitRange makes the demand agent take {} to {} of CPU and {} to {} of memory",
+                    fitted.cpu_request,
+                    fitted.cpu_limit,
+                    fitted.memory_request,
+                    fitted.memory_limit
+                ),
+                format!(
+                    "usual are {AGENT_CPU_REQUEST} to {AGENT_CPU_LIMIT} and {AGENT_MEMORY_REQUEST} to {AGENT_MEMORY_LIMIT}; \
+                     with less CPU its pods start later"
+                ),
+            ),
+            Err(reason) => Row::warn(
+                format!(
+                    "namespace {name}: pods get no demand agent ({})",
+                    reason.as_str()
+                ),
+                reason.advice().unwrap_or_default(),
+            ),
+        };
+        rows.push(row);
+    }
+    if rows.is_empty() {
+        rows.push(Row::ok(
+            "no LimitRange or ResourceQuota keeps the demand agent out",
+        ));
     }
     rows
 }

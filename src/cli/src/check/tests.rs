@@ -82,7 +82,7 @@ fn a_pod_stands_where_its_namespace_and_annotations_put_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_installation_four_questions_are_asked_and_no_more() {
+async fn before_the_installation_six_questions_are_asked_and_no_more() {
     let (cluster, mut server) = cluster();
     let args = CheckArgs {
         pre: true,
@@ -91,7 +91,7 @@ async fn before_the_installation_four_questions_are_asked_and_no_more() {
     };
     let checking = tokio::spawn(async move { run(&cluster, &args).await });
     let mut asked = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..6 {
         let question = server.next().await;
         let answer = match question.what.as_str() {
             "GET /version" => json!({
@@ -112,6 +112,9 @@ async fn before_the_installation_four_questions_are_asked_and_no_more() {
                     "conditions": [{ "type": "Ready", "status": "True" }],
                 },
             }] }),
+            "GET /api/v1/limitranges" | "GET /api/v1/resourcequotas" => {
+                json!({ "metadata": {}, "items": [] })
+            }
             _ => {
                 assert_eq!(
                     question.body["spec"]["resourceAttributes"],
@@ -126,7 +129,7 @@ async fn before_the_installation_four_questions_are_asked_and_no_more() {
     let report = end(checking).await.unwrap();
     assert!(!report.failed);
     assert!(
-        report.text.ends_with("4 ok, 0 to know, 0 failed\n"),
+        report.text.ends_with("5 ok, 0 to know, 0 failed\n"),
         "{}",
         report.text
     );
@@ -134,6 +137,13 @@ async fn before_the_installation_four_questions_are_asked_and_no_more() {
     let review = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     assert_eq!(
         asked,
-        ["GET /api/v1", "GET /api/v1/nodes", "GET /version", review]
+        [
+            "GET /api/v1",
+            "GET /api/v1/limitranges",
+            "GET /api/v1/nodes",
+            "GET /api/v1/resourcequotas",
+            "GET /version",
+            review
+        ]
     );
 }

@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use mbcas_actuator::Support;
 use mbcas_api::NotParticipant;
+use mbcas_webhook::namespace::Rules;
+use serde_json::json;
 
 use super::super::Row;
 use super::super::facts::{
@@ -19,6 +23,7 @@ fn good_cluster() -> ClusterFacts {
             namespace: None,
         }),
         nodes: Ok(vec![node("v1.37.2", "linux", true)]),
+        rules: Ok(BTreeMap::new()),
     }
 }
 
@@ -48,7 +53,7 @@ fn bad(rows: &[Row]) -> &Row {
 
 #[test]
 fn a_cluster_that_can_is_all_ok() {
-    assert_eq!(levels(&cluster(&good_cluster())), [Level::Ok; 4]);
+    assert_eq!(levels(&cluster(&good_cluster())), [Level::Ok; 5]);
 }
 
 #[test]
@@ -180,7 +185,7 @@ fn judged(facts: &InstallationFacts) -> Vec<Row> {
 #[test]
 fn a_sound_installation_is_all_ok_and_names_the_leader() {
     let rows = judged(&good_installation());
-    assert_eq!(levels(&rows), [Level::Ok; 4]);
+    assert_eq!(levels(&rows), [Level::Ok; 5]);
     assert!(rows[3].what.contains("held by controller-a"));
 }
 
@@ -420,4 +425,38 @@ fn long_lists_are_cut() {
         .map(|n| (n.as_str(), Standing::Unheard))
         .collect()));
     assert!(bad(&rows).what.ends_with("shop/p4 and 3 more"), "{rows:?}");
+}
+
+#[test]
+fn namespaces_without_room_for_the_agent_are_listed() {
+    let limit_range = |max: &str| {
+        Rules::of([
+            &json!({"kind": "LimitRange", "spec": {"limits": [{"type": "Container", "max": {"cpu": max}}]}}),
+        ])
+    };
+    let quota = json!({"kind": "ResourceQuota", "spec": {"hard": {"limits.cpu": "1"}}, "status": {"used": {"limits.cpu": "900m"}}});
+    let rules = [
+        ("clamped", limit_range("100m").unwrap()),
+        ("fits", limit_range("2").unwrap()),
+        ("full", Rules::of([&quota]).unwrap()),
+        ("small", limit_range("5m").unwrap()),
+    ];
+    let rows = cluster(&ClusterFacts {
+        rules: Ok(rules.map(|(name, rules)| (name.to_owned(), rules)).into()),
+        ..good_cluster()
+    });
+    let said: Vec<_> = rows[4..].iter().map(|row| row.what.as_str()).collect();
+    assert_eq!(
+        said,
+        [
+            "namespace clamped: its LimitRange makes the demand agent take 10m to 100m of CPU and 16Mi to 32Mi of memory",
+            "namespace full: pods get no demand agent (quota)",
+            "namespace small: pods get no demand agent (limit_range)",
+        ]
+    );
+    assert!(
+        rows[4..]
+            .iter()
+            .all(|row| row.level == Level::Warn && !row.hint.is_empty())
+    );
 }

@@ -1,0 +1,311 @@
+//! What goes on while a part of admission is away, changes, or is attacked.
+//!
+//! docs/faults.md is the report. `MBCAS_ROTATIONS` says how often the authority
+//! changes (once); the report has ten times.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use mbcas_api::names::{AGENT_CONTAINER, CA_SECRET, ROTATE_ANNOTATION, WEBHOOK_PORT};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::release::NAMESPACE;
+use crate::support::space::{cgroup, container, dry_run, has_agent, ip, is_ready, phase};
+use crate::support::wait::that;
+use crate::support::{Admission, Lab, Release, SOON, Space, on_cluster, wait_until};
+
+/// The most that one replica of the webhook may have in memory while it is attacked.
+const MOST_MEMORY: u64 = 48 * 1024 * 1024;
+
+fn lab(name: &str) -> Lab {
+    Lab::serve(name, &[]).request("10m")
+}
+
+#[test]
+fn pods_start_with_the_webhook_down() {
+    on_cluster("down", Admission::Labelled, async |space| {
+        let down = async {
+            let begin = Instant::now();
+            let created = space
+                .pods()
+                .create(&PostParams::default(), &lab("web").pod())
+                .await
+                .unwrap();
+            let took = begin.elapsed();
+            assert!(!has_agent(&created));
+            let running = space.ready("web").await;
+            assert!(!running.annotations().contains_key("mbcas.dev/injection"));
+            figure!("webhook down: a pod was created in {took:.1?} and became Ready");
+            assert!(took < Duration::from_secs(5), "{took:?}");
+        };
+        space.release.without_webhook(down).await;
+    });
+}
+
+/// A native sidecar whose image cannot be had keeps its pod from starting, so the
+/// image is pulled only where a node has none, and a pod can do without.
+#[test]
+fn without_the_agents_image_pods_wait_for_it_and_those_without_an_agent_start() {
+    on_cluster("registry", Admission::Labelled, async |space| {
+        let away = ["--set-string", "agent.image.registry=registry.invalid"];
+        Release::upgrade(&away);
+        wait_until("the webhooks of before are gone", SOON, async || {
+            let seen = space.pods().create(&dry_run(), &lab("probe").pod()).await;
+            let seen = seen.unwrap();
+            let images = seen.spec.unwrap().init_containers.into_iter().flatten();
+            let image = images.last().and_then(|c| c.image).unwrap_or_default();
+            that(image.starts_with("registry.invalid/"), image)
+        })
+        .await;
+        let pods = space.pods();
+        let create = async |lab: Lab| {
+            let create = PostParams::default();
+            pods.create(&create, &lab.pod()).await.unwrap();
+        };
+        create(lab("with")).await;
+        create(lab("without").annotate("mbcas.agent", "none")).await;
+        space.ready("without").await;
+        let why = wait_until("the image cannot be pulled", SOON, async || {
+            let pod = space.pod("with").await;
+            let agent = container(&pod, AGENT_CONTAINER).and_then(|c| c.state.clone());
+            let waiting = agent.and_then(|state| state.waiting?.reason);
+            match waiting.as_deref() {
+                Some("ErrImagePull" | "ImagePullBackOff") => Ok(waiting),
+                _ => Err(format!("{waiting:?}")),
+            }
+        })
+        .await;
+        let pod = space.pod("with").await;
+        assert!(!is_ready(&pod) && phase(&pod) == Some("Pending"));
+        figure!("agent's registry away: its pod waits ({}), one with mbcas.agent: none is Ready", why.unwrap());
+    });
+    Release::ensure();
+}
+
+/// Pods that are created, and forgotten, while something else happens.
+#[derive(Default)]
+struct Stream {
+    took: Vec<Duration>,
+    bare: usize,
+    refused: Vec<String>,
+}
+
+impl Stream {
+    /// Creates pods one after another until `end`.
+    async fn flow(space: &Space, end: CancellationToken) -> Self {
+        let (pods, pod) = (space.pods(), lab("stream").pod());
+        let mut stream = Self::default();
+        while !end.is_cancelled() {
+            let begin = Instant::now();
+            match pods.create(&dry_run(), &pod).await {
+                Ok(pod) => stream.bare += usize::from(!has_agent(&pod)),
+                Err(why) => stream.refused.push(why.to_string()),
+            }
+            stream.took.push(begin.elapsed());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        stream.took.sort();
+        stream
+    }
+
+    /// As [`Self::flow`], while `body` runs.
+    async fn during<T>(space: &Space, body: impl Future<Output = T>) -> (Self, T) {
+        let end = CancellationToken::new();
+        let guarded = async {
+            let done = body.await;
+            end.cancel();
+            done
+        };
+        tokio::join!(Self::flow(space, end.clone()), guarded)
+    }
+
+    fn percentile(&self, percent: usize) -> Duration {
+        self.took[(self.took.len() * percent).div_ceil(100) - 1]
+    }
+
+    /// What was seen, and that nothing failed.
+    fn is_whole(&self, what: &str) -> String {
+        assert!(self.refused.is_empty(), "{what}: {:?}", self.refused);
+        assert_eq!(self.bare, 0, "{what}: of {} without an agent", self.took.len());
+        format!(
+            "{} pods, all injected, p50 {:.1?}, p99 {:.1?}",
+            self.took.len(),
+            self.percentile(50),
+            self.percentile(99)
+        )
+    }
+}
+
+/// The Secret's authority that signs.
+async fn authority(secrets: &Api<Secret>) -> Vec<u8> {
+    let secret = secrets.get(CA_SECRET).await.unwrap();
+    secret.data.unwrap()["ca.crt"].0.clone()
+}
+
+#[test]
+fn the_authority_changes_under_a_stream_of_pods() {
+    on_cluster("rotation", Admission::Labelled, async |space| {
+        let rotations: u32 = std::env::var("MBCAS_ROTATIONS").map_or(1, |n| n.parse().unwrap());
+        let secrets: Api<Secret> = Api::namespaced(space.client.clone(), NAMESPACE);
+        let rotate = async {
+            for _ in 0..rotations {
+                let before = authority(&secrets).await;
+                let ask = json!({"metadata": {"annotations": {ROTATE_ANNOTATION: "now"}}});
+                let ask = Patch::Merge(ask);
+                secrets
+                    .patch(CA_SECRET, &PatchParams::default(), &ask)
+                    .await
+                    .unwrap();
+                wait_until("another signs", Duration::from_mins(3), async || {
+                    that(authority(&secrets).await != before, "the same signs")
+                })
+                .await;
+            }
+            // Until every replica serves what the new one signed.
+            tokio::time::sleep(Duration::from_secs(15)).await;
+        };
+        let (stream, ()) = Stream::during(space, rotate).await;
+        let seen = stream.is_whole("rotation");
+        figure!("authority and leaves changed {rotations} times: {seen}");
+    });
+}
+
+/// Every replica of the webhook: where it is, and its process's memory.
+async fn replicas(space: &Space) -> Vec<Pod> {
+    let selector = ListParams::default().labels("app.kubernetes.io/component=webhook");
+    let pods = space.release.pods().list(&selector).await.unwrap();
+    pods.items.into_iter().filter(is_ready).collect()
+}
+
+/// What the kernel says a replica has in memory, in bytes.
+fn resident(pod: &Pod) -> u64 {
+    let pids = cgroup(pod, "webhook").unwrap().processes();
+    let of = |pid: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        number.unwrap_or(0) * 1024
+    };
+    pids.iter().map(of).sum()
+}
+
+/// A stream in peace, then one while `attack` goes on against every replica.
+async fn attacked(space: &Space, what: &str, attack: impl AsyncFn(String, CancellationToken)) {
+    let replicas = replicas(space).await;
+    assert!(!replicas.is_empty());
+    let (peace, ()) = Stream::during(space, tokio::time::sleep(Duration::from_secs(5))).await;
+    let calm = peace.is_whole("in peace");
+    let end = CancellationToken::new();
+    let targets = replicas.iter().map(|pod| format!("{}:{WEBHOOK_PORT}", ip(pod)));
+    let attacks = join_all(targets.map(|target| attack(target, end.clone())));
+    let watch = async {
+        let mut most = 0;
+        for _ in 0..50 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            most = most.max(replicas.iter().map(resident).max().unwrap_or(0));
+        }
+        end.cancel();
+        most
+    };
+    let (war, (most, _)) = Stream::during(space, async { tokio::join!(watch, attacks) }).await;
+    let seen = war.is_whole(what);
+    figure!(
+        "{what}: {seen} (in peace: {calm}); a replica had at most {} MB",
+        most / 1_000_000
+    );
+    assert!(most < MOST_MEMORY, "{what}: {most} bytes");
+    let after = self::replicas(space).await;
+    for pod in after {
+        assert_eq!(container(&pod, "webhook").unwrap().restart_count, 0);
+    }
+}
+
+/// Opens connections, sends `first` on each, and keeps them until `end`, or opens another.
+async fn crowd(target: String, size: usize, first: &'static [u8], end: CancellationToken) {
+    let one = async || {
+        while !end.is_cancelled() {
+            let Ok(mut stream) = TcpStream::connect(&target).await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let held = async {
+                let _ = stream.write_all(first).await;
+                let mut heard = [0; 256];
+                while stream.read(&mut heard).await.is_ok_and(|read| read > 0) {}
+                // As many as a server throws out come back, but not at once.
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            };
+            tokio::select! {
+                () = end.cancelled() => {}
+                () = held => {}
+            }
+        }
+    };
+    join_all((0..size).map(|_| one())).await;
+}
+
+#[test]
+fn ten_thousand_idle_connections_keep_nobody_out() {
+    on_cluster("idle", Admission::Labelled, async |space| {
+        allow_many_files();
+        let attack = async |target, end| crowd(target, 5_000, b"", end).await;
+        attacked(space, "10,000 idle connections", attack).await;
+    });
+}
+
+#[test]
+fn stalled_handshakes_and_garbage_keep_nobody_out() {
+    /// The beginning of a ClientHello that says that 512 bytes will come.
+    const STALLED: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 7, 7, 7];
+    const GARBAGE: &[u8] = b"\xff\x00GET / HTTP/9\r\n\r\n\x16\x03\xff\xff\xff\xff";
+    on_cluster("stall", Admission::Labelled, async |space| {
+        let attack = async |target: String, end: CancellationToken| {
+            tokio::join!(
+                crowd(target.clone(), 500, STALLED, end.clone()),
+                crowd(target, 100, GARBAGE, end)
+            );
+        };
+        attacked(space, "1,000 stalled handshakes, garbage on 200", attack).await;
+    });
+}
+
+#[test]
+fn bodies_of_a_hundred_megabytes_keep_nobody_out() {
+    on_cluster("bodies", Admission::Labelled, async |space| {
+        // Of zeros, and none on the disk.
+        let body = std::env::temp_dir().join(format!("mbcas-body-{}", std::process::id()));
+        let file = std::fs::File::create(&body).unwrap();
+        file.set_len(100 * 1024 * 1024).unwrap();
+        let attack = async |target: String, end: CancellationToken| {
+            let post = async |encoding: &str| {
+                while !end.is_cancelled() {
+                    let mut curl = Command::new("curl");
+                    curl.args(["--silent", "--insecure", "--output", "/dev/null"])
+                        .args(["--max-time", "5", "--request", "POST", "--upload-file"])
+                        .arg(&body)
+                        .args(["--header", "Content-Type: application/json"])
+                        .args(["--header", encoding])
+                        .arg(format!("https://{target}/inject?timeout=2s"))
+                        .kill_on_drop(true);
+                    curl.status().await.unwrap();
+                }
+            };
+            tokio::join!(post("Transfer-Encoding: chunked"), post("Expect:"));
+        };
+        attacked(space, "bodies of 100 MB", attack).await;
+        std::fs::remove_file(body).unwrap();
+    });
+}
+
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}
