@@ -46,6 +46,17 @@ pub fn router(judge: &Arc<Judge>, metrics: Metrics) -> Router {
 }
 
 impl Judge {
+    /// One without a cluster: no namespace has rules, and nobody is told anything.
+    pub fn alone(policy: Policy) -> Arc<Self> {
+        let (notes, _) = Notes::new();
+        let cache = Arc::default();
+        Arc::new(Self {
+            policy,
+            cache,
+            notes,
+        })
+    }
+
     /// Injects and refuses pods.
     ///
     /// # Errors

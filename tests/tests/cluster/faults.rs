@@ -84,7 +84,10 @@ fn without_the_agents_image_pods_wait_for_it_and_those_without_an_agent_start() 
         .await;
         let pod = space.pod("with").await;
         assert!(!is_ready(&pod) && phase(&pod) == Some("Pending"));
-        figure!("agent's registry away: its pod waits ({}), one with mbcas.agent: none is Ready", why.unwrap());
+        figure!(
+            "agent's registry away: its pod waits ({}), one with mbcas.agent: none is Ready",
+            why.unwrap()
+        );
     });
     Release::ensure();
 }
@@ -133,7 +136,12 @@ impl Stream {
     /// What was seen, and that nothing failed.
     fn is_whole(&self, what: &str) -> String {
         assert!(self.refused.is_empty(), "{what}: {:?}", self.refused);
-        assert_eq!(self.bare, 0, "{what}: of {} without an agent", self.took.len());
+        assert_eq!(
+            self.bare,
+            0,
+            "{what}: of {} without an agent",
+            self.took.len()
+        );
         format!(
             "{} pods, all injected, p50 {:.1?}, p99 {:.1?}",
             self.took.len(),
@@ -203,7 +211,9 @@ async fn attacked(space: &Space, what: &str, attack: impl AsyncFn(String, Cancel
     let (peace, ()) = Stream::during(space, tokio::time::sleep(Duration::from_secs(5))).await;
     let calm = peace.is_whole("in peace");
     let end = CancellationToken::new();
-    let targets = replicas.iter().map(|pod| format!("{}:{WEBHOOK_PORT}", ip(pod)));
+    let targets = replicas
+        .iter()
+        .map(|pod| format!("{}:{WEBHOOK_PORT}", ip(pod)));
     let attacks = join_all(targets.map(|target| attack(target, end.clone())));
     let watch = async {
         let mut most = 0;
@@ -307,5 +317,12 @@ fn bodies_of_a_hundred_megabytes_keep_nobody_out() {
 fn allow_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )
+    .unwrap();
 }

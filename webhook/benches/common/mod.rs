@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use mbcas_webhook::cache::Cache;
-use mbcas_webhook::events::Notes;
 use mbcas_webhook::routes::Judge;
 use mbcas_webhook::{AgentSpec, Policy};
 
@@ -13,9 +11,5 @@ pub(crate) const REVIEW: &[u8] = include_bytes!("../review.json");
 /// Injects what the twin under `tests/twin` injects too. Nothing that it is asked makes an event.
 pub(crate) fn judge() -> Arc<Judge> {
     let agent = AgentSpec::usual("registry.example.org/mbcas-demand-agent:1.2.3");
-    Arc::new(Judge {
-        policy: Policy::new(agent, "64").unwrap(),
-        cache: Arc::new(Cache::default()),
-        notes: Notes::new().0,
-    })
+    Judge::alone(Policy::new(agent, "64").unwrap())
 }

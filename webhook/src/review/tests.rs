@@ -125,9 +125,13 @@ fn a_patch_is_base64_and_an_empty_one_is_left_out() {
 #[test]
 fn a_refusal_is_cut_and_a_long_warning_too() {
     let verdict = Verdict {
-        decision: Decision::Deny(vec!["é".repeat(700), "b".repeat(700)]),
+        decision: Decision::Deny(
+            crate::DenyReason::Malformed,
+            vec!["é".repeat(700), "b".repeat(700)],
+        ),
         patch: Patch(Vec::new()),
         warnings: vec!["w".repeat(300)],
+        holding: None,
     };
     let response = response(&Answer::try_from(&verdict).unwrap());
     let message = response["status"]["message"].as_str().unwrap();

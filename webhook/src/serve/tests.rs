@@ -10,11 +10,12 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::routes::INJECT;
+use crate::routes::Judge;
 
 fn app() -> (Router, Registry) {
     let registry = Registry::new();
     let metrics = Metrics::register(&registry).unwrap();
-    let router = crate::routes::router(crate::admit::tests::policy(), metrics);
+    let router = crate::routes::router(&Judge::alone(crate::admit::tests::policy()), metrics);
     (router, registry)
 }
 

@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mbcas_certs::{Authority, LiveCertificate, server_name};
-use mbcas_webhook::cache::Cache;
-use mbcas_webhook::events::Notes;
 use mbcas_webhook::metrics::Metrics;
 use mbcas_webhook::routes::{self, Judge};
 use mbcas_webhook::{AgentSpec, Policy, serve};
@@ -121,12 +119,7 @@ fn start(token: CancellationToken) -> Target {
     let leaf = authority.issue(&server_name("mbcas-system"), now).unwrap();
     live.set(leaf.certified());
     let metrics = Metrics::register(&Registry::new()).unwrap();
-    let judge = Judge {
-        policy: policy(),
-        cache: Arc::new(Cache::default()),
-        notes: Notes::new().0,
-    };
-    let router = routes::router(&Arc::new(judge), metrics.clone());
+    let router = routes::router(&Judge::alone(policy()), metrics.clone());
     tokio::spawn(serve::serve(listener, router, live, metrics, token));
     Target::new(address, &authority)
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use mbcas_certs::{Authority, LiveCertificate, server_name};
 use mbcas_webhook::metrics::Metrics;
-use mbcas_webhook::routes::{self, INJECT};
+use mbcas_webhook::routes::{self, INJECT, Judge};
 use mbcas_webhook::serve::{DRAIN, LINGER, ServeError, bind, serve};
 use prometheus::Registry;
 use rustls::pki_types::pem::PemObject;
@@ -37,7 +37,7 @@ fn start() -> Webhook {
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let serving = tokio::spawn(serve(
         listener,
-        routes::router(policy(), metrics.clone()),
+        routes::router(&Judge::alone(policy()), metrics.clone()),
         Arc::clone(&live),
         metrics,
         token.clone(),

@@ -13,10 +13,12 @@ use super::record::{Granted, Grants, Observed, Phase, Run};
 
 /// The controller's interval. The demo runs with the one that everybody gets.
 const CYCLE: Duration = Duration::from_secs(15);
-/// How long the first phase is measured.
-const WITHIN: Duration = Duration::from_secs(45);
-/// How long the second one is: usage counters over at least a minute.
-const SATURATED: Duration = Duration::from_secs(75);
+/// How long a phase is measured.
+const USUAL: Duration = Duration::from_secs(45);
+/// How long it is where shares are judged by the kernel's counters.
+const JUDGED: Duration = Duration::from_secs(75);
+/// The mode whose second phase is judged so.
+const ACTING: &str = "auto";
 /// How often a line is printed meanwhile.
 const LIVE: Duration = Duration::from_secs(10);
 /// CPU that one request costs, in millicores per request and second.
@@ -100,9 +102,10 @@ pub(super) async fn run(
     say(&format!(
         "{mode}: the first service within its grant, the others saturated"
     ));
-    let within = phase(stage, generator, &rates.within, WITHIN).await?;
+    let within = phase(stage, generator, &rates.within, USUAL).await?;
     say(&format!("{mode}: all three saturated"));
-    let saturated = phase(stage, generator, &rates.saturated, SATURATED).await?;
+    let length = if mode == ACTING { JUDGED } else { USUAL };
+    let saturated = phase(stage, generator, &rates.saturated, length).await?;
     Ok(Run {
         mode: mode.to_owned(),
         within,

@@ -70,8 +70,9 @@ fn it_is_judged_as_the_whole_pod_is() {
         serde_json::from_slice(include_bytes!("../../../benches/review.json")).unwrap();
     let pod = &review["request"]["object"];
     let policy = crate::admit::tests::policy();
+    let namespace = crate::Namespace::default();
     let whole: Pod = serde_json::from_value(pod.clone()).unwrap();
-    let outline = judge(&read(pod).unwrap().0, &policy).unwrap();
-    assert_eq!(outline, judge(&whole, &policy).unwrap());
+    let outline = judge(&read(pod).unwrap().0, &policy, &namespace).unwrap();
+    assert_eq!(outline, judge(&whole, &policy, &namespace).unwrap());
     assert!(!outline.patch.0.is_empty());
 }
