@@ -45,27 +45,30 @@ fn confine(container: &mut Value) {
         json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
 }
 
-fn container(index: usize) -> impl Strategy<Value = Value> {
+fn container(index: usize) -> BoxedStrategy<Value> {
     let port = proptest::option::weighted(0.1, Just(9465));
-    (resources(), port, any::<bool>(), 0..20).prop_map(move |(resources, port, restarts, clash)| {
-        let name = if clash == 0 {
-            AGENT_CONTAINER.to_owned()
-        } else {
-            format!("c{index}")
-        };
-        let mut container = json!({"name": name, "image": "i", "futureField": {"x": [1, null]}});
-        if !resources.is_null() {
-            container["resources"] = resources;
-        }
-        if let Some(port) = port {
-            container["ports"] = json!([{"containerPort": port}]);
-        }
-        if restarts && index == 1 {
-            container["resizePolicy"] =
-                json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]);
-        }
-        container
-    })
+    (resources(), port, any::<bool>(), 0..20)
+        .prop_map(move |(resources, port, restarts, clash)| {
+            let name = if clash == 0 && index == 1 {
+                AGENT_CONTAINER.to_owned()
+            } else {
+                format!("c{index}")
+            };
+            let mut container =
+                json!({"name": name, "image": "i", "futureField": {"x": [1, null]}});
+            if !resources.is_null() {
+                container["resources"] = resources;
+            }
+            if let Some(port) = port {
+                container["ports"] = json!([{"containerPort": port}]);
+            }
+            if restarts && index == 1 {
+                container["resizePolicy"] =
+                    json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]);
+            }
+            container
+        })
+        .boxed()
 }
 
 fn annotations() -> impl Strategy<Value = Value> {
@@ -101,7 +104,8 @@ fn annotations() -> impl Strategy<Value = Value> {
     .prop_map(|annotations| annotations.unwrap_or_else(|| json!("absent")))
 }
 
-pub(super) fn any_pod() -> impl Strategy<Value = Value> {
+/// A pod. Boxed, as its generator would fill a test's stack.
+pub(super) fn any_pod() -> BoxedStrategy<Value> {
     let containers = (container(0), proptest::option::of(container(1)))
         .prop_map(|(first, second)| std::iter::once(first).chain(second).collect::<Vec<_>>());
     let inits = proptest::option::of(proptest::collection::vec(container(2), 0..2));
@@ -143,11 +147,12 @@ pub(super) fn any_pod() -> impl Strategy<Value = Value> {
         }
         pod
     })
+    .boxed()
 }
 
 /// Half of the namespaces have no rules.
-pub(super) fn any_namespace() -> impl Strategy<Value = Namespace> {
-    prop_oneof![Just(Namespace::default()), ruled()]
+pub(super) fn any_namespace() -> BoxedStrategy<Namespace> {
+    prop_oneof![Just(Namespace::default()), ruled()].boxed()
 }
 
 /// A namespace with rules, each of which may be absent.
