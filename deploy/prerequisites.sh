@@ -106,6 +106,7 @@ need_prometheus() {
 
 need_chart() {
   need_go helm helm3
+  need jq jq
   need_prometheus
   [ ! -x "$schemas/bin/python" ] || return 0
   extras+=(schemas)

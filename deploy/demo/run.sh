@@ -82,7 +82,7 @@ values=()
 
 began=$SECONDS
 if [ -z "${MBCAS_CONTEXT:-}" ]; then
-  say "local cluster (up: 2 s; binaries cached: 20 s; first time on 2 cores: 13 min), images meanwhile"
+  say "local cluster (up: 2 s; binaries cached: 20 s; first time on 2 cores: 12 min), images meanwhile"
   # Compiling Go and Rust side by side keeps both cores busy where either alone would not.
   # A process group of its own, so that nothing of it goes on if the cluster does not come up.
   set -m
@@ -121,7 +121,7 @@ mkdir -p "$records"
   --command -- /bin/mbcas-lab serve >"$records/refusal.txt" 2>&1 || true
 
 set_up=$((SECONDS - began))
-say "set up in $set_up s; from here on it is observation (about 9 min)"
+say "set up in $set_up s; from here on it is observation (about 8 min 30 s)"
 say "grants without neighbours (45 s)"
 referee grants --out "$records/quiet.json"
 say "two noisy neighbours in a namespace without the label, $noise_threads thread(s) each"
@@ -130,7 +130,7 @@ wait_for mbcas-demo-noise
 say "grants beside them (45 s)"
 referee grants --out "$records/noisy.json"
 
-say "observe: both phases (3 min)"
+say "observe: both phases (2 min 30 s)"
 referee measure --mode observe --warm-up 20 --grants "$records/noisy.json" --out "$records/observed.json"
 say "helm upgrade: MBCAS acts from now on (20 s)"
 install auto

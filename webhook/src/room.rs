@@ -166,6 +166,13 @@ pub fn fitted<'a>(
     Ok(Cow::Owned(sidecar.on(agent)))
 }
 
+/// The least CPU limit that a sidecar is moved down to, in thousandths: the
+/// container runtime's own start-up runs inside it, and the application waits for that.
+const LEAST_CPU: u64 = 50;
+
+/// The least memory limit, in thousandths of a byte, for the same reason.
+const LEAST_MEMORY: u64 = 8 * 1024 * 1024 * 1_000;
+
 /// The sidecar's amounts in thousandths: requests and limits, by resource.
 #[derive(Clone, Copy, PartialEq)]
 struct Sidecar {
@@ -198,7 +205,11 @@ impl Sidecar {
 
     /// Moves request and limit into a container's range.
     fn fit(&mut self, range: &LimitRangeItem) -> Result<(), SkipReason> {
-        for (resource, pair) in [("cpu", &mut self.cpu), ("memory", &mut self.memory)] {
+        let amounts = [
+            ("cpu", &mut self.cpu, LEAST_CPU),
+            ("memory", &mut self.memory, LEAST_MEMORY),
+        ];
+        for (resource, pair, least) in amounts {
             let of = |list: &Option<BTreeMap<String, Amount>>| {
                 thousandths(list.as_ref()?.get(resource)?)
             };
@@ -209,7 +220,11 @@ impl Sidecar {
             if min > max {
                 return Err(SkipReason::LimitRange);
             }
+            let before = pair[1];
             *pair = pair.map(|amount| amount.max(min).min(max));
+            if pair[1] < before && pair[1] < least {
+                return Err(SkipReason::LimitRange);
+            }
             // limit / request may not be above the ratio: the request follows the limit.
             if let Some(ratio) = of(&range.max_limit_request_ratio).filter(|ratio| *ratio > 0) {
                 let least = u128::from(pair[1]) * 1_000;

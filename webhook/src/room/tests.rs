@@ -69,6 +69,9 @@ fn a_range_that_no_sidecar_fits_skips() {
     for range in [
         json!([{"type": "Container", "min": {"cpu": "300m"}, "max": {"cpu": "200m"}}]),
         json!([{"type": "Container", "min": {"memory": "64Mi"}}, {"type": "Container", "max": {"memory": "32Mi"}}]),
+        // It would hardly start.
+        json!([{"type": "Container", "max": {"cpu": "49m"}}]),
+        json!([{"type": "Container", "max": {"memory": "7Mi"}}]),
         // It would be Guaranteed.
         json!([{"type": "Container", "maxLimitRequestRatio": {"cpu": "1", "memory": "1"}}]),
     ] {
