@@ -44,13 +44,13 @@ impl Template {
         };
         let mut operations = patch.0;
         for operation in &mut operations {
-            let path = match operation {
+            let pointer = match operation {
                 PatchOperation::Add(add) => &mut add.path,
                 PatchOperation::Remove(remove) => &mut remove.path,
                 // No others are made, see `crate::patch`.
                 _ => continue,
             };
-            *path = base.concat(path);
+            *pointer = base.concat(pointer);
         }
         let metadata = base.with_trailing_token("metadata");
         let lacks_it = object.pointer(metadata.as_str()).is_none_or(Value::is_null);

@@ -40,8 +40,8 @@ pub(crate) fn holds(expression: &str, request: &Request) -> Result<bool, String>
     }
 }
 
-fn labelled() -> Option<Value> {
-    Some(json!({"kubernetes.io/metadata.name": "shop", "mbcas-injection": "enabled"}))
+fn labelled() -> Value {
+    json!({"kubernetes.io/metadata.name": "shop", "mbcas-injection": "enabled"})
 }
 
 fn request(operation: &'static str, resource: &'static str, object: Value, old: Value) -> Request {
@@ -61,7 +61,7 @@ fn request(operation: &'static str, resource: &'static str, object: Value, old: 
         group,
         version,
         resource,
-        namespace: labelled(),
+        namespace: Some(labelled()),
         object,
         old,
         groups: vec!["system:authenticated"],
@@ -72,7 +72,7 @@ fn entry<'a>(all: &'a [Asked<'a>], name: &str) -> &'a Asked<'a> {
     all.iter().find(|asked| asked.name.ends_with(name)).unwrap()
 }
 
-fn annotated(annotations: Value) -> Value {
+fn annotated(annotations: &Value) -> Value {
     json!({"metadata": {"name": "a", "annotations": annotations}})
 }
 
@@ -81,7 +81,7 @@ fn injection_is_asked_about_every_pod_that_no_kubelet_mirrors() {
     let objects = rendered(&[]);
     let all = asked(&objects);
     let inject = entry(&all, "inject.mbcas.dev");
-    let mirror = annotated(json!({"kubernetes.io/config.mirror": "hash"}));
+    let mirror = annotated(&json!({"kubernetes.io/config.mirror": "hash"}));
     let mut pod = request("CREATE", "pods", mirror, Value::Null);
     assert!(
         inject.is_asked_about(&pod),
@@ -93,7 +93,7 @@ fn injection_is_asked_about_every_pod_that_no_kubelet_mirrors() {
     let host = json!({"metadata": {"name": "a"}, "spec": {"hostNetwork": true}});
     assert!(inject.is_asked_about(&request("CREATE", "pods", host, Value::Null)));
     // It is validated all the same.
-    let out = annotated(json!({"mbcas.enabled": "false"}));
+    let out = annotated(&json!({"mbcas.enabled": "false"}));
     assert!(inject.is_asked_about(&request("CREATE", "pods", out.clone(), Value::Null)));
     assert!(!inject.is_asked_about(&request("UPDATE", "pods", out.clone(), out)));
 }
@@ -159,32 +159,32 @@ fn the_audit_hears_of_policies_and_of_changed_annotations_and_of_nothing_else() 
     let bare = || json!({"metadata": {"name": "a"}});
     for (object, old, asked) in [
         (bare(), bare(), false),
-        (annotated(json!({"a": "1"})), bare(), false),
+        (annotated(&json!({"a": "1"})), bare(), false),
         (
-            annotated(json!({"a": "1"})),
-            annotated(json!({"a": "2", "b": "3"})),
+            annotated(&json!({"a": "1"})),
+            annotated(&json!({"a": "2", "b": "3"})),
             false,
         ),
-        (annotated(json!({"mbcas.budget": "1"})), bare(), true),
+        (annotated(&json!({"mbcas.budget": "1"})), bare(), true),
         (
-            annotated(json!({"mbcas.budget": "1"})),
-            annotated(json!({"mbcas.budget": "1"})),
-            false,
-        ),
-        (
-            annotated(json!({"mbcas.budget": "1", "a": "1"})),
-            annotated(json!({"mbcas.budget": "1"})),
+            annotated(&json!({"mbcas.budget": "1"})),
+            annotated(&json!({"mbcas.budget": "1"})),
             false,
         ),
         (
-            annotated(json!({"mbcas.budget": "2"})),
-            annotated(json!({"mbcas.budget": "1"})),
+            annotated(&json!({"mbcas.budget": "1", "a": "1"})),
+            annotated(&json!({"mbcas.budget": "1"})),
+            false,
+        ),
+        (
+            annotated(&json!({"mbcas.budget": "2"})),
+            annotated(&json!({"mbcas.budget": "1"})),
             true,
         ),
-        (bare(), annotated(json!({"mbcas.budget": "1"})), true),
+        (bare(), annotated(&json!({"mbcas.budget": "1"})), true),
         (
-            annotated(json!({"mbcas.dev/original": "x"})),
-            annotated(json!({"mbcas.dev/original": "y"})),
+            annotated(&json!({"mbcas.dev/original": "x"})),
+            annotated(&json!({"mbcas.dev/original": "y"})),
             true,
         ),
     ] {

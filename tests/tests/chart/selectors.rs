@@ -42,13 +42,13 @@ const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
 
 fn requests<'a>(
     resources: &'a [(&'static str, &'static str, &'static str)],
-    namespace: &'a Option<Value>,
+    namespace: Option<&'a Value>,
 ) -> impl Iterator<Item = Request> + 'a {
     resources.iter().flat_map(move |(group, version, resource)| {
         OPERATIONS.iter().map(move |operation| {
             let object = json!({"metadata": {"name": "a", "annotations": {"mbcas.budget": "1"}}, "spec": {"containers": []}});
             Request {
-                operation, group, version, resource, namespace: namespace.clone(),
+                operation, group, version, resource, namespace: namespace.cloned(),
                 old: if *operation == "CREATE" { Value::Null } else { json!({"metadata": {"name": "a"}}) },
                 object: if *operation == "DELETE" { Value::Null } else { object },
                 groups: vec!["system:authenticated"],
@@ -58,8 +58,8 @@ fn requests<'a>(
 }
 
 /// Labelled as taking part, which somebody will do.
-fn labels(name: &str) -> Option<Value> {
-    Some(json!({"kubernetes.io/metadata.name": name, "mbcas-injection": "enabled"}))
+fn labels(name: &str) -> Value {
+    json!({"kubernetes.io/metadata.name": name, "mbcas-injection": "enabled"})
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn nothing_is_asked_about_the_clusters_own_namespaces_or_ours() {
     for render in renders::all() {
         for asked in asked(&render.objects) {
             for namespace in ["kube-system", "kube-public", "kube-node-lease", NAMESPACE] {
-                for request in requests(&RESOURCES, &labels(namespace)) {
+                for request in requests(&RESOURCES, Some(&labels(namespace))) {
                     // Who may write one is asked everywhere: inside the API server, about an object of ours.
                     let guarded = request.group == "mbcas.dev"
                         && asked.name.starts_with("ValidatingAdmissionPolicy ");
@@ -89,7 +89,7 @@ fn nothing_is_asked_about_the_clusters_own_namespaces_or_ours() {
 fn nothing_is_asked_about_nodes_or_anything_else_without_a_namespace() {
     for render in renders::all() {
         for asked in asked(&render.objects) {
-            for request in requests(&CLUSTER, &None) {
+            for request in requests(&CLUSTER, None) {
                 assert!(
                     !asked.selects(&request),
                     "{}: {} is asked about {} {}",
@@ -110,7 +110,7 @@ fn nothing_is_asked_about_leases_anywhere() {
         for asked in asked(&render.objects) {
             for namespace in [labels("shop"), labels("kube-node-lease")] {
                 assert!(
-                    requests(&lease, &namespace).all(|request| !asked.selects(&request)),
+                    requests(&lease, Some(&namespace)).all(|request| !asked.selects(&request)),
                     "{}",
                     asked.name
                 );
@@ -171,16 +171,16 @@ fn pods_of_a_namespace_that_takes_part_are_asked_about() {
         ("shop", labels("shop"), true),
         (
             "another",
-            Some(json!({"kubernetes.io/metadata.name": "another"})),
+            json!({"kubernetes.io/metadata.name": "another"}),
             false,
         ),
         (
             "refusing",
-            Some(json!({"kubernetes.io/metadata.name": "refusing", "mbcas-injection": "disabled"})),
+            json!({"kubernetes.io/metadata.name": "refusing", "mbcas-injection": "disabled"}),
             false,
         ),
     ] {
-        let create = requests(&pod, &labels)
+        let create = requests(&pod, Some(&labels))
             .find(|request| request.operation == "CREATE")
             .unwrap();
         for asked in all.iter().filter(|asked| {

@@ -37,7 +37,7 @@ fn documented() -> (Vec<Documented>, Vec<String>) {
             let said = said.trim();
             match (said.strip_prefix("-- "), &mut comment) {
                 (Some(first), _) => comment = Some(first.to_owned()),
-                (None, Some(text)) => *text += &format!(" {said}"),
+                (None, Some(text)) => text.extend([" ", said]),
                 (None, None) => {}
             }
             continue;

@@ -45,7 +45,7 @@ fn pods_start_with_the_webhook_down() {
             figure!("webhook down: a pod was created in {took:.1?} and became Ready");
             assert!(took < Duration::from_secs(5), "{took:?}");
         };
-        space.release.without_webhook(down).await;
+        space.release.without_webhook(Box::pin(down)).await;
     });
 }
 

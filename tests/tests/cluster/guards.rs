@@ -5,7 +5,9 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
 use mbcas_core::annotations::Settings;
@@ -211,7 +213,7 @@ fn budget_policies(client: &Client, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &resource)
 }
 
-fn budget_policy(spec: Value) -> DynamicObject {
+fn budget_policy(spec: &Value) -> DynamicObject {
     let (version, kind) = ("mbcas.dev/v1alpha1", "BudgetPolicy");
     let object =
         json!({"apiVersion": version, "kind": kind, "metadata": {"name": "default"}, "spec": spec});
@@ -228,7 +230,7 @@ fn only_holders_of_the_verb_write_budget_policies() {
             of(&people.holder),
             PostParams::default(),
         );
-        let policy = budget_policy(json!({"budget": {"max": 200}}));
+        let policy = budget_policy(&json!({"budget": {"max": 200}}));
         let richer = Patch::Merge(json!({"spec": {"budget": {"max": 1_000_000}}}));
         let (changed, gone) = (PatchParams::default(), DeleteParams::default());
 
@@ -248,7 +250,9 @@ fn only_holders_of_the_verb_write_budget_policies() {
         );
         refused_by(
             "mbcas-guard-budgetpolicies",
-            tenant.delete_collection(&gone, &Default::default()).await,
+            tenant
+                .delete_collection(&gone, &ListParams::default())
+                .await,
         );
         holder.patch("default", &changed, &richer).await.unwrap();
         let status = Patch::Merge(json!({"status": {"conditions": []}}));
@@ -267,7 +271,7 @@ fn namespaces_and_owners_take_their_budget_policies_with_them() {
         let map = serde_json::from_value(json!({"metadata": {"name": "owner"}})).unwrap();
         let map = maps.create(&PostParams::default(), &map).await.unwrap();
         let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": map.metadata.uid}]);
-        let mut policy = budget_policy(json!({}));
+        let mut policy = budget_policy(&json!({}));
         policy.metadata.owner_references = serde_json::from_value(owner).unwrap();
         let policies = budget_policies(&space.client, &space.name);
         policies
@@ -283,7 +287,7 @@ fn namespaces_and_owners_take_their_budget_policies_with_them() {
         })
         .await;
         // Left behind on purpose: the namespace does not go until the policy does.
-        let policy = budget_policy(json!({}));
+        let policy = budget_policy(&json!({}));
         policies
             .create(&PostParams::default(), &policy)
             .await
@@ -306,7 +310,7 @@ fn bounds_hold_with_the_webhook_gone() {
         space.start(&lab()).await;
         let policies = budget_policies(&space.client, &space.name);
         policies
-            .create(&PostParams::default(), &budget_policy(bounds))
+            .create(&PostParams::default(), &budget_policy(&bounds))
             .await
             .unwrap();
         let table = async {
