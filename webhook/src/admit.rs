@@ -186,7 +186,7 @@ impl Admission<'_> {
             .and_then(|_| missing_limit(&cpu, &subject, self.policy, has_sidecar));
 
         // What we saw before was counted then. Who forges the record of that
-        // escapes early feedback only: the market scales down at clearing.
+        // escapes early feedback only: totals are the market's to keep.
         if let (Some(request), None) = (request, &record) {
             allotment = allotment.within_totals(request);
             if !allotment.faults.is_empty() {

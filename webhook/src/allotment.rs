@@ -2,8 +2,8 @@
 //!
 //! What is decided here is written onto the pod, under the user's own keys, so
 //! that everybody sees it and the market needs no second rule. Two replicas can
-//! each admit the pod that fits: this is early feedback, and the market itself
-//! scales a namespace down to its total at every clearing.
+//! each admit the pod that fits: this is early feedback, and totals are the
+//! market's to keep at every clearing.
 
 use mbcas_api::budget_policy::{OptOut, PolicyAgent};
 use mbcas_core::annotations::{
@@ -248,7 +248,7 @@ impl<'a> Allotment<'a> {
         let source = self.source();
         if self.namespace.clamps() {
             let outcome = if fit == value {
-                format!("{key}={value} overdraws, and the market scales it down")
+                format!("{key}={value} overdraws what is left")
             } else {
                 format!("{key} is {fit} instead of {value}")
             };

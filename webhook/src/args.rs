@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(
         long,
         env = "MBCAS_WEBHOOK_ADDR",
-        default_value = "0.0.0.0:9443",
+        default_value = "[::]:9443",
         value_name = "IP:PORT"
     )]
     pub addr: SocketAddr,

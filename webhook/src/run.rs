@@ -68,7 +68,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     );
     let readiness_of_caches = readiness.handle("caches");
     let admission = serve::bind(args.addr)?;
-    let admin_listener = admin::bind(args.admin.admin_addr).await?;
+    let admin_listener = admin::bind(args.admin.admin_addr)?;
     let client = Client::try_from(Config::incluster()?)?;
     let live = Arc::new(LiveCertificate::default());
     let (notes, received) = Notes::new();

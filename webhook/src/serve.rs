@@ -19,6 +19,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::routing::post;
 use mbcas_certs::LiveCertificate;
+use mbcas_runtime::listen;
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use thiserror::Error;
@@ -125,7 +126,7 @@ pub fn tls(live: Arc<LiveCertificate>) -> Result<Arc<ServerConfig>, rustls::Erro
 /// # Errors
 /// [`ServeError::Bind`] where the address is taken, foreign or forbidden.
 pub fn bind(address: std::net::SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).map_err(|source| ServeError::Bind { address, source })
+    listen::bind(address).map_err(|source| ServeError::Bind { address, source })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::future::join4;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
-use kube::core::PartialObjectMeta;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Error, Event, watcher};
 use kube::{Api, Client, Resource};
@@ -89,14 +89,22 @@ where
         + Send
         + 'static,
 {
-    let mut events = watcher(Api::<K>::all(client), Config::default())
+    // One object that cannot be read must not keep all others from us.
+    let mut events = watcher(Api::<DeserializeGuard<K>>::all(client), Config::default())
         .default_backoff()
         .boxed();
     let mut once = Once(Some(listed));
-    let apply = |object: &K, gone| {
+    let apply = |object: &DeserializeGuard<K>, gone| {
         let meta = object.meta();
-        if let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) {
-            object.apply(namespace, name, gone, cache);
+        let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) else {
+            return;
+        };
+        match &object.0 {
+            Ok(object) => object.apply(namespace, name, gone, cache),
+            Err(error) => {
+                let kind = K::plural(&());
+                warn!(%kind, namespace, name, %error, "An object cannot be read; what it said before holds on");
+            }
         }
     };
     let mut fresh = Vec::new();

@@ -52,7 +52,7 @@ async fn metrics(State(board): State<Arc<Board>>) -> Response {
 pub async fn serve(board: Arc<Board>, token: CancellationToken) {
     let address = board.config.listen;
     let listener = loop {
-        match bind(address).await {
+        match listen::bind(address).and_then(TcpListener::from_std) {
             Ok(listener) => break listener,
             Err(why) => {
                 error!(%address, %why, "cannot listen; set MBCAS_AGENT_ADDR or free the port");
@@ -62,21 +62,6 @@ pub async fn serve(board: Arc<Board>, token: CancellationToken) {
     };
     info!(%address, "serving /demand and /metrics");
     http::serve(listener, router(board), LIMITS, token).await;
-}
-
-/// Listens on `address`; on all IPv4 addresses where all of both families are asked for and IPv6 is off.
-async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-    match TcpListener::bind(address).await {
-        Err(why)
-            if address.is_ipv6()
-                && address.ip().is_unspecified()
-                && why.kind() != io::ErrorKind::AddrInUse =>
-        {
-            TcpListener::bind(v4).await
-        }
-        bound => bound,
-    }
 }
 
 #[cfg(test)]

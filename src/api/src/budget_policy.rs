@@ -36,6 +36,7 @@ pub const BUDGET_POLICY_NAME: &str = "default";
     derive = "PartialEq",
     doc = "What the pods of a namespace may ask of MBCAS's CPU market. One per namespace, named default.",
     validation = Rule::new("self.metadata.name == 'default'").message("a namespace has one BudgetPolicy, and its name is default"),
+    validation = Rule::new("!has(self.spec.defaults) || !has(self.spec.defaults.cpuRequest) || !has(self.spec.cpu) || !has(self.spec.cpu.maxPerPod) || quantity(string(self.spec.defaults.cpuRequest)).compareTo(quantity(string(self.spec.cpu.maxPerPod))) <= 0").message("defaults.cpuRequest is above cpu.maxPerPod: every pod that gets it would be refused"),
     printcolumn(name = "Budget", type_ = "integer", json_path = ".spec.budget.total", description = "What the namespace's budgets may add up to"),
     printcolumn(name = "Used", type_ = "integer", json_path = ".status.budgetUsed", description = "What they add up to"),
     printcolumn(name = "Pods", type_ = "integer", json_path = ".status.pods", description = "Pods that take part"),
@@ -73,11 +74,12 @@ pub struct BudgetPolicySpec {
 #[x_kube(
     validation = Rule::new("!has(self.min) || !has(self.max) || self.min <= self.max").message("budget.min is above budget.max"),
     validation = Rule::new("!has(self.default) || ((!has(self.min) || self.min <= self.default) && (!has(self.max) || self.default <= self.max))").message("budget.default is not between budget.min and budget.max"),
-    validation = Rule::new("!has(self.default) || !has(self.total) || self.default <= self.total").message("budget.default is above budget.total")
+    validation = Rule::new("!has(self.default) || !has(self.total) || self.default <= self.total").message("budget.default is above budget.total"),
+    validation = Rule::new("!has(self.min) || !has(self.total) || self.min <= self.total").message("budget.min is above budget.total: no pod could take part")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BudgetBounds {
-    /// What the budgets of all pods that take part may add up to. The market scales them down to it whatever admission let through.
+    /// What the budgets of all pods that take part may add up to.
     #[schemars(with = "Option<i64>", range(min = 1, max = 1_000_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
@@ -241,7 +243,7 @@ impl JsonSchema for Cpu {
             "maxLength": 9,
             "x-kubernetes-int-or-string": true,
             "x-kubernetes-validations": [{
-                "rule": "isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('9m')) && !quantity(string(self)).isGreaterThan(quantity('10k'))",
+                "rule": "string(self).matches('^[+]?[0-9.]{1,9}([a-zA-Z]{0,2}|[eE][+-]?[0-9]{1,2})$') && isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('9m')) && !quantity(string(self)).isGreaterThan(quantity('10k'))",
                 "message": "must be an amount of CPU from 10m to 10k",
             }],
         })

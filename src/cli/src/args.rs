@@ -157,6 +157,9 @@ pub struct RestoreArgs {
     /// tenant may have made unreadable, must not keep a release from being uninstalled
     #[arg(long, requires = "all")]
     pub tolerate_failures: bool,
+    /// Begin with no further pod after this time, for example 2m, and name those that were left
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "all")]
+    pub within: Option<Duration>,
     /// Stop the controller first, which would undo the restoring
     #[arg(long, requires = "controller_namespace")]
     pub stop_controller: bool,

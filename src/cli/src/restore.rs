@@ -8,7 +8,7 @@ pub mod decide;
 mod stop;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -27,7 +27,7 @@ use crate::output::{self, Format, Level, OutputError, Report};
 use decide::{Obstacle, Step, decide};
 
 /// Pods that are restored at the same time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 /// How often one write is tried when the API server is busy or does not answer.
 const ATTEMPTS: u32 = 3;
 /// How long a pod's status may take to show what was accepted.
@@ -91,6 +91,8 @@ pub enum Outcome {
     LeftAlone,
     /// Accepted, but the status did not show it in time.
     Unconfirmed,
+    /// Its turn did not come in the time that was given.
+    NotReached,
     /// It did not work.
     Failed,
 }
@@ -104,6 +106,7 @@ impl Outcome {
             Self::Gone => "gone",
             Self::LeftAlone => "left alone",
             Self::Unconfirmed => "unconfirmed",
+            Self::NotReached => "not reached",
             Self::Failed => "failed",
         }
     }
@@ -112,7 +115,7 @@ impl Outcome {
         match self {
             Self::Restored | Self::WouldRestore | Self::AsBefore | Self::Gone => Level::Ok,
             Self::LeftAlone | Self::Unconfirmed => Level::Warn,
-            Self::Failed => Level::Fail,
+            Self::NotReached | Self::Failed => Level::Fail,
         }
     }
 }
@@ -122,6 +125,7 @@ impl Outcome {
 /// # Errors
 /// [`RestoreError`] where nothing was restored.
 pub async fn run(cluster: &Cluster, args: &RestoreArgs) -> Result<Report, RestoreError> {
+    let end = args.within.map(|time| Instant::now() + time);
     let stopping = args
         .controller_namespace
         .as_deref()
@@ -145,7 +149,13 @@ pub async fn run(cluster: &Cluster, args: &RestoreArgs) -> Result<Report, Restor
     let allocatable = allocatable(&cluster.client, &pods).await;
     let mut restoring = Vec::new();
     for pod in &pods {
-        restoring.push(restore(&cluster.client, pod, &allocatable, args.dry_run));
+        restoring.push(async {
+            if end.is_some_and(|end| Instant::now() >= end) {
+                vec![not_reached(pod)]
+            } else {
+                restore(&cluster.client, pod, &allocatable, args.dry_run).await
+            }
+        });
     }
     let rows: Vec<Vec<Row>> = futures::stream::iter(restoring)
         .buffered(AT_ONCE)
@@ -226,6 +236,15 @@ async fn allocatable(client: &Client, pods: &[Pod]) -> BTreeMap<String, MilliCpu
         allocatable.extend(cpu.map(|cpu| (node, cpu)));
     }
     allocatable
+}
+
+fn not_reached(pod: &Pod) -> Row {
+    Row {
+        pod: decide::shown(pod),
+        container: String::new(),
+        outcome: Outcome::NotReached,
+        detail: "the time that was given is over; mbcas restore --all goes on with it".to_owned(),
+    }
 }
 
 async fn restore(

@@ -39,7 +39,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let registry = prometheus::Registry::new();
     let metrics = Arc::new(Metrics::register(&registry, args.pod_metrics)?);
     let readiness = Readiness::new();
-    let listener = admin::bind(args.admin.admin_addr).await?;
+    let listener = admin::bind(args.admin.admin_addr)?;
 
     let cluster = Cluster::default();
     let identity = format!("{}_{:016x}", args.pod, rand::random::<u64>());

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{self, Limits};
+use crate::listen;
 use crate::ready::Readiness;
 
 /// Where the admin port listens.
@@ -24,7 +25,7 @@ pub struct AdminArgs {
     #[arg(
         long,
         env = "MBCAS_ADMIN_ADDR",
-        default_value = "0.0.0.0:9464",
+        default_value = "[::]:9464",
         value_name = "IP:PORT"
     )]
     pub admin_addr: SocketAddr,
@@ -76,9 +77,9 @@ pub fn text(registry: &Registry) -> Response {
 ///
 /// # Errors
 /// [`AdminError::Bind`] where the address is taken, foreign or forbidden.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, AdminError> {
-    TcpListener::bind(address)
-        .await
+pub fn bind(address: SocketAddr) -> Result<TcpListener, AdminError> {
+    listen::bind(address)
+        .and_then(TcpListener::from_std)
         .map_err(|source| AdminError::Bind { address, source })
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`log`] | one log line format, set by flag or environment |
 //! | [`ready`] | readiness that is earned part by part and lost for good when the process drains |
+//! | [`listen`] | taking a port, of both families |
 //! | [`http`] | plain HTTP/1.1 that slow or greedy clients cannot hold up |
 //! | [`admin`] | the admin port: `/livez`, `/readyz`, `/metrics` |
 //! | [`shutdown`] | SIGTERM and SIGINT become one token |
@@ -14,6 +15,7 @@
 
 pub mod admin;
 pub mod http;
+pub mod listen;
 pub mod log;
 pub mod ready;
 pub mod shutdown;

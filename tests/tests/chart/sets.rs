@@ -41,7 +41,10 @@ const CHOICES: [(&str, &[&str]); 24] = [
             "controller: {mode: recommend, intervalSeconds: 60, reserve: 500m, kubeletTLS: insecure}",
         ],
     ),
-    ("network", &["webhook: {hostNetwork: true, port: 10250}"]),
+    (
+        "network",
+        &["webhook: {hostNetwork: true}", "webhook: {port: 10250}"],
+    ),
     (
         "networkPolicy",
         &[

@@ -179,6 +179,14 @@ fn the_api_server_refuses_policies_that_contradict_themselves() {
                 "budget.default is above budget.total",
             ),
             (
+                policy(&json!({"budget": {"total": 5, "min": 6}})),
+                "budget.min is above budget.total",
+            ),
+            (
+                policy(&json!({"defaults": {"cpuRequest": "2"}, "cpu": {"maxPerPod": "1"}})),
+                "defaults.cpuRequest is above cpu.maxPerPod",
+            ),
+            (
                 policy(&json!({"cpu": {"minPerPod": "2", "maxPerPod": "1500m"}})),
                 "cpu.minPerPod is above cpu.maxPerPod",
             ),
@@ -200,6 +208,10 @@ fn the_api_server_refuses_policies_that_contradict_themselves() {
         for (spec, why) in [
             (
                 json!({"cpu": {"maxPerPod": "9m"}}),
+                "must be an amount of CPU from 10m to 10k",
+            ),
+            (
+                json!({"cpu": {"maxPerPod": "1e001"}}),
                 "must be an amount of CPU from 10m to 10k",
             ),
             (

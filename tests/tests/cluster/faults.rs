@@ -3,6 +3,7 @@
 //! docs/faults.md is the report. `MBCAS_ROTATIONS` says how often the authority
 //! changes (once); the report has ten times.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -185,16 +186,19 @@ fn the_authority_changes_under_a_stream_of_pods() {
     });
 }
 
-/// Every replica of the webhook: where it is, and its process's memory.
-async fn replicas(space: &Space) -> Vec<Pod> {
+/// Every replica of the webhook, by name, with how often it was restarted.
+async fn replicas(space: &Space) -> Vec<(String, i32, Pod)> {
     let selector = ListParams::default().labels("app.kubernetes.io/component=webhook");
     let pods = space.release.pods().list(&selector).await.unwrap();
-    pods.items.into_iter().filter(is_ready).collect()
+    let restarts = |pod: &Pod| container(pod, "webhook").map_or(0, |c| c.restart_count);
+    let known = |pod: Pod| (pod.name_any(), restarts(&pod), pod);
+    pods.items.into_iter().map(known).collect()
 }
 
 /// What the kernel says a replica has in memory, in bytes.
 fn resident(pod: &Pod) -> u64 {
     let pids = cgroup(pod, "webhook").unwrap().processes();
+    assert!(!pids.is_empty(), "{} has no process", pod.name_any());
     let of = |pid: &i32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
@@ -204,10 +208,17 @@ fn resident(pod: &Pod) -> u64 {
     pids.iter().map(of).sum()
 }
 
-/// A stream in peace, then one while `attack` goes on against every replica.
-async fn attacked(space: &Space, what: &str, attack: impl AsyncFn(String, CancellationToken)) {
+/// A stream in peace, then one while `attack` goes on against every replica,
+/// which counts its blows: at least `least` have to reach it.
+async fn attacked(
+    space: &Space,
+    what: &str,
+    least: usize,
+    attack: impl AsyncFn(String, &AtomicUsize, CancellationToken),
+) {
     let replicas = replicas(space).await;
-    assert!(!replicas.is_empty());
+    assert_eq!(replicas.len(), 2);
+    let blows = AtomicUsize::new(0);
     let (peace, ()) = Stream::during(space, tokio::time::sleep(Duration::from_secs(5))).await;
     let calm = peace.is_whole("in peace");
     let end = CancellationToken::new();
@@ -219,7 +230,13 @@ async fn attacked(space: &Space, what: &str, attack: impl AsyncFn(String, Cancel
         let mut most = 0;
         for _ in 0..50 {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            most = most.max(replicas.iter().map(resident).max().unwrap_or(0));
+            most = most.max(
+                replicas
+                    .iter()
+                    .map(|(.., pod)| resident(pod))
+                    .max()
+                    .unwrap_or(0),
+            );
         }
         end.cancel();
         most
@@ -227,24 +244,42 @@ async fn attacked(space: &Space, what: &str, attack: impl AsyncFn(String, Cancel
     let (war, (most, _)) = Stream::during(space, async { tokio::join!(watch, attacks) }).await;
     let seen = war.is_whole(what);
     figure!(
-        "{what}: {seen} (in peace: {calm}); a replica had at most {} MB",
-        most / 1_000_000
+        "{what}: {seen} (in peace: {calm}); a replica had at most {} MB; {} blows",
+        most / 1_000_000,
+        blows.load(Ordering::Relaxed)
     );
+    let reached = blows.load(Ordering::Relaxed);
+    assert!(reached >= least, "{what}: {reached} of {least} reached it");
+    // The attackers share two cores with everybody else here.
+    let bound = peace.percentile(99) * 2 + Duration::from_millis(250);
+    assert!(war.percentile(99) < bound, "{what}: more than {bound:?}");
     assert!(most < MOST_MEMORY, "{what}: {most} bytes");
-    let after = self::replicas(space).await;
-    for pod in after {
-        assert_eq!(container(&pod, "webhook").unwrap().restart_count, 0);
-    }
+    let standing = |all: Vec<(String, i32, Pod)>| {
+        let names = all.into_iter().map(|(name, restarts, _)| (name, restarts));
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        standing(self::replicas(space).await),
+        standing(replicas),
+        "{what}"
+    );
 }
 
 /// Opens connections, sends `first` on each, and keeps them until `end`, or opens another.
-async fn crowd(target: String, size: usize, first: &'static [u8], end: CancellationToken) {
+async fn crowd(
+    target: &str,
+    size: usize,
+    first: &[u8],
+    blows: &AtomicUsize,
+    end: CancellationToken,
+) {
     let one = async || {
         while !end.is_cancelled() {
-            let Ok(mut stream) = TcpStream::connect(&target).await else {
+            let Ok(mut stream) = TcpStream::connect(target).await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
+            blows.fetch_add(1, Ordering::Relaxed);
             let held = async {
                 let _ = stream.write_all(first).await;
                 let mut heard = [0; 256];
@@ -265,8 +300,10 @@ async fn crowd(target: String, size: usize, first: &'static [u8], end: Cancellat
 fn ten_thousand_idle_connections_keep_nobody_out() {
     on_cluster("idle", Admission::Labelled, async |space| {
         allow_many_files();
-        let attack = async |target, end| crowd(target, 5_000, b"", end).await;
-        attacked(space, "10,000 idle connections", attack).await;
+        let attack = async |target: String, blows: &AtomicUsize, end| {
+            crowd(&target, 5_000, b"", blows, end).await;
+        };
+        attacked(space, "10,000 idle connections", 10_000, attack).await;
     });
 }
 
@@ -276,13 +313,19 @@ fn stalled_handshakes_and_garbage_keep_nobody_out() {
     const STALLED: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 7, 7, 7];
     const GARBAGE: &[u8] = b"\xff\x00GET / HTTP/9\r\n\r\n\x16\x03\xff\xff\xff\xff";
     on_cluster("stall", Admission::Labelled, async |space| {
-        let attack = async |target: String, end: CancellationToken| {
+        let attack = async |target: String, blows: &AtomicUsize, end: CancellationToken| {
             tokio::join!(
-                crowd(target.clone(), 500, STALLED, end.clone()),
-                crowd(target, 100, GARBAGE, end)
+                crowd(&target, 500, STALLED, blows, end.clone()),
+                crowd(&target, 100, GARBAGE, blows, end)
             );
         };
-        attacked(space, "1,000 stalled handshakes, garbage on 200", attack).await;
+        attacked(
+            space,
+            "1,000 stalled handshakes, garbage on 200",
+            1_200,
+            attack,
+        )
+        .await;
     });
 }
 
@@ -293,23 +336,28 @@ fn bodies_of_a_hundred_megabytes_keep_nobody_out() {
         let body = std::env::temp_dir().join(format!("mbcas-body-{}", std::process::id()));
         let file = std::fs::File::create(&body).unwrap();
         file.set_len(100 * 1024 * 1024).unwrap();
-        let attack = async |target: String, end: CancellationToken| {
+        let attack = async |target: String, blows: &AtomicUsize, end: CancellationToken| {
             let post = async |encoding: &str| {
                 while !end.is_cancelled() {
                     let mut curl = Command::new("curl");
                     curl.args(["--silent", "--insecure", "--output", "/dev/null"])
+                        .args(["--write-out", "%{http_code}"])
                         .args(["--max-time", "5", "--request", "POST", "--upload-file"])
                         .arg(&body)
                         .args(["--header", "Content-Type: application/json"])
                         .args(["--header", encoding])
                         .arg(format!("https://{target}/inject?timeout=2s"))
                         .kill_on_drop(true);
-                    curl.status().await.unwrap();
+                    let answer = curl.output().await.unwrap().stdout;
+                    // Too large, or no room for it now. A connection that is closed under it has no code.
+                    let code = String::from_utf8(answer).unwrap();
+                    assert!(["413", "503", "000"].contains(&code.as_str()), "{code}");
+                    blows.fetch_add(1, Ordering::Relaxed);
                 }
             };
             tokio::join!(post("Transfer-Encoding: chunked"), post("Expect:"));
         };
-        attacked(space, "bodies of 100 MB", attack).await;
+        attacked(space, "bodies of 100 MB", 20, attack).await;
         std::fs::remove_file(body).unwrap();
     });
 }

@@ -56,11 +56,36 @@ impl People {
         create::<Role>(&Api::namespaced(own(), &space.name), role).await;
         let binding = binding(&metadata, "Role", &[&tenant, &holder]);
         create::<RoleBinding>(&Api::namespaced(own(), &space.name), binding).await;
-        Self {
+        let people = Self {
             tenant: client_as(&tenant).await,
             holder: client_as(&holder).await,
+        };
+        // Until the API server knows, it would refuse them by itself, and no policy would be asked.
+        let questions = [
+            (&people.tenant, "", "namespaces", "patch"),
+            (&people.tenant, "mbcas.dev", "budgetpolicies", "create"),
+            (&people.holder, "mbcas.dev", resource, verb),
+        ];
+        for (who, group, resource, verb) in questions {
+            wait_until("the roles are in force", SOON, async || {
+                let may = may(who, &space.name, group, resource, verb).await;
+                that(may, format!("{verb} {resource} is not allowed"))
+            })
+            .await;
         }
+        people
     }
+}
+
+/// Whether `who` is allowed something, in the namespace or everywhere.
+async fn may(who: &Client, namespace: &str, group: &str, resource: &str, verb: &str) -> bool {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(who.clone());
+    let asked = json!({"spec": {"resourceAttributes": {
+        "namespace": namespace, "group": group, "resource": resource, "verb": verb,
+    }}});
+    let review = serde_json::from_value(asked).unwrap();
+    let answer = reviews.create(&PostParams::default(), &review).await;
+    answer.unwrap().status.is_some_and(|status| status.allowed)
 }
 
 fn binding(metadata: &Value, kind: &str, users: &[&String]) -> Value {

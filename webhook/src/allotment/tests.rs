@@ -255,7 +255,7 @@ fn clamping_to_what_is_left_stops_at_the_least_there_is() {
     let (fills, warnings) = outcome(&full, &[("mbcas.budget", "10")], 10).unwrap();
     assert_eq!(fills, [(MIN_CPU, "10m".to_owned())]);
     assert!(
-        warnings[0].contains("mbcas.budget=10 overdraws, and the market scales it down"),
+        warnings[0].contains("mbcas.budget=10 overdraws what is left"),
         "{warnings:?}"
     );
 }

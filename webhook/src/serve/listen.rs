@@ -67,7 +67,6 @@ pub async fn serve(
     metrics: Metrics,
     token: CancellationToken,
 ) -> Result<(), ServeError> {
-    listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let closing = CancellationToken::new();
     let server = Arc::new(Server {

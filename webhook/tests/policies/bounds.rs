@@ -1,6 +1,6 @@
 //! The policy of bounds lets through what a namespace's BudgetPolicy allows.
 
-use mbcas_core::annotations::Settings;
+use mbcas_core::annotations::{Mode, Settings};
 use mbcas_core::{MilliCpu, Quantity};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -12,10 +12,12 @@ use super::{Policy, Request, Verdict, cases};
 const SETS: u32 = 20_000;
 
 fn pod(annotations: &Annotations) -> Json {
-    json!({
-        "metadata": {"name": "web", "annotations": annotations},
-        "spec": {"containers": [{"name": "app"}]},
-    })
+    // A pod without annotations has no such field.
+    let mut metadata = json!({"name": "web"});
+    if !annotations.is_empty() {
+        metadata["annotations"] = json!(annotations);
+    }
+    json!({"metadata": metadata, "spec": {"containers": [{"name": "app"}]}})
 }
 
 /// A BudgetPolicy's spec: any field may be absent, and so may the spec.
@@ -25,10 +27,16 @@ fn spec() -> impl Strategy<Value = Json> {
         "10m", "249m", "250m", "250.5m", "0.251", "1", "10k", "0", "lots"
     ]),]);
     let opt_out = proptest::option::of(proptest::sample::select(vec!["Allow", "Deny"]));
-    (number.clone(), number, cpu.clone(), cpu, opt_out).prop_map(
-        |(min, max, least, most, opt_out)| {
-            let mut spec = json!({"mode": "auto"});
+    let mode = proptest::option::of(proptest::sample::select(vec![
+        "observe",
+        "recommend",
+        "auto",
+    ]));
+    (number.clone(), number, cpu.clone(), cpu, opt_out, mode).prop_map(
+        |(min, max, least, most, opt_out, mode)| {
+            let mut spec = json!({});
             let fields = [
+                ("/mode", json!(mode)),
                 ("/budget/min", json!(min)),
                 ("/budget/max", json!(max)),
                 ("/cpu/minPerPod", json!(least)),
@@ -68,8 +76,32 @@ fn within(annotations: &Annotations, spec: &Json) -> bool {
     let most = settings
         .max_cpu
         .is_none_or(|max| most.is_none_or(|bound| max <= bound));
+    let mode = settings.mode.is_none_or(|mode| mode <= most_mode(spec));
     let stays = settings.is_enabled() || spec["optOut"] != "Deny";
-    budget && least && most && stays
+    budget && least && most && mode && stays
+}
+
+fn most_mode(spec: &Json) -> Mode {
+    match spec["mode"].as_str() {
+        Some("observe") => Mode::Observe,
+        Some("recommend") => Mode::Recommend,
+        _ => Mode::Auto,
+    }
+}
+
+/// Whether what an update takes away leaves the pod within the bounds.
+fn within_without(gone: &[&str], spec: &Json) -> bool {
+    let has = |path: &str| spec.pointer(path).is_some();
+    gone.iter().all(|key| match *key {
+        "mbcas.budget" => {
+            let default = Annotations::from([("mbcas.budget".to_owned(), "100".to_owned())]);
+            within(&default, spec)
+        }
+        "mbcas.minCPU" => !has("/cpu/minPerPod"),
+        "mbcas.maxCPU" => !has("/cpu/maxPerPod"),
+        "mbcas.mode" => most_mode(spec) == Mode::Auto,
+        _ => true,
+    })
 }
 
 #[test]
@@ -105,11 +137,14 @@ fn an_update_is_held_to_the_bounds_only_in_what_it_changes() {
         request.params = json!({"spec": spec});
         let verdict = policy.judge(&request);
         prop_assert!(!matches!(verdict, Verdict::Error(_)), "{:?}", verdict);
-        let mut changed = after;
+        let gone = before.keys().filter(|key| !after.contains_key(*key));
+        let gone: Vec<_> = gone.map(String::as_str).collect();
+        let mut changed = after.clone();
         changed.retain(|key, value| before.get(key) != Some(value));
         if Settings::parse(&changed).is_ok() {
             let denied = matches!(verdict, Verdict::Denied(_));
-            prop_assert_eq!(denied, !within(&changed, &spec), "{:?}", verdict);
+            let within = within(&changed, &spec) && within_without(&gone, &spec);
+            prop_assert_eq!(denied, !within, "{:?}", verdict);
         }
         Ok(())
     });
@@ -121,7 +156,7 @@ fn a_refusal_says_what_is_allowed_and_who_can_change_it() {
     let policy = Policy::load("bounds");
     let spec = json!({
         "budget": {"min": 10, "max": 200}, "cpu": {"minPerPod": "50m", "maxPerPod": "2"}, "optOut": "Deny",
-        "onExceed": "Clamp",
+        "onExceed": "Clamp", "mode": "recommend",
     });
     let refusal = |key: &str, value: &str| {
         let mut request = Request::create(pod(&Annotations::from([(
@@ -173,9 +208,31 @@ fn a_refusal_says_what_is_allowed_and_who_can_change_it() {
         );
     }
     assert!(refusal("mbcas.enabled", "false").contains("Remove mbcas.enabled"));
+    assert!(refusal("mbcas.mode", "auto").contains("which allows observe, recommend."));
 }
 
 #[test]
 fn pods_are_never_blocked_for_want_of_the_resource_definition() {
     assert_eq!(Policy::load("bounds").spec.failure_policy, "Ignore");
+}
+
+/// `kubectl annotate pod web mbcas.budget- mbcas.maxCPU- mbcas.mode-`, the last of its annotations.
+#[test]
+fn what_admission_wrote_for_the_policy_cannot_be_taken_away() {
+    let policy = Policy::load("bounds");
+    let spec = json!({"budget": {"max": 20}, "cpu": {"minPerPod": "50m", "maxPerPod": "500m"}, "mode": "recommend"});
+    for (key, value) in [
+        ("mbcas.budget", "10"),
+        ("mbcas.minCPU", "50m"),
+        ("mbcas.maxCPU", "500m"),
+        ("mbcas.mode", "recommend"),
+    ] {
+        let before = Annotations::from([(key.to_owned(), value.to_owned())]);
+        let mut request = Request::update(pod(&before), pod(&Annotations::new()));
+        request.params = json!({ "spec": spec });
+        let verdict = policy.judge(&request);
+        assert!(matches!(verdict, Verdict::Denied(_)), "{key}: {verdict:?}");
+        request.params = json!({ "spec": {} });
+        assert_eq!(policy.judge(&request), Verdict::Allowed, "{key}");
+    }
 }

@@ -1,5 +1,8 @@
 //! The guards: who may label a namespace, write its policy, and resize what the market resizes.
 
+use k8s_openapi::api::core::v1::Pod;
+use mbcas_api::participant::chosen;
+use mbcas_core::annotations::Settings;
 use serde_json::{Value as Json, json};
 
 use super::policy::RELEASE;
@@ -248,18 +251,57 @@ mod resizes {
         ] {
             assert_eq!(policy.judge(&resize(pod(), after)), Verdict::Allowed);
         }
-        // Which container it is follows the annotations.
-        for (key, value) in [
-            ("mbcas.container", "web"),
-            ("kubectl.kubernetes.io/default-container", "web"),
+    }
+
+    #[test]
+    fn the_guarded_container_is_the_one_that_the_controller_resizes() {
+        let policy = Policy::load("guard-resize");
+        let record = r#"{"version":1,"participant":"web","containers":{"app":{},"web":{}}}"#;
+        let default = "kubectl.kubernetes.io/default-container";
+        for (annotations, participant) in [
+            (json!({}), 0),
+            (json!({default: "web"}), 1),
+            (json!({default: "app", "mbcas.dev/original": record}), 1),
+            (
+                json!({default: "app", "mbcas.dev/original": record, "mbcas.container": "app"}),
+                0,
+            ),
+            (json!({"mbcas.container": "web"}), 1),
         ] {
             let mut before = pod();
-            before["metadata"]["annotations"][key] = json!(value);
-            let request = resize(before.clone(), set(before.clone(), 0, "limits", "cpu", "1"));
-            assert_eq!(policy.judge(&request), Verdict::Allowed, "{key}");
-            let request = resize(before.clone(), set(before, 1, "limits", "cpu", "1"));
-            assert!(refuses(&policy, &request, &[]), "{key}");
+            for (key, value) in annotations.as_object().unwrap() {
+                before["metadata"]["annotations"][key] = value.clone();
+            }
+            let typed: Pod = serde_json::from_value(before.clone()).unwrap();
+            let annotations = typed.metadata.annotations.as_ref().unwrap();
+            let settings = Settings::parse(annotations).unwrap();
+            let containers = &typed.spec.as_ref().unwrap().containers;
+            let chosen = chosen(containers, &settings, annotations).unwrap();
+            assert_eq!(chosen.name, containers[participant].name, "{annotations:?}");
+            for index in [0, 1] {
+                let after = set(before.clone(), index, "limits", "cpu", "1");
+                let refused = refuses(&policy, &resize(before.clone(), after), &[]);
+                assert_eq!(refused, index == participant, "{annotations:?}");
+            }
         }
+    }
+
+    #[test]
+    fn the_pod_as_a_whole_is_guarded_too() {
+        let policy = Policy::load("guard-resize");
+        let before = pod();
+        for (list, refused) in [("requests", true), ("limits", true)] {
+            let mut after = before.clone();
+            after["spec"]["resources"] = json!({list: {"cpu": "4"}});
+            assert_eq!(
+                refuses(&policy, &resize(before.clone(), after), &[]),
+                refused,
+                "{list}"
+            );
+        }
+        let mut after = before.clone();
+        after["spec"]["resources"] = json!({"limits": {"memory": "1Gi"}});
+        assert!(!refuses(&policy, &resize(before, after), &[]));
     }
 
     #[test]

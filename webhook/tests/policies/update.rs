@@ -65,7 +65,9 @@ fn expected(before: &Annotations, after: &Annotations) -> &'static str {
     let container =
         Settings::parse(after).is_ok_and(|s| s.container.is_none_or(|name| name == "app"));
     let kept = under(before, "mbcas.dev/") == under(after, "mbcas.dev/");
-    if container && kept {
+    let takes_part = before.contains_key("mbcas.dev/original");
+    let same = before.get("mbcas.container") == after.get("mbcas.container");
+    if container && kept && (same || !takes_part) {
         "allowed"
     } else {
         "denied"
@@ -110,4 +112,37 @@ fn our_own_record_stays_as_it_is_on_a_running_pod() {
         policy.judge(&Request::create(pod(&mine("1")))),
         Verdict::Allowed
     );
+}
+
+#[test]
+fn the_container_that_takes_part_stays_the_same() {
+    let policy = Policy::load("annotations");
+    let pod = |container: Option<&str>, takes_part: bool| {
+        let mut pod = json!({
+            "metadata": {"name": "web", "annotations": {"a": "b"}},
+            "spec": {"containers": [{"name": "app"}, {"name": "web"}]},
+        });
+        let annotations = &mut pod["metadata"]["annotations"];
+        if let Some(name) = container {
+            annotations["mbcas.container"] = json!(name);
+        }
+        if takes_part {
+            annotations["mbcas.dev/original"] = json!("{}");
+        }
+        pod
+    };
+    for (before, after) in [
+        (None, Some("web")),
+        (Some("app"), Some("web")),
+        (Some("app"), None),
+    ] {
+        let request = Request::update(pod(before, true), pod(after, true));
+        let verdict = policy.judge(&request);
+        assert!(
+            matches!(verdict, Verdict::Denied(_)),
+            "{before:?} {after:?}: {verdict:?}"
+        );
+        let request = Request::update(pod(before, false), pod(after, false));
+        assert_eq!(policy.judge(&request), Verdict::Allowed);
+    }
 }
