@@ -313,7 +313,7 @@ fn advice(decision: &Decision) -> Vec<String> {
     match decision {
         Decision::Skip(reason) => reason
             .advice()
-            .map(|advice| format!("mbcas: {advice}"))
+            .map(|advice| format!("mbcas: {advice} ({})", reason.as_str()))
             .into_iter()
             .collect(),
         _ => Vec::new(),

@@ -19,7 +19,6 @@ use axum::Router;
 use axum::extract::Request;
 use axum::routing::post;
 use mbcas_certs::LiveCertificate;
-use mbcas_runtime::listen;
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use thiserror::Error;
@@ -126,7 +125,7 @@ pub fn tls(live: Arc<LiveCertificate>) -> Result<Arc<ServerConfig>, rustls::Erro
 /// # Errors
 /// [`ServeError::Bind`] where the address is taken, foreign or forbidden.
 pub fn bind(address: std::net::SocketAddr) -> Result<TcpListener, ServeError> {
-    listen::bind(address).map_err(|source| ServeError::Bind { address, source })
+    mbcas_runtime::listen::bind(address).map_err(|source| ServeError::Bind { address, source })
 }
 
 #[cfg(test)]

@@ -41,7 +41,10 @@ pub fn warnings(
         // What a pod is given at its creation is said at its creation.
         Decision::Skip(reason) => reason
             .advice()
-            .map(|advice| format!("mbcas: in the pods of this {kind}, {advice}"))
+            .map(|advice| {
+                let code = reason.as_str();
+                format!("mbcas: in the pods of this {kind}, {advice} ({code})")
+            })
             .into_iter()
             .collect(),
         Decision::Inject => Vec::new(),

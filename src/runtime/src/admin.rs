@@ -152,9 +152,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_is_taken_is_named() {
-        let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = first.local_addr().unwrap();
-        let message = bind(address).await.unwrap_err().to_string();
+        let message = bind(address).unwrap_err().to_string();
         assert!(
             message.contains(&address.to_string()) && message.contains("MBCAS_ADMIN_ADDR"),
             "{message}"
