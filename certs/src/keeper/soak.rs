@@ -186,6 +186,19 @@ impl Tally {
     }
 }
 
+/// How old the youngest certificate is that anybody goes by: so far the clock may leap back.
+fn age_of_the_youngest(replicas: &[Keeper]) -> Duration {
+    let leaves = replicas.iter().filter_map(|r| r.served.as_ref());
+    let held = replicas.iter().filter_map(|r| r.held.as_ref());
+    let signing = held.map(|held| held.signing().validity().not_before);
+    leaves
+        .map(|leaf| leaf.validity().not_before)
+        .chain(signing)
+        .map(|since| now().duration_since(since).unwrap())
+        .min()
+        .unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn ten_authorities_and_a_hundred_leaves_pass_and_no_handshake_fails() {
     let (first, shared) = cluster();
@@ -225,20 +238,7 @@ async fn ten_authorities_and_a_hundred_leaves_pass_and_no_handshake_fails() {
             stage.cluster.lock().unwrap().ask_for_rotation();
         }
         let moving = !step.is_multiple_of(3);
-        let served: Vec<_> = replicas
-            .iter()
-            .filter_map(|replica| replica.served.as_ref())
-            .collect();
-        let age = served
-            .iter()
-            .map(|leaf| now().duration_since(leaf.validity().not_before).unwrap());
-        let held = replicas.iter().filter_map(|replica| replica.held.as_ref());
-        let trust = held.map(|held| {
-            now()
-                .duration_since(held.signing().validity().not_before)
-                .unwrap()
-        });
-        let room = age.chain(trust).min().unwrap();
+        let room = age_of_the_youngest(&replicas);
         if step.is_multiple_of(5) && room > Duration::from_secs(DAY + HOUR) {
             WALL.fetch_sub(DAY, Ordering::SeqCst);
             tally.leaps_back += 1;

@@ -1,7 +1,5 @@
 //! The two paths of the agent's port: `/demand` and `/metrics`.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +50,7 @@ async fn metrics(State(board): State<Arc<Board>>) -> Response {
 pub async fn serve(board: Arc<Board>, token: CancellationToken) {
     let address = board.config.listen;
     let listener = loop {
-        match listen::bind(address).and_then(TcpListener::from_std) {
+        match mbcas_runtime::listen::bind(address).and_then(TcpListener::from_std) {
             Ok(listener) => break listener,
             Err(why) => {
                 error!(%address, %why, "cannot listen; set MBCAS_AGENT_ADDR or free the port");

@@ -186,6 +186,14 @@ fn contradictions_are_refused_with_a_way_out() {
         ),
         (vec!["webhook.port=9464"], "metrics and probes"),
         (
+            vec!["webhook.hostNetwork=true", "webhook.port=10250"],
+            "the node's own kubelet",
+        ),
+        (
+            vec!["agent.resources.limits.cpu=10m"],
+            "as request and as limit",
+        ),
+        (
             vec!["monitoring.dashboard.operator.enabled=true"],
             "monitoring.dashboard.enabled=true",
         ),

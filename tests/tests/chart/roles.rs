@@ -96,7 +96,10 @@ fn a_webhook_that_is_given_its_certificate_may_not_make_one() {
             .filter(|(role, _)| role.ends_with(" mbcas-webhook"))
             .flat_map(|(_, rules)| *rules);
         let text: String = all.map(Value::to_string).collect();
-        (text.contains("\"secrets\""), text.contains("\"resourceNames\":[\"00-mbcas\"],\"resources\":[\"mutatingwebhookconfigurations\"],\"verbs\":[\"patch\"]"))
+        (
+            text.contains("\"secrets\""),
+            text.contains("\"mutatingwebhookconfigurations\""),
+        )
     };
     assert_eq!(may(&[]), (true, true));
     assert_eq!(
@@ -137,4 +140,28 @@ fn the_administrators_role_is_bound_to_nobody_and_contained_in_nothing() {
         "true"
     );
     assert_eq!(view["rules"][0]["verbs"], json!(["get", "list", "watch"]));
+}
+
+/// A rule without a source lets everybody in.
+#[test]
+fn metrics_that_nobody_may_read_are_open_to_nobody() {
+    let words = [
+        "--set-json",
+        r#"networkPolicy={"enabled":true,"metricsFrom":[]}"#,
+    ];
+    let objects = rendered(&words);
+    let mut policies = objects.iter().filter(|o| o["kind"] == "NetworkPolicy");
+    let open = |policy: &Value| {
+        let rules = policy["spec"]["ingress"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        rules.iter().any(|rule| rule["ports"][0]["port"] == 9464)
+    };
+    assert!(policies.all(|policy| !open(policy)));
+    assert!(
+        rendered(&["--set", "networkPolicy.enabled=true"])
+            .iter()
+            .any(open)
+    );
 }

@@ -229,7 +229,7 @@ fn the_api_server_refuses_policies_that_contradict_themselves() {
             ),
             (
                 json!({"budget": {"max": 1_000_001}}),
-                "less than or equal to 1e+06",
+                "less than or equal to 1000000",
             ),
             (json!({"onExceed": "Ask"}), "Unsupported value"),
             (json!({"mode": "fast"}), "Unsupported value"),

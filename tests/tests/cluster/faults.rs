@@ -224,8 +224,8 @@ async fn attacked(
     let end = CancellationToken::new();
     let targets = replicas
         .iter()
-        .map(|pod| format!("{}:{WEBHOOK_PORT}", ip(pod)));
-    let attacks = join_all(targets.map(|target| attack(target, end.clone())));
+        .map(|(.., pod)| format!("{}:{WEBHOOK_PORT}", ip(pod)));
+    let attacks = join_all(targets.map(|target| attack(target, &blows, end.clone())));
     let watch = async {
         let mut most = 0;
         for _ in 0..50 {

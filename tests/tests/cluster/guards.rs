@@ -3,6 +3,8 @@
 
 use std::fmt::Debug;
 
+use futures::StreamExt;
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{
@@ -19,6 +21,9 @@ use crate::support::environment::client_as;
 use crate::support::space::dry_run;
 use crate::support::wait::that;
 use crate::support::{Admission, Lab, SOON, Space, on_cluster, wait_until};
+
+/// How many questions are put to the API server at once.
+const AT_ONCE: usize = 32;
 
 /// Two people with every right in the namespace, and those over namespaces that a platform may give.
 struct People {
@@ -425,24 +430,28 @@ fn amounts() -> Vec<String> {
 fn the_api_servers_cel_reads_amounts_of_cpu_as_we_do() {
     on_cluster("amounts", Admission::Labelled, async |space| {
         let judge = async {
-            let (mut refused, mut taken) = (0, 0);
-            for text in amounts() {
-                for (min, max) in [
-                    (text.as_str(), "10k"),
-                    ("10m", text.as_str()),
-                    (text.as_str(), "250m"),
-                ] {
-                    let annotations = [("mbcas.minCPU", min), ("mbcas.maxCPU", max)];
-                    let annotations =
-                        annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
-                    let ours = Settings::parse(&annotations.clone().into()).is_ok();
-                    let mut pod = Lab::serve("web", &[]).request("1m").bare_pod();
-                    pod.annotations_mut().extend(annotations);
-                    let theirs = space.pods().create(&dry_run(), &pod).await;
-                    assert_eq!(theirs.is_ok(), ours, "min {min:?}, max {max:?}: {theirs:?}");
-                    if ours { taken += 1 } else { refused += 1 }
-                }
-            }
+            let pairs = amounts().into_iter().flat_map(|text| {
+                let whole = [
+                    (text.clone(), "10k".to_owned()),
+                    ("10m".to_owned(), text.clone()),
+                ];
+                whole.into_iter().chain([(text, "250m".to_owned())])
+            });
+            // Each takes as long as the API server waits for a webhook that is not there.
+            let answers = futures::stream::iter(pairs).map(async |(min, max)| {
+                let annotations = [("mbcas.minCPU", &min), ("mbcas.maxCPU", &max)];
+                let annotations =
+                    annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+                let ours = Settings::parse(&annotations.clone().into()).is_ok();
+                let mut pod = Lab::serve("web", &[]).request("1m").bare_pod();
+                pod.annotations_mut().extend(annotations);
+                let theirs = space.pods().create(&dry_run(), &pod).await;
+                assert_eq!(theirs.is_ok(), ours, "min {min:?}, max {max:?}: {theirs:?}");
+                ours
+            });
+            let answers: Vec<bool> = answers.buffer_unordered(AT_ONCE).collect().await;
+            let taken = answers.iter().filter(|taken| **taken).count();
+            let refused = answers.len() - taken;
             figure!(
                 "{taken} pairs of bounds are taken by parser and API server, {refused} refused by both"
             );

@@ -14,14 +14,14 @@ use super::{Policy, Request, Verdict, cases};
 /// Tried on every run; the whole takes less than a minute.
 const SETS: u32 = 100_000;
 
-fn pod_with(annotations: Json) -> Json {
+fn pod_with(annotations: &Json) -> Json {
     json!({
         "metadata": {"name": "web", "annotations": annotations},
         "spec": {"containers": [{"name": "app", "resources": {"requests": {"cpu": "50m"}}}]},
     })
 }
 
-fn refusal(policy: &Policy, annotations: Json) -> Vec<String> {
+fn refusal(policy: &Policy, annotations: &Json) -> Vec<String> {
     match policy.judge(&Request::create(pod_with(annotations))) {
         Verdict::Denied(messages) => messages,
         other => panic!("{other:?}"),
@@ -41,7 +41,7 @@ fn policy_and_webhook_refuse_the_same_pods() {
         match (&webhook, &verdict) {
             (Decision::Deny(..), Verdict::Denied(_)) => denied.update(|n: u32| n + 1),
             (Decision::Inject | Decision::Skip(_), Verdict::Allowed) => {
-                allowed.update(|n: u32| n + 1)
+                allowed.update(|n: u32| n + 1);
             }
             _ => prop_assert!(false, "webhook: {webhook:?}\npolicy: {verdict:?}"),
         }
@@ -61,14 +61,14 @@ fn policy_and_webhook_refuse_the_same_pods() {
 fn it_knows_every_key_and_no_other() {
     let policy = Policy::load("annotations");
     for key in KEYS {
-        let messages = refusal(&policy, json!({key: "no value of any key"}));
+        let messages = refusal(&policy, &json!({key: "no value of any key"}));
         assert_eq!(messages.len(), 1, "{messages:?}");
         assert!(
             messages[0].starts_with(&format!("{key}: \"no value of any key\" ")),
             "{messages:?}"
         );
     }
-    let messages = refusal(&policy, json!({"mbcas.bugdet": "300"}));
+    let messages = refusal(&policy, &json!({"mbcas.bugdet": "300"}));
     let known = messages[0]
         .split_once("It has ")
         .unwrap()
@@ -87,24 +87,24 @@ fn messages_repeat_what_was_written_and_stay_short() {
     let policy = Policy::load("annotations");
     let long = "\u{e4}".repeat(10_000);
     for key in KEYS {
-        let message = &refusal(&policy, json!({key: long}))[0];
+        let message = &refusal(&policy, &json!({key: long}))[0];
         assert!(
             message.contains(&format!("{key}: \"{}...\"", "\u{e4}".repeat(60))),
             "{message}"
         );
         assert!(message.chars().count() < 200, "{message}");
         // One of several lines gives way to the fixed message.
-        let message = &refusal(&policy, json!({key: "a\nb"}))[0];
+        let message = &refusal(&policy, &json!({key: "a\nb"}))[0];
         assert!(
             message.starts_with(key) && message.ends_with('.'),
             "{message}"
         );
     }
     let unknown = format!("mbcas.{long}");
-    assert!(refusal(&policy, json!({unknown: ""}))[0].chars().count() < 300);
+    assert!(refusal(&policy, &json!({unknown: ""}))[0].chars().count() < 300);
     let crossed = refusal(
         &policy,
-        json!({"mbcas.minCPU": "300m", "mbcas.maxCPU": "200m"}),
+        &json!({"mbcas.minCPU": "300m", "mbcas.maxCPU": "200m"}),
     );
     assert_eq!(
         crossed,
@@ -121,7 +121,7 @@ fn nothing_is_let_through_where_it_cannot_be_evaluated() {
 /// pod: the one known difference, on pods that no node will ever run.
 #[test]
 fn a_request_beyond_all_machines_is_refused_by_the_policy_alone() {
-    let mut pod = pod_with(json!({"mbcas.maxCPU": "1"}));
+    let mut pod = pod_with(&json!({"mbcas.maxCPU": "1"}));
     for cpu in ["1E", "1e30", "1e100000000"] {
         pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!(cpu);
         let verdict = Policy::load("annotations").judge(&Request::create(pod.clone()));

@@ -65,8 +65,8 @@ fn within(annotations: &Annotations, spec: &Json) -> bool {
             .as_cpu()
     };
     let budget = settings.budget.is_none_or(|budget| {
-        number("/budget/min").is_none_or(|min| min <= budget.get().into())
-            && number("/budget/max").is_none_or(|max| max >= budget.get().into())
+        number("/budget/min").is_none_or(|min| min <= budget.get())
+            && number("/budget/max").is_none_or(|max| max >= budget.get())
     });
     let most = cpu("/cpu/maxPerPod");
     let least = settings.min_cpu.is_none_or(|min| {

@@ -357,7 +357,7 @@ pub(super) fn defaulted(pod: &Json) -> Json {
     }
     if pod["metadata"]["annotations"]
         .as_object()
-        .is_some_and(|all| all.is_empty())
+        .is_some_and(serde_json::Map::is_empty)
     {
         pod["metadata"]
             .as_object_mut()
