@@ -70,7 +70,7 @@ same_work() {
   for server in "${servers[@]}"; do
     jq -S '.response.patch | @base64d | fromjson
       | map(.value) | [.. | objects | select(.name? == "mbcas-demand-agent" or .name? == "mbcas-no-token")]
-      | map(del(.volumeMounts, .env))' "$work/$server.json" >"$work/$server.work"
+      | map(del(.volumeMounts, .env)) | sort' "$work/$server.json" >"$work/$server.work"
     jq -e '.response.patch | @base64d | fromjson | tostring
       | contains("mbcas.dev/original") or contains("mbcas.dev~1original")' "$work/$server.json" >/dev/null ||
       fail "$server does not record the original."
@@ -118,10 +118,13 @@ steady() {
   rm -f "$work/log"
 }
 
-# burst SERVER: 5,000 at once. Seconds until the last answer.
+# burst SERVER: 5,000 at once. How many were answered, and seconds until the last answer.
 burst() {
+  local good
   load --requests=5000 --clients=50 --max-concurrent-streams=100 "$(url "$1")" >"$work/run"
-  [ "$(succeeded "$work/run")" = 5000 ] || fail "$1 did not answer all of 5,000."
+  good=$(succeeded "$work/run")
+  [ "$1" != ours ] || [ "$good" = 5000 ] || fail "ours answered $good of 5,000."
+  printf '%s whole %s\n' "$1" "$good"
   sed -n 's/^finished in \([0-9.]*\)\(m\?s\), .*/\1 \2/p' "$work/run" |
     awk -v server="$1" '{ printf "%s burst %.0f\n", server, $2 == "s" ? $1 * 1000 : $1 }'
 }
@@ -162,6 +165,7 @@ row "CPU per review, us" cpu less
 row "p50 at 1,000/s, us" p50 less
 row "p99 at 1,000/s, us" p99 less
 row "p99.9 at 1,000/s, us" p999 less
+row "5,000 at once: answered" whole more
 row "5,000 at once, ms" burst less
 row "resident, kB" rss less
 row "resident at most, kB" peak less

@@ -40,7 +40,7 @@ pub struct Verdict {
 }
 
 /// What one pod takes of its namespace's totals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Holding {
     /// Its budget.
     pub budget: Budget,

@@ -11,8 +11,8 @@
 //! other replica does not know of it; that the two may overshoot together is
 //! what the market's own clamp is for.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem, ResourceQuota};
@@ -33,7 +33,7 @@ pub const PENDING: Duration = Duration::from_secs(10);
 
 /// The caches. Cheap to ask: one lock, one look-up.
 #[derive(Debug, Default)]
-pub struct Cache(RwLock<World>);
+pub struct Cache(Mutex<World>);
 
 #[derive(Debug, Default)]
 struct World {
@@ -55,16 +55,68 @@ struct Entry {
     limit_ranges: BTreeMap<String, Vec<LimitRangeItem>>,
     quotas: BTreeMap<String, Quota>,
     held: Held,
-    pending: Vec<(Instant, Holding)>,
+    pending: Pending,
+}
+
+/// What was admitted and is not in any watch yet. Every review asks for its sum,
+/// and a burst fills it, so nothing here goes through all of it.
+#[derive(Debug, Default)]
+struct Pending {
+    /// In the order in which they were admitted, those that were seen since included.
+    admitted: VecDeque<(Instant, Holding)>,
+    /// By what they take: how many are waited for, and how many were seen.
+    counts: HashMap<Holding, Counts>,
+    /// What those take that are waited for.
+    sum: Held,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    waiting: usize,
+    seen: usize,
+}
+
+impl Pending {
+    fn add(&mut self, now: Instant, holding: Holding) {
+        self.admitted.push_back((now, holding));
+        self.counts.entry(holding).or_default().waiting += 1;
+        self.sum.add(holding);
+    }
+
+    /// A watch shows a pod that takes `holding`: it is one of ours if one of ours takes the same.
+    fn appeared(&mut self, holding: Holding) {
+        if let Some(counts) = self.counts.get_mut(&holding)
+            && counts.waiting > 0
+        {
+            counts.waiting -= 1;
+            counts.seen += 1;
+            self.sum.take(holding);
+        }
+    }
+
+    /// Takes away what was waited for long enough.
+    fn expire(&mut self, now: Instant) {
+        while let Some((since, holding)) = self.admitted.front().copied()
+            && now.saturating_duration_since(since) >= PENDING
+        {
+            self.admitted.pop_front();
+            let counts = self.counts.entry(holding).or_default();
+            // Those that were seen are taken to be the oldest ones.
+            if counts.seen > 0 {
+                counts.seen -= 1;
+            } else {
+                counts.waiting = counts.waiting.saturating_sub(1);
+                self.sum.take(holding);
+            }
+        }
+        if self.admitted.is_empty() {
+            // The memory of a burst is not kept.
+            *self = Self::default();
+        }
+    }
 }
 
 impl Entry {
-    fn release(&mut self, holding: Holding) {
-        self.held.pods = self.held.pods.saturating_sub(1);
-        self.held.budget = self.held.budget.saturating_sub(holding.budget.get());
-        self.held.floors -= holding.floor;
-    }
-
     /// Makes the rules anew from what they are made of.
     fn rewrite(&mut self, change: impl FnOnce(&mut Rules)) {
         let mut rules = Rules {
@@ -91,47 +143,34 @@ impl World {
         if let Some(pod) = self.pods.remove(&uid)
             && let Some(entry) = self.namespaces.get_mut(&pod.namespace)
         {
-            entry.release(pod.holding);
+            entry.held.take(pod.holding);
         }
     }
 }
 
 impl Cache {
-    fn write<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The namespace `name` as it is known at `now`.
     pub fn namespace(&self, name: &str, now: Instant) -> Namespace {
-        let world = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(entry) = world.namespaces.get(name) else {
-            return Namespace {
-                name: name.to_owned(),
-                ..Namespace::default()
-            };
-        };
-        let mut held = entry.held;
-        for (since, holding) in &entry.pending {
-            if now.saturating_duration_since(*since) < PENDING {
-                held.add(*holding);
-            }
-        }
+        let known = self.with(|world| {
+            let entry = world.namespaces.get_mut(name)?;
+            entry.pending.expire(now);
+            Some((Arc::clone(&entry.rules), entry.held.plus(entry.pending.sum)))
+        });
+        let (rules, held) = known.unwrap_or_default();
         Namespace {
             name: name.to_owned(),
-            rules: Arc::clone(&entry.rules),
+            rules,
             held,
         }
     }
 
     /// Remembers what a pod takes that was admitted at `now`.
     pub fn admitted(&self, namespace: &str, holding: Holding, now: Instant) {
-        self.write(|world| {
-            let (_, entry) = world.entry(namespace);
-            entry
-                .pending
-                .retain(|(since, _)| now.saturating_duration_since(*since) < PENDING);
-            entry.pending.push((now, holding));
-        });
+        self.with(|world| world.entry(namespace).1.pending.add(now, holding));
     }
 
     /// A pod was seen, in the listing number `round`.
@@ -139,7 +178,7 @@ impl Cache {
         let Some((uid, namespace)) = identity(meta) else {
             return;
         };
-        self.write(|world| {
+        self.with(|world| {
             let Some(holding) = holding(meta) else {
                 world.take_out(uid);
                 return;
@@ -148,13 +187,8 @@ impl Cache {
             world.take_out(uid);
             let (namespace, entry) = world.entry(namespace);
             entry.held.add(holding);
-            if !known
-                && let Some(at) = entry
-                    .pending
-                    .iter()
-                    .position(|(_, pending)| *pending == holding)
-            {
-                entry.pending.swap_remove(at);
+            if !known {
+                entry.pending.appeared(holding);
             }
             let pod = Pod {
                 namespace,
@@ -168,13 +202,13 @@ impl Cache {
     /// A pod is gone, or done.
     pub fn pod_gone(&self, meta: &ObjectMeta) {
         if let Some((uid, _)) = identity(meta) {
-            self.write(|world| world.take_out(uid));
+            self.with(|world| world.take_out(uid));
         }
     }
 
     /// The listing number `round` is complete: pods that it did not show are gone.
     pub fn pods_listed(&self, round: u32) {
-        self.write(|world| {
+        self.with(|world| {
             let gone: Vec<_> = world
                 .pods
                 .iter()
@@ -189,11 +223,7 @@ impl Cache {
 
     /// How many pods are counted.
     pub fn pods(&self) -> usize {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pods
-            .len()
+        self.with(|world| world.pods.len())
     }
 }
 
@@ -216,7 +246,7 @@ impl Rule for BudgetPolicy {
         } else {
             self.spec.clone()
         };
-        cache.write(|world| {
+        cache.with(|world| {
             world
                 .entry(namespace)
                 .1
@@ -225,7 +255,7 @@ impl Rule for BudgetPolicy {
     }
 
     fn clear(cache: &Cache) {
-        cache.write(|world| {
+        cache.with(|world| {
             for entry in world.namespaces.values_mut() {
                 entry.rewrite(|rules| rules.policy = BudgetPolicySpec::default());
             }
@@ -237,7 +267,7 @@ impl Rule for LimitRange {
     fn apply(&self, namespace: &str, name: &str, gone: bool, cache: &Cache) {
         let items = self.spec.as_ref().map(|spec| spec.limits.clone());
         let items = items.filter(|_| !gone).unwrap_or_default();
-        cache.write(|world| {
+        cache.with(|world| {
             let (_, entry) = world.entry(namespace);
             entry.limit_ranges.insert(name.to_owned(), items);
             entry.limit_ranges.retain(|_, items| !items.is_empty());
@@ -246,7 +276,7 @@ impl Rule for LimitRange {
     }
 
     fn clear(cache: &Cache) {
-        cache.write(|world| {
+        cache.with(|world| {
             for entry in world.namespaces.values_mut() {
                 entry.limit_ranges.clear();
                 entry.rewrite(|_| ());
@@ -258,7 +288,7 @@ impl Rule for LimitRange {
 impl Rule for ResourceQuota {
     fn apply(&self, namespace: &str, name: &str, gone: bool, cache: &Cache) {
         let quota = Quota::of(self).filter(|_| !gone);
-        cache.write(|world| {
+        cache.with(|world| {
             let (_, entry) = world.entry(namespace);
             entry.quotas.remove(name);
             entry
@@ -269,7 +299,7 @@ impl Rule for ResourceQuota {
     }
 
     fn clear(cache: &Cache) {
-        cache.write(|world| {
+        cache.with(|world| {
             for entry in world.namespaces.values_mut() {
                 entry.quotas.clear();
                 entry.rewrite(|_| ());

@@ -55,6 +55,22 @@ impl Held {
         self.budget += holding.budget.get();
         self.floors += holding.floor;
     }
+
+    /// Counts one less.
+    pub fn take(&mut self, holding: Holding) {
+        self.pods = self.pods.saturating_sub(1);
+        self.budget = self.budget.saturating_sub(holding.budget.get());
+        self.floors -= holding.floor;
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(mut self, other: Self) -> Self {
+        self.pods += other.pods;
+        self.budget += other.budget;
+        self.floors += other.floors;
+        self
+    }
 }
 
 impl Rules {

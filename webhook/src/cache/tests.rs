@@ -102,6 +102,34 @@ fn an_admitted_pod_counts_until_it_is_seen_or_forgotten() {
 }
 
 #[test]
+fn each_admission_is_forgotten_in_its_own_time_and_only_once() {
+    let (cache, now) = (Cache::default(), Instant::now());
+    let take = |budget: u32| Holding {
+        budget: Budget::new(budget.into()).unwrap(),
+        floor: MilliCpu::new(250),
+    };
+    for (after, budget) in [(0, 300), (1, 300), (2, 50), (3, 300)] {
+        cache.admitted("shop", take(budget), now + Duration::from_secs(after));
+    }
+    cache.pod_seen(&meta(1, Some("300"), "injected"), 1);
+    cache.pod_seen(&meta(2, Some("700"), "injected"), 1);
+    let budget = |after| {
+        let at = now + PENDING + Duration::from_secs(after) - Duration::from_millis(1);
+        cache.namespace("shop", at).held.budget
+    };
+    assert_eq!(budget(0), 1_000 + 300 + 50 + 300);
+    assert_eq!(budget(1), 1_000 + 300 + 50 + 300, "the one that was seen");
+    assert_eq!(budget(2), 1_000 + 50 + 300);
+    assert_eq!(budget(3), 1_000 + 300);
+    assert_eq!(budget(4), 1_000);
+    cache.admitted("shop", take(50), now + PENDING * 2);
+    assert_eq!(
+        cache.namespace("shop", now + PENDING * 2).held.budget,
+        1_050
+    );
+}
+
+#[test]
 fn rules_come_and_go() {
     let cache = Cache::default();
     let rules = |cache: &Cache| cache.namespace("shop", Instant::now()).rules;
