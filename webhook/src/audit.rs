@@ -53,6 +53,7 @@ pub fn note(review: &Review) -> Option<Note> {
         action: "Admit",
         text,
         is_warning: false,
+        is_single: true,
     })
 }
 

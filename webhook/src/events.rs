@@ -25,6 +25,8 @@ pub struct Note {
     pub text: String,
     /// Something that they should do something about.
     pub is_warning: bool,
+    /// Every one is to be read: it is not summed up with others of its reason about the same object.
+    pub is_single: bool,
 }
 
 /// Where notes are handed in.
@@ -58,13 +60,12 @@ impl Notes {
 pub async fn write(client: Client, mut notes: mpsc::Receiver<Note>) -> Infallible {
     let instance = std::env::var("HOSTNAME").ok();
     let controller = "mbcas-webhook".to_owned();
-    let recorder = Recorder::new(
-        client,
-        Reporter {
-            controller,
-            instance,
-        },
-    );
+    let reporter = Reporter {
+        controller,
+        instance,
+    };
+    let recorder = || Recorder::new(client.clone(), reporter.clone());
+    let summing = recorder();
     while let Some(note) = notes.recv().await {
         let event = Event {
             type_: if note.is_warning {
@@ -76,6 +77,11 @@ pub async fn write(client: Client, mut notes: mpsc::Receiver<Note>) -> Infallibl
             note: Some(note.text.chars().take(1_000).collect()),
             action: note.action.to_owned(),
             secondary: None,
+        };
+        let recorder = if note.is_single {
+            recorder()
+        } else {
+            summing.clone()
         };
         if let Err(error) = recorder.publish(&event, &note.regarding).await {
             warn!(%error, reason = note.reason, "An event could not be written");

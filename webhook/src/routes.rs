@@ -118,6 +118,7 @@ fn skipped(verdict: &Verdict, review: &Review<Outline>) -> Option<Note> {
         action: "Admit",
         text: format!("{}: {text}", reason.as_str()),
         is_warning: false,
+        is_single: false,
     })
 }
 

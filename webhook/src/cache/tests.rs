@@ -113,8 +113,9 @@ fn each_admission_is_forgotten_in_its_own_time_and_only_once() {
     }
     cache.pod_seen(&meta(1, Some("300"), "injected"), 1);
     cache.pod_seen(&meta(2, Some("700"), "injected"), 1);
-    let budget = |after| {
-        let at = now + PENDING + Duration::from_secs(after) - Duration::from_millis(1);
+    let budget = |after: u64| {
+        // One millisecond before the admission after so many seconds is forgotten.
+        let at = now + Duration::from_millis(9_999 + 1_000 * after);
         cache.namespace("shop", at).held.budget
     };
     assert_eq!(budget(0), 1_000 + 300 + 50 + 300);
