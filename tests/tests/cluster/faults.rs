@@ -89,8 +89,18 @@ fn without_the_agents_image_pods_wait_for_it_and_those_without_an_agent_start() 
             "agent's registry away: its pod waits ({}), one with mbcas.agent: none is Ready",
             why.unwrap()
         );
+        Release::ensure();
+        // Old replicas go on answering for some seconds.
+        wait_until(
+            "the webhooks without a registry are gone",
+            SOON,
+            async || {
+                let there = replicas(space).await.len();
+                that(there == 2, format!("there are {there}"))
+            },
+        )
+        .await;
     });
-    Release::ensure();
 }
 
 /// Pods that are created, and forgotten, while something else happens.
