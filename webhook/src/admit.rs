@@ -22,7 +22,7 @@ use crate::mesh;
 use crate::namespace::Namespace;
 use crate::patch::PatchBuilder;
 use crate::policy::Policy;
-use crate::review::Outline;
+use crate::review::{Outline, excess};
 use crate::sidecar;
 use crate::submitted::{self, SubmittedCpu};
 
@@ -35,7 +35,7 @@ pub struct Verdict {
     pub patch: Patch,
     /// What its author is told, each at most 256 characters.
     pub warnings: Vec<String>,
-    /// What the pod takes of its namespace's totals; absent if it takes no part, or was counted before.
+    /// What the pod takes of its namespace's totals; absent if it takes no part.
     pub holding: Option<Holding>,
 }
 
@@ -93,6 +93,10 @@ pub fn admit(pod: &Value, policy: &Policy, namespace: &Namespace) -> Result<Verd
 /// [`PodError::NoSpec`].
 pub fn judge(pod: &Pod, policy: &Policy, namespace: &Namespace) -> Result<Verdict, PodError> {
     let spec = pod.spec.as_ref().ok_or(PodError::NoSpec)?;
+    if let Some(fault) = excess(pod) {
+        let decision = Decision::Deny(DenyReason::Malformed, vec![fault]);
+        return Ok(Verdict::nothing(decision));
+    }
     let empty = BTreeMap::new();
     let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
     let (settings, chosen) = match validate(spec, annotations) {
@@ -153,9 +157,6 @@ impl Admission<'_> {
         let default = submitted::default_request(self.chosen, self.namespace);
         let request = submitted_cpu_request(self.chosen).or(default);
         let mut allotment = Allotment::within_bounds(asked, request, self.namespace);
-        if !allotment.faults.is_empty() {
-            return Verdict::nothing(Decision::Deny(DenyReason::OverAllotment, allotment.faults));
-        }
         let record = self.record();
         let cpu = SubmittedCpu::of(
             self.chosen,
@@ -179,15 +180,18 @@ impl Admission<'_> {
             Ok(_) => Decision::Inject,
             Err(reason) => Decision::Skip(*reason),
         };
+        // What takes no part is bound by nothing but optOut.
+        let is_bound = decision.takes_part() || asked.enabled == Some(false);
+        if is_bound && !allotment.faults.is_empty() {
+            return Verdict::nothing(Decision::Deny(DenyReason::OverAllotment, allotment.faults));
+        }
         let request = request.filter(|_| decision.takes_part());
         let has_sidecar = decision.has_sidecar();
         let limit = request
             .filter(|_| !cpu.limit_is_ours)
             .and_then(|_| missing_limit(&cpu, &subject, self.policy, has_sidecar));
 
-        // What we saw before was counted then. Who forges the record of that
-        // escapes early feedback only: totals are the market's to keep.
-        if let (Some(request), None) = (request, &record) {
+        if let Some(request) = request {
             allotment = allotment.within_totals(request);
             if !allotment.faults.is_empty() {
                 return Verdict::nothing(Decision::Deny(
@@ -223,9 +227,9 @@ impl Admission<'_> {
             patch.append_volume(sidecar::volume());
         }
         Verdict {
-            holding: request.filter(|_| record.is_none()).map(|request| Holding {
+            holding: request.map(|request| Holding {
                 budget: settings.budget.unwrap_or_default(),
-                floor: settings.min_cpu.unwrap_or(request),
+                floor: settings.floor(request),
             }),
             decision,
             patch: patch.build(),

@@ -42,6 +42,10 @@ impl<'a> Allotment<'a> {
             namespace,
         };
         allotment.opt_out();
+        // What takes no part is bound by nothing else.
+        if asked.enabled == Some(false) && allotment.faults.is_empty() {
+            return allotment;
+        }
         allotment.mode();
         allotment.budget();
         allotment.cpu(request);
@@ -194,13 +198,15 @@ impl<'a> Allotment<'a> {
                 self.settings.budget = Some(fit);
             }
         }
-        let floor = self.settings.min_cpu.unwrap_or(request);
+        let floor = self.settings.floor(request);
         if let Some(total) = policy.cpu.floor_total.map(MilliCpu::from) {
             let free = total - held.floors;
             if floor > free {
-                let fit = Some(free.floor_to_quantum()).filter(|free| *free >= LEAST_CPU);
+                let least = policy.cpu.min_per_pod.map_or(LEAST_CPU, MilliCpu::from);
+                let least = least.max(request);
+                let fit = Some(free.floor_to_quantum()).filter(|free| *free >= least);
                 let otherwise = if self.namespace.clamps() {
-                    LEAST_CPU
+                    least
                 } else {
                     floor
                 };
@@ -215,7 +221,9 @@ impl<'a> Allotment<'a> {
                     written: self.asked.min_cpu.is_some(),
                 };
                 self.exceeds(&wish, &rule, &written(fit));
-                self.settings.min_cpu = Some(fit);
+                if fit < floor {
+                    self.settings.min_cpu = Some(fit);
+                }
             }
         }
         self

@@ -17,6 +17,9 @@ use crate::review::Review;
 /// How many characters of a value are repeated.
 const QUOTED: usize = 60;
 
+/// How many of a user's name: the end of it may be what tells two apart.
+const NAMED: usize = 256;
+
 /// How many changes one note lists.
 const LISTED: usize = 10;
 
@@ -46,7 +49,7 @@ pub fn note(review: &Review) -> Option<Note> {
     if more > 0 {
         listed = format!("{listed} and {more} more");
     }
-    let text = format!("{} {what} it: {listed}", cut(&review.user));
+    let text = format!("{} {what} it: {listed}", cut(&review.user, NAMED));
     Some(Note {
         regarding: regarding(review),
         reason: "BudgetChanged",
@@ -118,7 +121,7 @@ fn annotations(old: &Value, new: &Value) -> Vec<String> {
         .filter(|key| key.starts_with(PREFIX) && !key.starts_with(RESERVED_PREFIX));
     ours.flat_map(|key| {
         let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
-        changes(&cut(key), &of(&old), &of(&new))
+        changes(&cut(key, QUOTED), &of(&old), &of(&new))
     })
     .collect()
 }
@@ -126,15 +129,15 @@ fn annotations(old: &Value, new: &Value) -> Vec<String> {
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "none".to_owned(),
-        value => cut(&value.to_string()),
+        value => cut(&value.to_string(), QUOTED),
     }
 }
 
 /// A text of somebody else's, as a note may repeat it: without control characters, and cut.
-fn cut(text: &str) -> String {
+fn cut(text: &str, most: usize) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let shown: String = clean.clone().take(QUOTED).collect();
-    let more = if clean.count() > QUOTED { "…" } else { "" };
+    let shown: String = clean.clone().take(most).collect();
+    let more = if clean.count() > most { "…" } else { "" };
     format!("{shown}{more}")
 }
 

@@ -8,8 +8,7 @@
 //!
 //! A pod that was just admitted is not in any watch yet, so what it takes is
 //! remembered for [`PENDING`] or until a pod that takes the same appears. The
-//! other replica does not know of it; that the two may overshoot together is
-//! what the market's own clamp is for.
+//! other replica does not know of it, so the two may overshoot together.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +20,6 @@ use mbcas_api::names::{INJECTION_ANNOTATION, ORIGINAL_ANNOTATION};
 use mbcas_api::{BudgetPolicy, BudgetPolicySpec, Original};
 use mbcas_core::annotations::Settings;
 use mbcas_core::quantity::Quantity;
-use mbcas_core::units::MilliCpu;
 
 use crate::admit::Holding;
 use crate::decide::SkipReason;
@@ -30,6 +28,9 @@ use crate::room::Quota;
 
 /// How long an admitted pod is counted before a watch has shown it.
 pub const PENDING: Duration = Duration::from_secs(10);
+
+/// How many such pods of one namespace are counted at most.
+const MOST_PENDING: usize = 10_000;
 
 /// The caches. Cheap to ask: one lock, one look-up.
 #[derive(Debug, Default)]
@@ -168,9 +169,30 @@ impl Cache {
         }
     }
 
-    /// Remembers what a pod takes that was admitted at `now`.
+    /// Remembers what a pod takes that was admitted at `now`, where a policy has
+    /// totals: whoever asks about other namespaces, real or not, costs no memory.
     pub fn admitted(&self, namespace: &str, holding: Holding, now: Instant) {
-        self.with(|world| world.entry(namespace).1.pending.add(now, holding));
+        self.with(|world| {
+            if let Some(entry) = world.namespaces.get_mut(namespace)
+                && entry.rules.has_totals()
+                && entry.pending.admitted.len() < MOST_PENDING
+            {
+                entry.pending.add(now, holding);
+            }
+        });
+    }
+
+    /// Whether a pod was admitted that takes the same and was not seen yet.
+    pub fn waits_for(&self, namespace: &str, holding: Holding) -> bool {
+        self.with(|world| {
+            let entry = world.namespaces.get(namespace)?;
+            entry
+                .pending
+                .counts
+                .get(&holding)
+                .map(|counts| counts.waiting > 0)
+        })
+        .unwrap_or(false)
     }
 
     /// A pod was seen, in the listing number `round`.
@@ -178,8 +200,9 @@ impl Cache {
         let Some((uid, namespace)) = identity(meta) else {
             return;
         };
+        let holding = holding(meta);
         self.with(|world| {
-            let Some(holding) = holding(meta) else {
+            let Some(holding) = holding else {
                 world.take_out(uid);
                 return;
             };
@@ -316,7 +339,7 @@ fn identity(meta: &ObjectMeta) -> Option<(u128, &str)> {
 }
 
 /// What a pod takes, read from what admission wrote on it; absent if it takes no part.
-fn holding(meta: &ObjectMeta) -> Option<Holding> {
+pub fn holding(meta: &ObjectMeta) -> Option<Holding> {
     let annotations = meta.annotations.as_ref()?;
     let word = annotations.get(INJECTION_ANNOTATION)?;
     let takes_part = word == "injected"
@@ -337,7 +360,7 @@ fn holding(meta: &ObjectMeta) -> Option<Holding> {
     let request = request.and_then(|cpu| Quantity::parse(cpu).ok()?.as_cpu());
     Some(Holding {
         budget: settings.budget.unwrap_or_default(),
-        floor: settings.min_cpu.or(request).unwrap_or(MilliCpu::ZERO),
+        floor: settings.floor(request.unwrap_or_default()),
     })
 }
 

@@ -258,10 +258,18 @@ pub fn decide<'p>(
     policy: &'p Policy,
 ) -> Result<Cow<'p, AgentSpec>, SkipReason> {
     let reason = ruled_out(subject, policy).or_else(|| without_sidecar(subject, policy));
-    reason.map_or_else(
-        || room::fitted(policy.agent(), subject.spec, subject.namespace),
-        Err,
-    )
+    if let Some(reason) = reason {
+        return Err(reason);
+    }
+    let rules = &subject.namespace.rules;
+    if rules.limit_ranges.is_empty() && rules.quotas.is_empty() {
+        return Ok(Cow::Borrowed(policy.agent()));
+    }
+    let submitted = PodSpec {
+        containers: subject.submitted.to_vec(),
+        ..subject.spec.clone()
+    };
+    room::fitted(policy.agent(), &submitted, subject.namespace)
 }
 
 fn ruled_out(subject: &Subject<'_>, policy: &Policy) -> Option<SkipReason> {

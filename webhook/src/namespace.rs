@@ -74,6 +74,11 @@ impl Held {
 }
 
 impl Rules {
+    /// Whether it matters what other pods hold.
+    pub fn has_totals(&self) -> bool {
+        self.policy.budget.total.is_some() || self.policy.cpu.floor_total.is_some()
+    }
+
     /// The rules that `objects` make: a BudgetPolicy, LimitRanges and
     /// ResourceQuotas, told apart by their kind; others make none.
     ///

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 mod outline;
 
-pub use outline::Outline;
+pub use outline::{Outline, excess};
 
 use crate::admit::{PodError, Verdict};
 use crate::decide::Decision;

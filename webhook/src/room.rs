@@ -130,9 +130,6 @@ pub fn fitted<'a>(
     spec: &PodSpec,
     namespace: &Namespace,
 ) -> Result<Cow<'a, AgentSpec>, SkipReason> {
-    if namespace.rules.limit_ranges.is_empty() && namespace.rules.quotas.is_empty() {
-        return Ok(Cow::Borrowed(agent));
-    }
     let mut sidecar = Sidecar::of(agent);
     let ranges = &namespace.rules.limit_ranges;
     let container = || ranges.iter().filter(|range| range.type_ == "Container");

@@ -8,10 +8,11 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use serde_json::Value;
 
 use crate::admit::{Verdict, judge};
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::decide::Decision;
 use crate::events::{Note, Notes};
 use crate::metrics::Metrics;
+use crate::namespace::Held;
 use crate::policy::Policy;
 use crate::review::{Answer, Outline, Review, ReviewError};
 use crate::serve::Routes;
@@ -66,10 +67,18 @@ impl Judge {
             return Ok(Answer::try_from(&Verdict::not_a_pod_creation())?);
         }
         let now = Instant::now();
-        let namespace = self.cache.namespace(&review.namespace, now);
+        let mut namespace = self.cache.namespace(&review.namespace, now);
+        // Seen for the second time, a pod is not to be counted twice.
+        let counted = cache::holding(&review.object.0.metadata)
+            .filter(|holding| self.cache.waits_for(&review.namespace, *holding));
+        if let Some(holding) = counted {
+            namespace.held.take(holding);
+        }
         let verdict = judge(&review.object.0, &self.policy, &namespace)?;
         if !review.is_dry_run {
-            if let Some(holding) = verdict.holding {
+            if let Some(holding) = verdict.holding
+                && counted != Some(holding)
+            {
                 self.cache.admitted(&review.namespace, holding, now);
             }
             if let Some(note) = skipped(&verdict, review) {
@@ -84,7 +93,9 @@ impl Judge {
     /// # Errors
     /// [`ReviewError`] where the template is none.
     pub fn workloads(&self, review: &Review) -> Result<Answer, ReviewError> {
-        let namespace = self.cache.namespace(&review.namespace, Instant::now());
+        let mut namespace = self.cache.namespace(&review.namespace, Instant::now());
+        // Its own pods run already, or will go as new ones come: what is left says nothing here.
+        namespace.held = Held::default();
         let warnings = workloads::warnings(review, &self.policy, &namespace)?;
         let word = if warnings.is_empty() {
             "fine"

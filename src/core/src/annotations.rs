@@ -241,8 +241,10 @@ impl SettingsError {
     }
 
     fn unknown(key: &str) -> Self {
-        let nearest = KEYS
-            .iter()
+        const LONGEST_MISSPELLING: usize = 64;
+        // Longer ones are no misspelling, and comparing takes the square of the length.
+        let near = KEYS.iter().filter(|_| key.len() <= LONGEST_MISSPELLING);
+        let nearest = near
             .map(|known| {
                 (
                     strsim::damerau_levenshtein(&key.to_lowercase(), &known.to_lowercase()),
@@ -360,6 +362,11 @@ impl Settings {
     /// Whether the pod takes part, as far as its own word goes.
     pub fn is_enabled(&self) -> bool {
         self.enabled.unwrap_or(true)
+    }
+
+    /// The least that the container is to have: its request, or more if `mbcas.minCPU` says so.
+    pub fn floor(&self, request: MilliCpu) -> MilliCpu {
+        self.min_cpu.unwrap_or_default().max(request)
     }
 
     /// Checks the bounds against the container's own CPU request: a limit

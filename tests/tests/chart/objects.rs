@@ -18,7 +18,7 @@ fn no_webhook_fails_closed_or_keeps_the_api_server_waiting() {
             assert_eq!(webhook["timeoutSeconds"], 2, "{what}");
             assert_eq!(webhook["matchPolicy"], "Equivalent", "{what}");
             let sides = webhook["sideEffects"].as_str().unwrap();
-            let writes = webhook["name"] == "audit.mbcas.dev";
+            let writes = webhook["name"] != "workloads.mbcas.dev";
             assert_eq!(
                 sides,
                 if writes { "NoneOnDryRun" } else { "None" },

@@ -209,13 +209,24 @@ fn what_does_not_fit_beside_the_others_is_refused() {
         default.starts_with("the default of annotation mbcas.budget, \"100\", is refused"),
         "{default}"
     );
-    let floor = one_fault(&namespace, &[("mbcas.budget", "10")], 110);
+    let floor = one_fault(
+        &namespace,
+        &[("mbcas.budget", "10"), ("mbcas.minCPU", "110m")],
+        50,
+    );
     assert!(
         floor.contains(
             "has 100m of 2000m for floors left beside 3 pods; write for example \"100m\""
         ),
         "{floor}"
     );
+    // The request is a floor that no annotation lowers.
+    let request = one_fault(
+        &namespace,
+        &[("mbcas.budget", "10"), ("mbcas.minCPU", "10m")],
+        110,
+    );
+    assert!(request.contains("; remove pods, or ask"), "{request}");
 }
 
 #[test]
@@ -239,7 +250,8 @@ fn where_nothing_is_left_the_mend_is_not_a_smaller_number() {
 #[test]
 fn clamping_to_what_is_left_stops_at_the_least_there_is() {
     let namespace = nearly_full("Clamp");
-    let (fills, warnings) = outcome(&namespace, &[("mbcas.budget", "300")], 500).unwrap();
+    let asked = [("mbcas.budget", "300"), ("mbcas.minCPU", "500m")];
+    let (fills, warnings) = outcome(&namespace, &asked, 50).unwrap();
     assert_eq!(
         fills,
         [(BUDGET, "50".to_owned()), (MIN_CPU, "100m".to_owned())]
@@ -253,7 +265,7 @@ fn clamping_to_what_is_left_stops_at_the_least_there_is() {
         floors: MilliCpu::new(3_000),
     };
     let (fills, warnings) = outcome(&full, &[("mbcas.budget", "10")], 10).unwrap();
-    assert_eq!(fills, [(MIN_CPU, "10m".to_owned())]);
+    assert_eq!(fills, []);
     assert!(
         warnings[0].contains("mbcas.budget=10 overdraws what is left"),
         "{warnings:?}"

@@ -1,4 +1,4 @@
-use mbcas_core::units::Budget;
+use mbcas_core::units::{Budget, MilliCpu};
 use serde_json::{Value, json};
 
 use super::*;
@@ -75,9 +75,37 @@ fn a_new_listing_forgets_what_it_does_not_show() {
     assert_eq!((cache.pods(), held(&cache)), (1, (1, 100, 250)));
 }
 
+fn with_total() -> Cache {
+    let cache = Cache::default();
+    let policy: BudgetPolicy = serde_json::from_value(json!({
+        "apiVersion": "mbcas.dev/v1alpha1", "kind": "BudgetPolicy", "metadata": {"name": "default"},
+        "spec": {"budget": {"total": 100_000}},
+    }))
+    .unwrap();
+    policy.apply("shop", "default", false, &cache);
+    cache
+}
+
+#[test]
+fn who_asks_about_namespaces_without_totals_costs_no_memory() {
+    let cache = Cache::default();
+    let holding = Holding {
+        budget: Budget::DEFAULT,
+        floor: MilliCpu::new(250),
+    };
+    cache.admitted("invented", holding, Instant::now());
+    assert_eq!(cache.with(|world| world.namespaces.len()), 0);
+    let cache = with_total();
+    for _ in 0..=MOST_PENDING {
+        cache.admitted("shop", holding, Instant::now());
+    }
+    let held = cache.namespace("shop", Instant::now()).held;
+    assert_eq!(held.pods, MOST_PENDING as u64);
+}
+
 #[test]
 fn an_admitted_pod_counts_until_it_is_seen_or_forgotten() {
-    let cache = Cache::default();
+    let cache = with_total();
     let now = Instant::now();
     let holding = Holding {
         budget: Budget::new(300).unwrap(),
@@ -103,7 +131,7 @@ fn an_admitted_pod_counts_until_it_is_seen_or_forgotten() {
 
 #[test]
 fn each_admission_is_forgotten_in_its_own_time_and_only_once() {
-    let (cache, now) = (Cache::default(), Instant::now());
+    let (cache, now) = (with_total(), Instant::now());
     let take = |budget: u32| Holding {
         budget: Budget::new(budget.into()).unwrap(),
         floor: MilliCpu::new(250),
@@ -171,14 +199,15 @@ fn rules_come_and_go() {
 }
 
 #[test]
-fn a_floor_is_what_the_pod_says_else_what_its_participant_requested() {
+fn a_floor_is_what_the_pod_says_and_at_least_what_its_participant_requested() {
     let of = |change: fn(&mut Value)| {
         let mut pod = serde_json::to_value(meta(1, None, "injected")).unwrap();
         change(&mut pod["annotations"]);
         holding(&serde_json::from_value(pod).unwrap()).map(|holding| holding.floor.get())
     };
     assert_eq!(of(|_| ()), Some(250));
-    assert_eq!(of(|a| a["mbcas.minCPU"] = json!("70m")), Some(70));
+    assert_eq!(of(|a| a["mbcas.minCPU"] = json!("70m")), Some(250));
+    assert_eq!(of(|a| a["mbcas.minCPU"] = json!("300m")), Some(300));
     assert_eq!(
         of(|a| a[ORIGINAL_ANNOTATION] =
             json!(r#"{"version":1,"participant":"app","containers":{"app":{"limit":"2"}}}"#)),

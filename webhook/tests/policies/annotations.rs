@@ -128,3 +128,26 @@ fn a_request_beyond_all_machines_is_refused_by_the_policy_alone() {
         assert!(matches!(verdict, Verdict::Denied(_)), "{cpu}: {verdict:?}");
     }
 }
+
+/// A mesh's proxy that another webhook put first, after us.
+#[test]
+fn a_cap_is_held_against_the_container_that_takes_part() {
+    let policy = Policy::load("annotations");
+    let record = r#"{"version":1,"participant":"app","containers":{"app":{"request":"50m"}}}"#;
+    let mut pod = pod_with(&json!({"mbcas.maxCPU": "80m", "mbcas.dev/original": record}));
+    let proxy = json!({"name": "linkerd-proxy", "resources": {"requests": {"cpu": "100m"}}});
+    pod["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, proxy);
+    assert_eq!(
+        policy.judge(&Request::create(pod.clone())),
+        Verdict::Allowed
+    );
+    pod["metadata"]["annotations"]
+        .as_object_mut()
+        .unwrap()
+        .remove("mbcas.dev/original");
+    let verdict = policy.judge(&Request::create(pod));
+    assert!(matches!(verdict, Verdict::Denied(_)), "{verdict:?}");
+}

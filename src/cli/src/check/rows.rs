@@ -5,7 +5,8 @@ mod pods;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use mbcas_actuator::Support;
 use mbcas_api::names::WEBHOOK_CONFIGURATION;
 use mbcas_webhook::namespace::Rules;
@@ -49,6 +50,22 @@ pub fn cluster(facts: &ClusterFacts) -> Vec<Row> {
     rows
 }
 
+/// A pod that asks for as good as nothing.
+fn modest() -> PodSpec {
+    let request = BTreeMap::from([("cpu".to_owned(), Quantity("1m".to_owned()))]);
+    let resources = ResourceRequirements {
+        requests: Some(request),
+        ..ResourceRequirements::default()
+    };
+    PodSpec {
+        containers: vec![Container {
+            resources: Some(resources),
+            ..Container::default()
+        }],
+        ..PodSpec::default()
+    }
+}
+
 /// The namespaces in which not every pod can have the agent, with its usual
 /// amounts, beside an application that uses nothing.
 fn rooms(rules: &BTreeMap<String, Rules>) -> Vec<Row> {
@@ -60,7 +77,7 @@ fn rooms(rules: &BTreeMap<String, Rules>) -> Vec<Row> {
             rules: rules.clone().into(),
             ..Namespace::default()
         };
-        let row = match fitted(&agent, &PodSpec::default(), &namespace) {
+        let row = match fitted(&agent, &modest(), &namespace) {
             Ok(fitted) if *fitted == agent => continue,
             Ok(fitted) => Row::warn(
                 format!(
