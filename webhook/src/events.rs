@@ -34,7 +34,7 @@ pub struct Note {
 pub struct Notes(mpsc::Sender<Note>);
 
 impl Notes {
-    /// A place for notes, and the other end for [`write`].
+    /// A place for notes, and the other end for [`write()`].
     pub fn new() -> (Self, mpsc::Receiver<Note>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(sender), receiver)
