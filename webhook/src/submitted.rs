@@ -52,8 +52,15 @@ impl SubmittedCpu {
         let limit = present.map(|_| cpu_limit(container).unwrap_or_default());
         let recorded = record.and_then(|record| record.containers.get(&container.name));
         let said_absent = recorded.is_some_and(|cpu| cpu.limit.is_none());
-        let limit_is_ours =
-            said_absent && limit.is_some() && limit == request.map(|r| cap(settings, policy, r));
+        // Ours always stands beside a request.
+        let is_requested = container
+            .resources
+            .as_ref()
+            .is_some_and(|r| r.requests.iter().flatten().any(|(name, _)| name == "cpu"));
+        let limit_is_ours = said_absent
+            && is_requested
+            && limit.is_some()
+            && limit == request.map(|r| cap(settings, policy, r));
         Self {
             request,
             limit: limit.filter(|_| !limit_is_ours),
