@@ -69,6 +69,10 @@ impl Verdict {
         }
     }
 
+    fn denied(reason: DenyReason, faults: Vec<String>) -> Self {
+        Self::nothing(Decision::Deny(reason, faults))
+    }
+
     /// The verdict about what is not the creation of a pod: let through, untouched.
     pub fn not_a_pod_creation() -> Self {
         Self::nothing(Decision::Skip(SkipReason::NotAPodCreation))
@@ -94,16 +98,12 @@ pub fn admit(pod: &Value, policy: &Policy, namespace: &Namespace) -> Result<Verd
 pub fn judge(pod: &Pod, policy: &Policy, namespace: &Namespace) -> Result<Verdict, PodError> {
     let spec = pod.spec.as_ref().ok_or(PodError::NoSpec)?;
     if let Some(fault) = excess(pod) {
-        let decision = Decision::Deny(DenyReason::Malformed, vec![fault]);
-        return Ok(Verdict::nothing(decision));
+        return Ok(Verdict::denied(DenyReason::Malformed, vec![fault]));
     }
     let empty = BTreeMap::new();
     let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
     let (settings, chosen) = match validate(spec, annotations) {
-        Err(faults) => {
-            let decision = Decision::Deny(DenyReason::Malformed, faults);
-            return Ok(Verdict::nothing(decision));
-        }
+        Err(faults) => return Ok(Verdict::denied(DenyReason::Malformed, faults)),
         Ok(valid) => valid,
     };
     let admission = Admission {
@@ -183,7 +183,7 @@ impl Admission<'_> {
         // What takes no part is bound by nothing but optOut.
         let is_bound = decision.takes_part() || asked.enabled == Some(false);
         if is_bound && !allotment.faults.is_empty() {
-            return Verdict::nothing(Decision::Deny(DenyReason::OverAllotment, allotment.faults));
+            return Verdict::denied(DenyReason::OverAllotment, allotment.faults);
         }
         let request = request.filter(|_| decision.takes_part());
         let has_sidecar = decision.has_sidecar();
@@ -194,10 +194,7 @@ impl Admission<'_> {
         if let Some(request) = request {
             allotment = allotment.within_totals(request);
             if !allotment.faults.is_empty() {
-                return Verdict::nothing(Decision::Deny(
-                    DenyReason::OverAllotment,
-                    allotment.faults,
-                ));
+                return Verdict::denied(DenyReason::OverAllotment, allotment.faults);
             }
         }
         let mut warnings = advice(&decision);

@@ -44,21 +44,16 @@ impl SubmittedCpu {
         policy: &Policy,
         record: Option<&Original>,
     ) -> Self {
+        let resources = container.resources.as_ref();
         // A limit that is there counts, also one of zero: it cannot be added.
-        let present = container
-            .resources
-            .as_ref()
-            .and_then(|r| r.limits.as_ref()?.get("cpu"));
+        let present = resources.and_then(|r| r.limits.as_ref()?.get("cpu"));
         let limit = present.map(|_| cpu_limit(container).unwrap_or_default());
         let recorded = record.and_then(|record| record.containers.get(&container.name));
         let said_absent = recorded.is_some_and(|cpu| cpu.limit.is_none());
         // Ours always stands beside a request.
-        let is_requested = container
-            .resources
-            .as_ref()
-            .is_some_and(|r| r.requests.iter().flatten().any(|(name, _)| name == "cpu"));
+        let written = resources.and_then(|r| r.requests.as_ref()?.get("cpu"));
         let limit_is_ours = said_absent
-            && is_requested
+            && written.is_some()
             && limit.is_some()
             && limit == request.map(|r| cap(settings, policy, r));
         Self {

@@ -1,7 +1,8 @@
 //! Finding the cluster.
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Config, Resource};
 use thiserror::Error;
 
 use crate::args::Connection;
@@ -21,6 +22,17 @@ impl Cluster {
     /// The namespace to work in: the named one, else the context's.
     pub fn namespace(&self) -> &str {
         self.named.as_deref().unwrap_or(&self.usual)
+    }
+}
+
+/// The objects of a kind in `namespace`, or in all.
+pub fn objects<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(name) => Api::namespaced(client.clone(), name),
+        None => Api::all(client.clone()),
     }
 }
 

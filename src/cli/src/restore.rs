@@ -22,7 +22,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::args::RestoreArgs;
-use crate::connect::Cluster;
+use crate::connect::{Cluster, objects};
 use crate::output::{self, Format, Level, OutputError, Report};
 use decide::{Obstacle, Step, decide};
 
@@ -184,10 +184,7 @@ async fn pods(cluster: &Cluster, args: &RestoreArgs) -> Result<Vec<Pod>, Restore
             Err(RestoreError::NotAdmitted(shown))
         };
     }
-    let api: Api<Pod> = match &cluster.named {
-        Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
-        None => Api::all(cluster.client.clone()),
-    };
+    let api: Api<Pod> = objects(&cluster.client, cluster.named.as_deref());
     let mut admitted = Vec::new();
     let mut params = ListParams::default().limit(PAGE);
     loop {

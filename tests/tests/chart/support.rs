@@ -5,6 +5,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
+#[path = "../shared/command.rs"]
+mod command;
+pub(crate) use command::output_of;
+
 /// Where the chart is installed in these tests.
 pub(crate) const NAMESPACE: &str = "mbcas-system";
 
@@ -92,23 +96,6 @@ fn cached(set: &str) -> PathBuf {
     let cluster = workspace().join("deploy/local/cluster");
     let output = Command::new(cluster).args(["path", set]).output().unwrap();
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
-}
-
-/// Runs `command` and gives its standard output; fails with everything it said.
-pub(crate) fn output_of(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|why| panic!("{command:?}: {why}"));
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{out}{err}",
-        output.status
-    );
-    out.into_owned()
 }
 
 /// The objects in what helm rendered.

@@ -1,7 +1,7 @@
 //! What goes on while a part of admission is away, changes, or is attacked.
 //!
 //! docs/faults.md is the report. `MBCAS_ROTATIONS` says how often the authority
-//! changes (once); the report has ten times.
+//! changes (once).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@
 //!
 //! `cargo test` does it briefly, and asserts what holds on any machine. On a
 //! quiet one, `MBCAS_HOSTILE=long cargo test --release -p mbcas-webhook --test hostile -- --nocapture`
-//! does it at length and prints the figures of docs/benchmarks/admission.md.
+//! does it at length and prints the figures (docs/faults.md).
 
 #![cfg(all(test, target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // clippy excuses test functions only, and these have helpers

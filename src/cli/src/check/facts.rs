@@ -13,8 +13,7 @@ use k8s_openapi::api::authorization::v1::{
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{LimitRange, Node, ResourceQuota};
 use kube::api::{Api, ListParams, PostParams};
-use kube::core::NamespaceResourceScope;
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use mbcas_actuator::{Support, support};
 use mbcas_api::names::{
     CONTROLLER_DEPLOYMENT, CONTROLLER_LEASE, WEBHOOK_CONFIGURATION, WEBHOOK_DEPLOYMENT,
@@ -22,6 +21,7 @@ use mbcas_api::names::{
 use mbcas_webhook::namespace::Rules;
 use mbcas_webhook::room::Quota;
 
+use crate::connect::objects;
 use crate::output;
 
 pub use pods::{NamespaceFacts, ParticipationFacts, PodFacts, Standing, participation, pod_facts};
@@ -111,8 +111,8 @@ async fn rules(
     namespace: Option<&str>,
 ) -> Result<BTreeMap<String, Rules>, kube::Error> {
     let all = ListParams::default();
-    let ranges = within::<LimitRange>(client, namespace).list(&all).await?;
-    let quotas = within::<ResourceQuota>(client, namespace)
+    let ranges = objects::<LimitRange>(client, namespace).list(&all).await?;
+    let quotas = objects::<ResourceQuota>(client, namespace)
         .list(&all)
         .await?;
     let mut rules: BTreeMap<String, Rules> = BTreeMap::new();
@@ -126,17 +126,6 @@ async fn rules(
         of.or_default().quotas.extend(Quota::of(&quota));
     }
     Ok(rules)
-}
-
-/// The kind's objects in `namespace`, or in all.
-fn within<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(name) => Api::namespaced(client.clone(), name),
-        None => Api::all(client.clone()),
-    }
 }
 
 async fn permission(client: &Client, namespace: Option<&str>) -> Result<Permission, kube::Error> {

@@ -6,6 +6,10 @@ use std::process::Command;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+#[path = "../../shared/command.rs"]
+mod command;
+pub(crate) use command::output_of;
+
 /// The checkout.
 pub(crate) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -121,21 +125,4 @@ fn cached_helm() -> PathBuf {
         )
     });
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
-}
-
-/// Runs `command` and gives its standard output; fails with everything it said.
-pub(crate) fn output_of(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|why| panic!("{command:?}: {why}"));
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{out}{err}",
-        output.status
-    );
-    out.into_owned()
 }

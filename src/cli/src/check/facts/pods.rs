@@ -10,6 +10,7 @@ use mbcas_api::{NotParticipant, Participation};
 use mbcas_core::annotations::ENABLED;
 
 use super::{Known, known};
+use crate::connect;
 
 /// Objects per answer of the API server.
 const PAGE: u32 = 500;
@@ -106,10 +107,7 @@ async fn pods(
     scope: Option<&str>,
     labelled: &BTreeSet<String>,
 ) -> Result<Vec<PodFacts>, kube::Error> {
-    let api: Api<Pod> = match scope {
-        Some(name) => Api::namespaced(client.clone(), name),
-        None => Api::all(client.clone()),
-    };
+    let api: Api<Pod> = connect::objects(client, scope);
     let mut facts = Vec::new();
     let mut params = ListParams::default().limit(PAGE);
     loop {
