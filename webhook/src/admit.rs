@@ -1,8 +1,8 @@
 //! A pod in, a verdict out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use json_patch::Patch;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use mbcas_api::names::{INJECTION_ANNOTATION, ORIGINAL_ANNOTATION};
@@ -20,10 +20,10 @@ use crate::allotment::Allotment;
 use crate::decide::{Decision, DenyReason, SkipReason, Subject, decide};
 use crate::mesh;
 use crate::namespace::Namespace;
-use crate::patch::PatchBuilder;
+use crate::patch::{Patch, PatchBuilder};
 use crate::policy::Policy;
 use crate::review::{Outline, excess};
-use crate::sidecar;
+use crate::sidecar::Sidecar;
 use crate::submitted::{self, SubmittedCpu};
 
 /// What is answered about one pod.
@@ -63,7 +63,7 @@ impl Verdict {
     fn nothing(decision: Decision) -> Self {
         Self {
             decision,
-            patch: Patch(Vec::new()),
+            patch: Patch::default(),
             warnings: Vec::new(),
             holding: None,
         }
@@ -154,7 +154,9 @@ struct Admission<'a> {
 
 impl Admission<'_> {
     fn treat(&self, asked: &Settings) -> Verdict {
-        let default = submitted::default_request(self.chosen, self.namespace);
+        // A default above the pod's own cap would make it one that is refused.
+        let default = submitted::default_request(self.chosen, self.namespace)
+            .map(|default| asked.max_cpu.map_or(default, |max| default.min(max)));
         let request = submitted_cpu_request(self.chosen).or(default);
         let mut allotment = Allotment::within_bounds(asked, request, self.namespace);
         let record = self.record();
@@ -175,8 +177,8 @@ impl Admission<'_> {
             submitted: &submitted,
             has_request: request.is_some(),
         };
-        let sidecar = decide(&subject, self.policy);
-        let decision = match &sidecar {
+        let agent = decide(&subject, self.policy);
+        let decision = match &agent {
             Ok(_) => Decision::Inject,
             Err(reason) => Decision::Skip(*reason),
         };
@@ -218,10 +220,14 @@ impl Admission<'_> {
         }
         let default = default.map(|cpu| Quantity::from(cpu).canonical());
         patch.cpu(self.index(), default.as_deref(), limit.as_deref());
-        if let Ok(agent) = &sidecar {
-            let container = sidecar::container(agent, &self.chosen.name, settings.metrics.as_ref());
-            patch.append_init_container(container);
-            patch.append_volume(sidecar::volume());
+        if let Ok(agent) = &agent {
+            let sidecar = match agent {
+                Cow::Borrowed(_) => Cow::Borrowed(self.policy.sidecar()),
+                Cow::Owned(fitted) => Cow::Owned(Sidecar::of(fitted)),
+            };
+            let container = sidecar.container(&self.chosen.name, settings.metrics.as_ref());
+            patch.append_init_container(&container);
+            patch.append_volume(sidecar.volume());
         }
         Verdict {
             holding: request.map(|request| Holding {

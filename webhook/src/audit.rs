@@ -5,14 +5,16 @@
 //! what it notes is that the change was asked for: another webhook may still
 //! refuse it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use mbcas_core::annotations::{PREFIX, RESERVED_PREFIX};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::events::Note;
-use crate::review::Review;
+use crate::review::{Object, Review, called};
 
 /// How many characters of a value are repeated.
 const QUOTED: usize = 60;
@@ -23,20 +25,60 @@ const NAMED: usize = 256;
 /// How many changes one note lists.
 const LISTED: usize = 10;
 
+/// The longest spec that is looked at. A BudgetPolicy's has some 500 bytes.
+const LONGEST_SPEC: usize = 16 * 1024;
+
+/// What is read of a BudgetPolicy, or of a pod: of the latter's spec nothing.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Audited {
+    api_version: Option<String>,
+    #[serde(default)]
+    metadata: Metadata,
+    spec: Option<Box<RawValue>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    generate_name: Option<String>,
+    uid: Option<String>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Object for Audited {
+    fn name(&self) -> &str {
+        called([
+            self.metadata.name.as_deref(),
+            self.metadata.generate_name.as_deref(),
+        ])
+    }
+}
+
+impl Audited {
+    fn spec(&self) -> Value {
+        let text = self.spec.as_ref().map(|spec| spec.get());
+        let text = text.filter(|text| text.len() <= LONGEST_SPEC);
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
+    }
+}
+
 /// What is to be noted about `review`; nothing for a dry run, or where no budget changes.
-pub fn note(review: &Review) -> Option<Note> {
+pub fn note(review: &Review<Audited>) -> Option<Note> {
     if review.is_dry_run {
         return None;
     }
     let (old, new) = (&review.old_object, &review.object);
     let changes = match review.kind.as_str() {
-        "BudgetPolicy" => changes("spec", &old["spec"], &new["spec"]),
+        "BudgetPolicy" => changes("spec", &old.spec(), &new.spec()),
         "Pod" => annotations(old, new),
         _ => return None,
     };
-    let what = match (old.is_null(), new.is_null()) {
-        (true, _) => "created",
-        (_, true) => "deleted",
+    let what = match review.operation.as_str() {
+        "CREATE" => "created",
+        "DELETE" => "deleted",
         _ if changes.is_empty() => return None,
         _ => "changed",
     };
@@ -60,24 +102,18 @@ pub fn note(review: &Review) -> Option<Note> {
     })
 }
 
-fn regarding(review: &Review) -> ObjectReference {
-    let object = if review.object.is_null() {
+fn regarding(review: &Review<Audited>) -> ObjectReference {
+    let object = if review.operation == "DELETE" {
         &review.old_object
     } else {
         &review.object
     };
-    let text = |pointer| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
     ObjectReference {
-        api_version: text("/apiVersion"),
+        api_version: object.api_version.clone(),
         kind: Some(review.kind.clone()),
-        name: text("/metadata/name"),
+        name: object.metadata.name.clone(),
         namespace: Some(review.namespace.clone()),
-        uid: text("/metadata/uid"),
+        uid: object.metadata.uid.clone(),
         ..ObjectReference::default()
     }
 }
@@ -107,21 +143,20 @@ fn changes(path: &str, old: &Value, new: &Value) -> Vec<String> {
 }
 
 /// As [`changes`], for the annotations of a pod that its users write.
-fn annotations(old: &Value, new: &Value) -> Vec<String> {
-    let of = |pod: &Value| {
-        pod["metadata"]["annotations"]
-            .as_object()
-            .cloned()
-            .unwrap_or_default()
-    };
-    let (old, new) = (of(old), of(new));
+fn annotations(old: &Audited, new: &Audited) -> Vec<String> {
+    let empty = BTreeMap::new();
+    let old = old.metadata.annotations.as_ref().unwrap_or(&empty);
+    let new = new.metadata.annotations.as_ref().unwrap_or(&empty);
     let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let ours = keys
         .into_iter()
         .filter(|key| key.starts_with(PREFIX) && !key.starts_with(RESERVED_PREFIX));
     ours.flat_map(|key| {
-        let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
-        changes(&cut(key, QUOTED), &of(&old), &of(&new))
+        let of = |map: &BTreeMap<String, String>| {
+            map.get(key)
+                .map_or(Value::Null, |text| text.as_str().into())
+        };
+        changes(&cut(key, QUOTED), &of(old), &of(new))
     })
     .collect()
 }

@@ -36,8 +36,9 @@ const MOST_PENDING: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Cache(Mutex<World>);
 
+/// What is known.
 #[derive(Debug, Default)]
-struct World {
+pub struct World {
     namespaces: HashMap<Arc<str>, Entry>,
     /// By uid.
     pods: HashMap<u128, Pod>,
@@ -118,6 +119,12 @@ impl Pending {
 }
 
 impl Entry {
+    fn is_empty(&self) -> bool {
+        self.held == Held::default()
+            && self.pending.admitted.is_empty()
+            && *self.rules == Rules::default()
+    }
+
     /// Makes the rules anew from what they are made of.
     fn rewrite(&mut self, change: impl FnOnce(&mut Rules)) {
         let mut rules = Rules {
@@ -145,12 +152,27 @@ impl World {
             && let Some(entry) = self.namespaces.get_mut(&pod.namespace)
         {
             entry.held.take(pod.holding);
+            self.tidy(&pod.namespace);
         }
+    }
+
+    /// Forgets `namespace` if there is nothing to know about it, as where it is gone.
+    pub fn tidy(&mut self, namespace: &str) {
+        let entry = self.namespaces.get(namespace);
+        if entry.is_some_and(Entry::is_empty) {
+            self.namespaces.remove(namespace);
+        }
+    }
+
+    /// Forgets every namespace that there is nothing to know about.
+    pub fn sweep(&mut self) {
+        self.namespaces.retain(|_, entry| !entry.is_empty());
     }
 }
 
 impl Cache {
-    fn with<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+    /// Changes what is known, all at once: nobody sees it half done.
+    pub fn with<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -253,14 +275,14 @@ impl Cache {
 /// An object that makes a namespace's rules.
 pub trait Rule {
     /// Puts it in force, or, with `gone`, out of it.
-    fn apply(&self, namespace: &str, name: &str, gone: bool, cache: &Cache);
+    fn apply(&self, namespace: &str, name: &str, gone: bool, world: &mut World);
 
     /// Takes all of its kind out of force, before they are listed anew.
-    fn clear(cache: &Cache);
+    fn clear(world: &mut World);
 }
 
 impl Rule for BudgetPolicy {
-    fn apply(&self, namespace: &str, name: &str, gone: bool, cache: &Cache) {
+    fn apply(&self, namespace: &str, name: &str, gone: bool, world: &mut World) {
         if name != mbcas_api::BUDGET_POLICY_NAME {
             return;
         }
@@ -269,65 +291,53 @@ impl Rule for BudgetPolicy {
         } else {
             self.spec.clone()
         };
-        cache.with(|world| {
-            world
-                .entry(namespace)
-                .1
-                .rewrite(|rules| rules.policy = policy);
-        });
+        world
+            .entry(namespace)
+            .1
+            .rewrite(|rules| rules.policy = policy);
     }
 
-    fn clear(cache: &Cache) {
-        cache.with(|world| {
-            for entry in world.namespaces.values_mut() {
-                entry.rewrite(|rules| rules.policy = BudgetPolicySpec::default());
-            }
-        });
+    fn clear(world: &mut World) {
+        for entry in world.namespaces.values_mut() {
+            entry.rewrite(|rules| rules.policy = BudgetPolicySpec::default());
+        }
     }
 }
 
 impl Rule for LimitRange {
-    fn apply(&self, namespace: &str, name: &str, gone: bool, cache: &Cache) {
+    fn apply(&self, namespace: &str, name: &str, gone: bool, world: &mut World) {
         let items = self.spec.as_ref().map(|spec| spec.limits.clone());
         let items = items.filter(|_| !gone).unwrap_or_default();
-        cache.with(|world| {
-            let (_, entry) = world.entry(namespace);
-            entry.limit_ranges.insert(name.to_owned(), items);
-            entry.limit_ranges.retain(|_, items| !items.is_empty());
-            entry.rewrite(|_| ());
-        });
+        let (_, entry) = world.entry(namespace);
+        entry.limit_ranges.insert(name.to_owned(), items);
+        entry.limit_ranges.retain(|_, items| !items.is_empty());
+        entry.rewrite(|_| ());
     }
 
-    fn clear(cache: &Cache) {
-        cache.with(|world| {
-            for entry in world.namespaces.values_mut() {
-                entry.limit_ranges.clear();
-                entry.rewrite(|_| ());
-            }
-        });
+    fn clear(world: &mut World) {
+        for entry in world.namespaces.values_mut() {
+            entry.limit_ranges.clear();
+            entry.rewrite(|_| ());
+        }
     }
 }
 
 impl Rule for ResourceQuota {
-    fn apply(&self, namespace: &str, name: &str, gone: bool, cache: &Cache) {
+    fn apply(&self, namespace: &str, name: &str, gone: bool, world: &mut World) {
         let quota = Quota::of(self).filter(|_| !gone);
-        cache.with(|world| {
-            let (_, entry) = world.entry(namespace);
-            entry.quotas.remove(name);
-            entry
-                .quotas
-                .extend(quota.map(|quota| (name.to_owned(), quota)));
-            entry.rewrite(|_| ());
-        });
+        let (_, entry) = world.entry(namespace);
+        entry.quotas.remove(name);
+        entry
+            .quotas
+            .extend(quota.map(|quota| (name.to_owned(), quota)));
+        entry.rewrite(|_| ());
     }
 
-    fn clear(cache: &Cache) {
-        cache.with(|world| {
-            for entry in world.namespaces.values_mut() {
-                entry.quotas.clear();
-                entry.rewrite(|_| ());
-            }
-        });
+    fn clear(world: &mut World) {
+        for entry in world.namespaces.values_mut() {
+            entry.quotas.clear();
+            entry.rewrite(|_| ());
+        }
     }
 }
 

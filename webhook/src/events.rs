@@ -1,7 +1,5 @@
 //! Events, written behind the answer: a review never waits for them.
 
-use std::convert::Infallible;
-
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -29,15 +27,46 @@ pub struct Note {
     pub is_single: bool,
 }
 
-/// Where notes are handed in.
+/// Where notes are handed in. Those that are each to be read wait in a queue of
+/// their own, so that a crowd of others neither delays nor displaces them.
 #[derive(Clone, Debug)]
-pub struct Notes(mpsc::Sender<Note>);
+pub struct Notes {
+    single: mpsc::Sender<Note>,
+    others: mpsc::Sender<Note>,
+}
+
+/// Where they come out.
+#[derive(Debug)]
+pub struct Received {
+    single: mpsc::Receiver<Note>,
+    others: mpsc::Receiver<Note>,
+}
+
+impl Received {
+    /// The next one; none where whoever hands them in is gone.
+    pub async fn next(&mut self) -> Option<Note> {
+        tokio::select! {
+            biased;
+            Some(note) = self.single.recv() => Some(note),
+            Some(note) = self.others.recv() => Some(note),
+            else => None,
+        }
+    }
+}
 
 impl Notes {
     /// A place for notes, and the other end for [`write()`].
-    pub fn new() -> (Self, mpsc::Receiver<Note>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), receiver)
+    pub fn new() -> (Self, Received) {
+        let (single, received) = mpsc::channel(WAITING);
+        let (others, more) = mpsc::channel(WAITING);
+        let (notes, received) = (
+            Self { single, others },
+            Received {
+                single: received,
+                others: more,
+            },
+        );
+        (notes, received)
     }
 
     /// Hands one in; never waits.
@@ -50,14 +79,20 @@ impl Notes {
         } = &note;
         let (kind, namespace, name) = (&regarding.kind, &regarding.namespace, &regarding.name);
         info!(kind, namespace, name, reason, "{text}");
-        if let Err(error) = self.0.try_send(note) {
+        let queue = if note.is_single {
+            &self.single
+        } else {
+            &self.others
+        };
+        if let Err(error) = queue.try_send(note) {
             warn!(%error, "An event is lost: the API server takes them too slowly");
         }
     }
 }
 
-/// Writes notes as Events for ever.
-pub async fn write(client: Client, mut notes: mpsc::Receiver<Note>) -> Infallible {
+/// Writes notes as Events until whoever hands them in is gone.
+/// What cannot be written stands in the log.
+pub async fn write(client: Client, mut notes: Received) {
     let instance = std::env::var("HOSTNAME").ok();
     let controller = "mbcas-webhook".to_owned();
     let reporter = Reporter {
@@ -66,7 +101,7 @@ pub async fn write(client: Client, mut notes: mpsc::Receiver<Note>) -> Infallibl
     };
     let recorder = || Recorder::new(client.clone(), reporter.clone());
     let summing = recorder();
-    while let Some(note) = notes.recv().await {
+    while let Some(note) = notes.next().await {
         let event = Event {
             type_: if note.is_warning {
                 EventType::Warning
@@ -87,5 +122,38 @@ pub async fn write(client: Client, mut notes: mpsc::Receiver<Note>) -> Infallibl
             warn!(%error, reason = note.reason, "An event could not be written");
         }
     }
-    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn note(number: usize, is_single: bool) -> Note {
+        Note {
+            regarding: ObjectReference::default(),
+            reason: "Test",
+            action: "Admit",
+            text: number.to_string(),
+            is_warning: false,
+            is_single,
+        }
+    }
+
+    #[test]
+    fn a_crowd_of_others_neither_delays_nor_displaces_those_that_are_each_to_be_read() {
+        let (notes, mut received) = Notes::new();
+        for number in 0..2 * WAITING {
+            notes.note(note(number, false));
+        }
+        notes.note(note(WAITING, true));
+        drop(notes);
+        let mut next = || received.next().now_or_never().unwrap();
+        assert_eq!(next(), Some(note(WAITING, true)));
+        for number in 0..WAITING {
+            assert_eq!(next(), Some(note(number, false)));
+        }
+        assert_eq!(next(), None);
+    }
 }

@@ -17,7 +17,6 @@
 //! | [`mesh`] | a mesh's list of ports that its proxy leaves alone |
 //! | [`patch`] | the JSON patch that does it, on declared paths only |
 //! | [`mod@admit`] | all of the above put together: a pod in, a verdict out |
-//! | [`template`] | the pod that a workload will make |
 //! | [`workloads`] | the same verdict about a workload's pod template, as warnings |
 //! | [`mod@audit`], [`events`] | who changed which budget |
 //! | [`cache`], [`watch`] | the namespaces of a cluster, kept fresh |
@@ -49,7 +48,6 @@ pub mod run;
 pub mod serve;
 pub mod sidecar;
 pub mod submitted;
-pub mod template;
 pub mod watch;
 pub mod workloads;
 

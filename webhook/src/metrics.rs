@@ -53,8 +53,10 @@ impl Failure {
 pub enum Farewell {
     /// There was no place for it.
     Refused,
-    /// It was idle, and its place was needed.
+    /// Its place was needed.
     Crowded,
+    /// It took the most memory when there was too little.
+    Greedy,
     /// It never asked anything.
     Silent,
     /// It has not asked anything for long.
@@ -67,6 +69,7 @@ impl Farewell {
         match self {
             Self::Refused => "refused",
             Self::Crowded => "crowded",
+            Self::Greedy => "greedy",
             Self::Silent => "silent",
             Self::Idle => "idle",
         }

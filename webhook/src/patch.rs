@@ -9,17 +9,42 @@
 //!   its CPU request, where it has none;
 //! - `/spec/initContainers` and `/spec/volumes`, one entry appended to each.
 
-use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use mbcas_core::annotations::RESERVED_PREFIX;
-use serde_json::{Value, json};
+
+/// A JSON patch (RFC 6902), as the text that is sent: most of it is the
+/// sidecar, which is the same for every pod and was written once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patch(String);
+
+impl Patch {
+    /// Whether it changes nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Its text; empty where it changes nothing.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its operations, for whoever applies it.
+    ///
+    /// # Errors
+    /// None that is known: it was written here.
+    pub fn operations(&self) -> Result<json_patch::Patch, serde_json::Error> {
+        serde_json::from_str(if self.is_empty() { "[]" } else { &self.0 })
+    }
+}
+
+/// How many bytes a patch that injects has, or more.
+const USUAL: usize = 4 * 1024;
 
 /// Collects operations against one pod.
 #[derive(Debug)]
 pub struct PatchBuilder<'a> {
     pod: &'a Pod,
-    operations: Vec<PatchOperation>,
+    text: String,
 }
 
 impl<'a> PatchBuilder<'a> {
@@ -27,7 +52,7 @@ impl<'a> PatchBuilder<'a> {
     pub fn new(pod: &'a Pod) -> Self {
         Self {
             pod,
-            operations: Vec::new(),
+            text: String::with_capacity(USUAL),
         }
     }
 
@@ -35,11 +60,10 @@ impl<'a> PatchBuilder<'a> {
     pub fn annotate(&mut self, wanted: &[(&str, String)]) {
         let Some(present) = &self.pod.metadata.annotations else {
             if !wanted.is_empty() {
-                let map: serde_json::Map<_, _> = wanted
+                let entries = wanted
                     .iter()
-                    .map(|(key, value)| ((*key).to_owned(), json!(value)))
-                    .collect();
-                self.add(["metadata", "annotations"], Value::Object(map));
+                    .map(|(key, value)| (quoted(key), quoted(value)));
+                self.add(&["metadata", "annotations"], &object(entries));
             }
             return;
         };
@@ -48,13 +72,11 @@ impl<'a> PatchBuilder<'a> {
             .keys()
             .filter(|key| key.starts_with(RESERVED_PREFIX) && !is_wanted(key));
         for key in stale {
-            let path = PointerBuf::from_tokens(["metadata", "annotations", key]);
-            self.operations
-                .push(PatchOperation::Remove(RemoveOperation { path }));
+            self.remove(&["metadata", "annotations", key]);
         }
         for (key, value) in wanted {
             if present.get(*key) != Some(value) {
-                self.add(["metadata", "annotations", key], json!(value));
+                self.add(&["metadata", "annotations", key], &quoted(value));
             }
         }
     }
@@ -74,56 +96,127 @@ impl<'a> PatchBuilder<'a> {
         let given = [("requests", request), ("limits", limit)];
         let given = given
             .into_iter()
-            .filter_map(|(list, cpu)| Some((list, cpu?)));
+            .filter_map(|(list, cpu)| Some((list, quoted(cpu?))));
+        let only = |cpu: String| object([(quoted("cpu"), cpu)]);
         if resources.is_none() {
-            let lists: serde_json::Map<_, _> = given
-                .map(|(list, cpu)| (list.to_owned(), json!({ "cpu": cpu })))
-                .collect();
+            let lists: Vec<_> = given.map(|(list, cpu)| (quoted(list), only(cpu))).collect();
             if !lists.is_empty() {
-                self.add(path, Value::Object(lists));
+                self.add(&path, &object(lists));
             }
             return;
         }
         for (list, cpu) in given {
-            let path = path.into_iter().chain([list]);
+            let [spec, containers, index, resources] = path;
             if has(list) {
-                self.add(path.chain(["cpu"]), json!(cpu));
+                self.add(&[spec, containers, index, resources, list, "cpu"], &cpu);
             } else {
-                self.add(path, json!({ "cpu": cpu }));
+                self.add(&[spec, containers, index, resources, list], &only(cpu));
             }
         }
     }
 
-    /// Adds an init container at the end; there may be none yet.
-    pub fn append_init_container(&mut self, container: Value) {
+    /// Adds an init container, which is given as JSON, at the end; there may be none yet.
+    pub fn append_init_container(&mut self, container: &str) {
         let spec = self.pod.spec.as_ref();
         let present = spec.is_some_and(|spec| spec.init_containers.is_some());
         self.append("initContainers", present, container);
     }
 
-    /// Adds a volume at the end; there may be none yet.
-    pub fn append_volume(&mut self, volume: Value) {
+    /// Adds a volume, which is given as JSON, at the end; there may be none yet.
+    pub fn append_volume(&mut self, volume: &str) {
         let spec = self.pod.spec.as_ref();
         let present = spec.is_some_and(|spec| spec.volumes.is_some());
         self.append("volumes", present, volume);
     }
 
-    fn append(&mut self, list: &str, present: bool, item: Value) {
+    fn append(&mut self, list: &str, present: bool, item: &str) {
         if present {
-            self.add(["spec", list, "-"], item);
+            self.add(&["spec", list, "-"], item);
         } else {
-            self.add(["spec", list], Value::Array(vec![item]));
+            self.add(&["spec", list], &format!("[{item}]"));
         }
     }
 
-    fn add<'t>(&mut self, path: impl IntoIterator<Item = &'t str>, value: Value) {
-        let path = PointerBuf::from_tokens(path);
-        self.operations
-            .push(PatchOperation::Add(AddOperation { path, value }));
+    /// Sets what is at `path` to `value`, which is JSON.
+    fn add(&mut self, path: &[&str], value: &str) {
+        self.begin("add", path);
+        self.text.push_str(r#","value":"#);
+        self.text.push_str(value);
+        self.text.push('}');
+    }
+
+    /// Takes away what is at `path`.
+    fn remove(&mut self, path: &[&str]) {
+        self.begin("remove", path);
+        self.text.push('}');
+    }
+
+    fn begin(&mut self, operation: &str, path: &[&str]) {
+        let mut pointer = String::with_capacity(64);
+        for token in path {
+            pointer.push('/');
+            if token.contains(['~', '/']) {
+                // RFC 6901.
+                pointer.push_str(&token.replace('~', "~0").replace('/', "~1"));
+            } else {
+                pointer.push_str(token);
+            }
+        }
+        self.text.push(if self.text.is_empty() { '[' } else { ',' });
+        self.text.push_str(r#"{"op":""#);
+        self.text.push_str(operation);
+        self.text.push_str(r#"","path":"#);
+        self.text.push_str(&quoted(&pointer));
     }
 
     /// The patch; empty if there is nothing to do.
-    pub fn build(self) -> Patch {
-        Patch(self.operations)
+    pub fn build(mut self) -> Patch {
+        if !self.text.is_empty() {
+            self.text.push(']');
+        }
+        Patch(self.text)
+    }
+}
+
+/// `text` as a string of JSON.
+pub(crate) fn quoted(text: &str) -> String {
+    // A string can be written, to a string too.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// An object of JSON of `entries`, which are JSON.
+fn object(entries: impl IntoIterator<Item = (String, String)>) -> String {
+    let entries: Vec<_> = entries
+        .into_iter()
+        .map(|(key, value)| format!("{key}:{value}"))
+        .collect();
+    format!("{{{}}}", entries.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_and_values_are_escaped() {
+        let stale = "mbcas.dev/a~b/\"\\\n";
+        let pod = json!({"metadata": {"annotations": {stale: "x", "other": "y"}}, "spec": {"containers": []}});
+        let typed: Pod = serde_json::from_value(pod.clone()).unwrap();
+        let mut patch = PatchBuilder::new(&typed);
+        patch.annotate(&[("mbcas.dev/b", "{\"a\":\u{1}}".to_owned())]);
+        let mut patched = pod;
+        json_patch::patch(&mut patched, &patch.build().operations().unwrap()).unwrap();
+        assert_eq!(
+            patched["metadata"]["annotations"],
+            json!({"mbcas.dev/b": "{\"a\":\u{1}}", "other": "y"})
+        );
+    }
+
+    #[test]
+    fn nothing_to_do_is_no_patch() {
+        let patch = PatchBuilder::new(&Pod::default()).build();
+        assert!(patch.is_empty() && patch.operations().unwrap().0.is_empty());
     }
 }

@@ -7,6 +7,8 @@ use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
 use thiserror::Error;
 
+use crate::sidecar::Sidecar;
+
 /// When the kubelet pulls the agent's image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "PascalCase")]
@@ -81,6 +83,7 @@ impl AgentSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     agent: AgentSpec,
+    sidecar: Sidecar,
     default_max_cpu: MilliCpu,
 }
 
@@ -134,6 +137,7 @@ impl Policy {
         amount("agent-memory-limit", &agent.memory_limit, "32Mi")?;
         let default_max_cpu = cpu("default-max-cpu", default_max_cpu, "64")?;
         Ok(Self {
+            sidecar: Sidecar::of(&agent),
             agent,
             default_max_cpu,
         })
@@ -142,6 +146,11 @@ impl Policy {
     /// The sidecar that is injected.
     pub fn agent(&self) -> &AgentSpec {
         &self.agent
+    }
+
+    /// The container and the volume that run it.
+    pub fn sidecar(&self) -> &Sidecar {
+        &self.sidecar
     }
 
     /// The cap of a container that has neither a CPU limit nor `mbcas.maxCPU`.

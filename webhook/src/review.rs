@@ -4,11 +4,13 @@
 //! that has an empty uid: the API server counts both as our failure, but only
 //! the first one says so.
 
-use json_patch::Patch;
-use k8s_openapi::ByteString;
+use std::borrow::Cow;
+use std::str::Utf8Error;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use thiserror::Error;
 
 mod outline;
@@ -17,6 +19,7 @@ pub use outline::{Outline, excess};
 
 use crate::admit::{PodError, Verdict};
 use crate::decide::Decision;
+use crate::patch::{Patch, quoted};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -32,25 +35,21 @@ pub const LONGEST_WARNING: usize = 256;
 /// The object is read straight from the body into the type that implements
 /// this. What the type does not name is skipped and takes no memory, so a
 /// narrow type is both the faster and the safer one: a body of 7 MiB can make a
-/// [`Value`] of some 500 MiB.
+/// [`serde_json::Value`] of some 500 MiB.
 pub trait Object: DeserializeOwned + Default + 'static {
     /// The object's name, or what its name will begin with.
     fn name(&self) -> &str;
 }
 
-impl Object for Value {
-    fn name(&self) -> &str {
-        ["/metadata/name", "/metadata/generateName"]
-            .iter()
-            .filter_map(|path| self.pointer(path)?.as_str())
-            .find(|name| !name.is_empty())
-            .unwrap_or_default()
-    }
+/// What an object is called that has these names, `name` before `generateName`.
+pub(crate) fn called(names: [Option<&str>; 2]) -> &str {
+    let mut names = names.into_iter().flatten();
+    names.find(|name| !name.is_empty()).unwrap_or_default()
 }
 
 /// What is asked: may this be done to an object of the type `T`?
 #[derive(Clone, Debug)]
-pub struct Review<T = Value> {
+pub struct Review<T> {
     /// The question's own id; the answer repeats it.
     pub uid: String,
     /// The object's kind, such as `Pod`.
@@ -78,6 +77,9 @@ pub struct Review<T = Value> {
 /// What is not a review.
 #[derive(Debug, Error)]
 pub enum ReviewError {
+    /// Not even text.
+    #[error("the body is not UTF-8: {0}")]
+    Text(#[from] Utf8Error),
     /// Not JSON, or not of a review's shape.
     #[error("the body is not an AdmissionReview: {0}")]
     Shape(#[from] serde_json::Error),
@@ -102,9 +104,11 @@ pub enum ReviewError {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", bound = "T: Object")]
-struct Envelope<T> {
-    api_version: String,
-    kind: String,
+struct Envelope<'a, T> {
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
     request: Option<Request<T>>,
 }
 
@@ -151,9 +155,12 @@ impl<T: Object> Review<T> {
             api_version,
             kind,
             request,
-        } = serde_json::from_slice(body)?;
+        } = serde_json::from_str(str::from_utf8(body)?)?;
         if api_version != API_VERSION || kind != KIND {
-            return Err(ReviewError::Version { kind, api_version });
+            return Err(ReviewError::Version {
+                kind: kind.into_owned(),
+                api_version: api_version.into_owned(),
+            });
         }
         let request = request.ok_or(ReviewError::NoRequest)?;
         if request.uid.is_empty() {
@@ -200,45 +207,40 @@ pub struct Answer {
     /// Its reason in one word, from a closed set: never anything that a tenant wrote.
     pub reason: &'static str,
     refusal: Option<String>,
-    patch: Option<ByteString>,
+    patch: Patch,
     warnings: Vec<String>,
 }
 
 impl Answer {
     /// It may be done.
-    pub const fn allow(decision: &'static str, reason: &'static str) -> Self {
+    pub fn allow(decision: &'static str, reason: &'static str) -> Self {
         Self {
             decision,
             reason,
             refusal: None,
-            patch: None,
+            patch: Patch::default(),
             warnings: Vec::new(),
         }
     }
 
     /// It may not, and `message` says why.
-    pub fn deny(reason: &'static str, message: &str) -> Self {
+    pub fn deny(reason: &'static str, message: String) -> Self {
         Self {
             refusal: Some(cut(message, LONGEST_MESSAGE)),
             ..Self::allow("deny", reason)
         }
     }
 
-    /// And this is changed on the way; an empty patch is none.
-    ///
-    /// # Errors
-    /// None that is known: a patch is JSON.
-    pub fn with_patch(mut self, patch: &Patch) -> Result<Self, serde_json::Error> {
-        if !patch.0.is_empty() {
-            self.patch = Some(ByteString(serde_json::to_vec(patch)?));
-        }
-        Ok(self)
+    /// And this is changed on the way.
+    #[must_use]
+    pub fn with_patch(self, patch: Patch) -> Self {
+        Self { patch, ..self }
     }
 
     /// And the author is told this, in so many lines.
     #[must_use]
-    pub fn with_warnings<'a>(mut self, warnings: impl IntoIterator<Item = &'a String>) -> Self {
-        let cut = |warning: &String| cut(warning, LONGEST_WARNING);
+    pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        let cut = |warning| cut(warning, LONGEST_WARNING);
         self.warnings.extend(warnings.into_iter().map(cut));
         self
     }
@@ -249,81 +251,55 @@ impl Answer {
     }
 
     /// The review that carries the answer to the question `uid`.
-    ///
-    /// # Errors
-    /// None that is known.
-    pub fn to_json(&self, uid: &str) -> Result<Vec<u8>, serde_json::Error> {
-        let status = self.refusal.as_deref().map(|message| Status {
-            outcome: "Failure",
-            code: 422,
-            reason: "Invalid",
-            message,
-        });
-        serde_json::to_vec(&Answered {
-            api_version: API_VERSION,
-            kind: KIND,
-            response: Response {
-                uid,
-                allowed: status.is_none(),
-                status,
-                patch_type: self.patch.as_ref().map(|_| "JSONPatch"),
-                patch: self.patch.as_ref(),
-                warnings: &self.warnings,
-            },
-        })
+    pub fn to_json(&self, uid: &str) -> String {
+        let allowed = self.refusal.is_none();
+        let mut json = format!(
+            r#"{{"apiVersion":"{API_VERSION}","kind":"{KIND}","response":{{"uid":{},"allowed":{allowed}"#,
+            quoted(uid)
+        );
+        if let Some(refusal) = &self.refusal {
+            json.push_str(
+                r#","status":{"status":"Failure","code":422,"reason":"Invalid","message":"#,
+            );
+            json.push_str(&quoted(refusal));
+            json.push('}');
+        }
+        if !self.patch.is_empty() {
+            json.push_str(r#","patchType":"JSONPatch","patch":""#);
+            STANDARD.encode_string(self.patch.as_str(), &mut json);
+            json.push('"');
+        }
+        if !self.warnings.is_empty() {
+            let warnings: Vec<_> = self
+                .warnings
+                .iter()
+                .map(|warning| quoted(warning))
+                .collect();
+            json.push_str(r#","warnings":["#);
+            json.push_str(&warnings.join(","));
+            json.push(']');
+        }
+        json.push_str("}}");
+        json
     }
 }
 
-impl TryFrom<&Verdict> for Answer {
-    type Error = serde_json::Error;
-
-    fn try_from(verdict: &Verdict) -> Result<Self, serde_json::Error> {
+impl From<Verdict> for Answer {
+    fn from(verdict: Verdict) -> Self {
         let answer = match &verdict.decision {
-            Decision::Deny(_, faults) => Self::deny(verdict.decision.reason(), &faults.join("; ")),
+            Decision::Deny(_, faults) => Self::deny(verdict.decision.reason(), faults.join("; ")),
             other => Self::allow(other.as_str(), other.reason()),
         };
         answer
-            .with_warnings(&verdict.warnings)
-            .with_patch(&verdict.patch)
+            .with_warnings(verdict.warnings)
+            .with_patch(verdict.patch)
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Answered<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    response: Response<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response<'a> {
-    uid: &'a str,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<Status<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<&'a ByteString>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    warnings: &'a [String],
-}
-
-#[derive(Serialize)]
-struct Status<'a> {
-    #[serde(rename = "status")]
-    outcome: &'static str,
-    code: u16,
-    reason: &'static str,
-    message: &'a str,
-}
-
 /// `text` in at most `most` characters; what is left out shows.
-fn cut(text: &str, most: usize) -> String {
+fn cut(text: String, most: usize) -> String {
     if text.len() <= most || text.chars().count() <= most {
-        return text.to_owned();
+        return text;
     }
     text.chars().take(most - 3).chain("...".chars()).collect()
 }

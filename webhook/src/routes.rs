@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use axum::Router;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use serde_json::Value;
 
 use crate::admit::{Verdict, judge};
+use crate::audit::{self, Audited};
 use crate::cache::{self, Cache};
 use crate::decide::Decision;
 use crate::events::{Note, Notes};
@@ -16,7 +16,7 @@ use crate::namespace::Held;
 use crate::policy::Policy;
 use crate::review::{Answer, Outline, Review, ReviewError};
 use crate::serve::Routes;
-use crate::{audit, workloads};
+use crate::workloads::{self, Workload};
 
 /// Where the creation of a pod is reviewed.
 pub const INJECT: &str = "/inject";
@@ -64,7 +64,7 @@ impl Judge {
     /// [`ReviewError`] where the object is no pod.
     pub fn inject(&self, review: &Review<Outline>) -> Result<Answer, ReviewError> {
         if !review.is_pod_creation() {
-            return Ok(Answer::try_from(&Verdict::not_a_pod_creation())?);
+            return Ok(Verdict::not_a_pod_creation().into());
         }
         let now = Instant::now();
         let mut namespace = self.cache.namespace(&review.namespace, now);
@@ -85,14 +85,14 @@ impl Judge {
                 self.notes.note(note);
             }
         }
-        Ok(Answer::try_from(&verdict)?)
+        Ok(verdict.into())
     }
 
     /// Warns about workloads.
     ///
     /// # Errors
     /// [`ReviewError`] where the template is none.
-    pub fn workloads(&self, review: &Review) -> Result<Answer, ReviewError> {
+    pub fn workloads(&self, review: &Review<Workload>) -> Result<Answer, ReviewError> {
         let mut namespace = self.cache.namespace(&review.namespace, Instant::now());
         // Its own pods run already, or will go as new ones come: what is left says nothing here.
         namespace.held = Held::default();
@@ -102,11 +102,11 @@ impl Judge {
         } else {
             "warned"
         };
-        Ok(Answer::allow("allow", word).with_warnings(&warnings))
+        Ok(Answer::allow("allow", word).with_warnings(warnings))
     }
 
     /// Notes changes of budgets.
-    pub fn audit(&self, review: &Review<Value>) -> Answer {
+    pub fn audit(&self, review: &Review<Audited>) -> Answer {
         match audit::note(review) {
             Some(note) => {
                 self.notes.note(note);

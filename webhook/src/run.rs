@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::{Client, Config};
 use mbcas_certs::{Files, Keeper, LiveCertificate, Report};
@@ -11,6 +12,7 @@ use mbcas_runtime::shutdown::{self, ShutdownError};
 use mbcas_runtime::supervise::{SuperviseError, Supervisor};
 use prometheus::Registry;
 use thiserror::Error;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -79,6 +81,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         notes,
     });
     let router = routes::router(&judge, metrics.clone());
+    drop(judge);
     info!(address = %args.addr, namespace = args.namespace, agent = args.agent_image, "webhook starts");
 
     let mut tasks = Supervisor::new(token.clone());
@@ -92,8 +95,9 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     );
     let watching = watch::watch(client.clone(), cache, readiness_of_caches);
     tasks.spawn("watch", until(token.clone(), watching));
+    // Ends with the last review, of which people may have to be told too.
     let writing = events::write(client.clone(), received);
-    tasks.spawn("events", until(token.clone(), writing));
+    tasks.spawn("events", at_most(token.clone(), LINGER + DRAIN, writing));
     let keep = observer(metrics.clone(), certificate);
     let (keeping, namespace, served) = ("certificate", &args.namespace, Arc::clone(&live));
     match args.certificates {
@@ -139,9 +143,26 @@ async fn until(
     }
 }
 
+/// Does `work`, which ends by itself soon after it was told to, for `grace` after that at most.
+async fn at_most(
+    token: CancellationToken,
+    grace: Duration,
+    work: impl Future<Output = ()>,
+) -> Result<(), Infallible> {
+    let end = async {
+        token.cancelled().await;
+        sleep(grace).await;
+    };
+    tokio::select! {
+        () = end => {}
+        () = work => {}
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use mbcas_certs::{Event, Validity};
     use prometheus::TextEncoder;
@@ -178,6 +199,18 @@ mod tests {
         report.ready = false;
         observe(&report);
         assert_eq!(readiness.pending(), ["certificate"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_to_do_has_its_time_and_no_more() {
+        let token = CancellationToken::new();
+        token.cancel();
+        let start = tokio::time::Instant::now();
+        let grace = Duration::from_secs(5);
+        let Ok(()) = at_most(token.clone(), grace, sleep(Duration::from_secs(3))).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
+        let Ok(()) = at_most(token, grace, std::future::pending()).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(8));
     }
 
     #[tokio::test]

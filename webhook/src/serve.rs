@@ -29,8 +29,10 @@ use crate::review::{Answer, Object, Review, ReviewError};
 mod body;
 mod connections;
 mod deadline;
+mod gather;
 mod listen;
 mod route;
+mod unread;
 
 pub use body::LONGEST as LONGEST_BODY;
 pub use connections::MOST as MOST_CONNECTIONS;

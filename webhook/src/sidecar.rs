@@ -6,6 +6,7 @@ use mbcas_core::annotations::AppMetrics;
 use mbcas_core::demand::AGENT_PORT;
 use serde_json::{Value, json};
 
+use crate::patch::quoted;
 use crate::policy::AgentSpec;
 
 /// Where Kubernetes mounts a service account's token. Something else being
@@ -14,6 +15,54 @@ pub const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The agent's user and group; any number above 10000 that is not root.
 const USER: u32 = 65_532;
+
+/// Stands where the name of the container that takes part comes; no image and no quantity contains it.
+const SUBJECT: &str = "\u{0}";
+
+/// The sidecar as JSON, written once: of all its fields only the last variables
+/// depend on the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sidecar {
+    /// Up to the name of the container that takes part.
+    head: String,
+    /// From the end of that variable.
+    tail: String,
+    volume: String,
+}
+
+impl Sidecar {
+    /// That of `agent`.
+    pub fn of(agent: &AgentSpec) -> Self {
+        let whole = container(agent, SUBJECT).to_string();
+        let (head, tail) = whole
+            .split_once(&quoted(SUBJECT))
+            .unwrap_or((whole.as_str(), ""));
+        Self {
+            head: head.to_owned(),
+            tail: tail.to_owned(),
+            volume: json!({ "name": AGENT_VOLUME, "emptyDir": {} }).to_string(),
+        }
+    }
+
+    /// The native sidecar for a pod whose container `subject` takes part, and says what it does on `app`.
+    pub fn container(&self, subject: &str, app: Option<&AppMetrics>) -> String {
+        let mut text = String::with_capacity(self.head.len() + self.tail.len() + 256);
+        text.push_str(&self.head);
+        text.push_str(&quoted(subject));
+        if let Some(app) = app {
+            // One more variable, before the end of the list.
+            text.push_str(r#"},{"name":"MBCAS_APP_METRICS","value":"#);
+            text.push_str(&quoted(&app.to_string()));
+        }
+        text.push_str(&self.tail);
+        text
+    }
+
+    /// The empty volume that takes the token's place.
+    pub fn volume(&self) -> &str {
+        &self.volume
+    }
+}
 
 /// What of a pod stands in the way of a sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +73,18 @@ pub enum Clash {
     Port,
 }
 
-/// The native sidecar for a pod whose container `subject` takes part.
+/// The container for a pod whose container `subject` takes part.
 ///
 /// No probes: the agent must never make an application unready. The security
 /// context is what Pod Security *restricted* asks for.
-pub fn container(agent: &AgentSpec, subject: &str, app: Option<&AppMetrics>) -> Value {
+fn container(agent: &AgentSpec, subject: &str) -> Value {
     let field = |path: &str| json!({ "fieldRef": { "apiVersion": "v1", "fieldPath": path } });
-    let mut env = vec![
+    // The subject's is the last: what depends on the pod begins there.
+    let env = [
         json!({ "name": "MBCAS_NAMESPACE", "valueFrom": field("metadata.namespace") }),
         json!({ "name": "MBCAS_POD", "valueFrom": field("metadata.name") }),
         json!({ "name": "MBCAS_CONTAINER", "value": subject }),
     ];
-    env.extend(app.map(|app| json!({ "name": "MBCAS_APP_METRICS", "value": app.to_string() })));
     json!({
         "name": AGENT_CONTAINER,
         "image": agent.image,
@@ -60,11 +109,6 @@ pub fn container(agent: &AgentSpec, subject: &str, app: Option<&AppMetrics>) -> 
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{ "name": AGENT_VOLUME, "mountPath": TOKEN_PATH, "readOnly": true }],
     })
-}
-
-/// The empty volume that takes the token's place.
-pub fn volume() -> Value {
-    json!({ "name": AGENT_VOLUME, "emptyDir": {} })
 }
 
 /// Whether a container is one that we injected earlier: it has the shape that
@@ -123,6 +167,36 @@ pub fn clash(spec: &PodSpec) -> Option<Clash> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_depends_on_the_pod_is_written_into_the_rest() {
+        let sidecar = Sidecar::of(&AgentSpec::usual("example/agent:1"));
+        let app: AppMetrics = "http://localhost:8080/metrics#depth".parse().unwrap();
+        let read = |subject: &str, app: Option<&AppMetrics>| -> Container {
+            serde_json::from_str(&sidecar.container(subject, app)).unwrap()
+        };
+        let variable = |container: &Container, name: &str| {
+            let mut env = container.env.iter().flatten();
+            env.find(|variable| variable.name == name)
+                .and_then(|variable| variable.value.clone())
+        };
+        for subject in ["app", "a\"\\b\n"] {
+            let plain = read(subject, None);
+            assert_eq!(
+                variable(&plain, "MBCAS_CONTAINER").as_deref(),
+                Some(subject)
+            );
+            assert_eq!(variable(&plain, "MBCAS_APP_METRICS"), None);
+            let mut metered = read(subject, Some(&app));
+            assert_eq!(
+                variable(&metered, "MBCAS_APP_METRICS"),
+                Some(app.to_string())
+            );
+            metered.env.as_mut().unwrap().pop();
+            assert_eq!(metered, plain);
+            assert!(is_ours(&plain, &AgentSpec::usual("example/agent:2")));
+        }
+    }
 
     #[test]
     fn an_image_is_known_by_its_repository() {

@@ -12,6 +12,8 @@
 //! limit counts as ours. A tenant who forges that has said that the container
 //! had no limit, and could have said so by writing none.
 
+use std::borrow::Cow;
+
 use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use mbcas_api::Original;
@@ -85,12 +87,15 @@ pub fn default_request(container: &Container, namespace: &Namespace) -> Option<M
 
 /// `containers` as the owner wrote them: without the limit that is ours. A
 /// request by default counts as written: it can be lowered later, never removed.
-pub fn containers(
-    containers: &[Container],
+pub fn containers<'a>(
+    containers: &'a [Container],
     chosen: &Container,
     cpu: &SubmittedCpu,
     default: Option<MilliCpu>,
-) -> Vec<Container> {
+) -> Cow<'a, [Container]> {
+    if default.is_none() && !cpu.limit_is_ours {
+        return Cow::Borrowed(containers);
+    }
     let mut submitted = containers.to_vec();
     if let Some(default) = default {
         let silent = submitted
@@ -113,5 +118,5 @@ pub fn containers(
             limits.remove("cpu");
         }
     }
-    submitted
+    Cow::Owned(submitted)
 }

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::cache::{Cache, Rule};
+use crate::cache::{Cache, Rule, World};
 
 /// Pods that are done hold nothing, however long they are kept.
 const NOT_DONE: &str = "status.phase!=Succeeded,status.phase!=Failed";
@@ -94,16 +94,19 @@ where
         .default_backoff()
         .boxed();
     let mut once = Once(Some(listed));
-    let apply = |object: &DeserializeGuard<K>, gone| {
+    let apply = |object: &DeserializeGuard<K>, gone, world: &mut World| {
         let meta = object.meta();
         let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) else {
             return;
         };
         match &object.0 {
-            Ok(object) => object.apply(namespace, name, gone, cache),
+            Ok(object) => {
+                object.apply(namespace, name, gone, world);
+                world.tidy(namespace);
+            }
             Err(error) => {
                 let kind = K::plural(&());
-                warn!(%kind, namespace, name, %error, "An object cannot be read; what it said before holds on");
+                warn!(%kind, namespace, name, %error, "An object cannot be read, so it changes nothing");
             }
         }
     };
@@ -113,12 +116,18 @@ where
             Some(Ok(Event::Init)) => fresh.clear(),
             Some(Ok(Event::InitApply(object))) => fresh.push(object),
             Some(Ok(Event::InitDone)) => {
-                K::clear(cache);
-                fresh.drain(..).for_each(|object| apply(&object, false));
+                // All at once: no pod is to be reviewed while nothing is in force.
+                cache.with(|world| {
+                    K::clear(world);
+                    fresh
+                        .drain(..)
+                        .for_each(|object| apply(&object, false, world));
+                    world.sweep();
+                });
                 once.done();
             }
-            Some(Ok(Event::Apply(object))) => apply(&object, false),
-            Some(Ok(Event::Delete(object))) => apply(&object, true),
+            Some(Ok(Event::Apply(object))) => cache.with(|world| apply(&object, false, world)),
+            Some(Ok(Event::Delete(object))) => cache.with(|world| apply(&object, true, world)),
             Some(Err(error)) => failed(&K::plural(&()), &error, &mut once),
             None => std::future::pending().await,
         }

@@ -7,31 +7,101 @@
 //! as a workload may be applied before its namespace is labelled or its policy
 //! is raised.
 
-use serde_json::Value;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde::Deserialize;
 
-use crate::admit::{PodError, admit};
+use crate::admit::{PodError, judge};
 use crate::decide::Decision;
 use crate::namespace::Namespace;
 use crate::policy::Policy;
-use crate::review::Review;
-use crate::template::Template;
+use crate::review::{Object, Outline, Review, called};
+
+/// A workload, of which only its owners and the outline of its pods are read.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Workload {
+    #[serde(default)]
+    metadata: Metadata,
+    spec: Option<Spec>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    generate_name: Option<String>,
+    owner_references: Option<Vec<OwnerReference>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    template: Option<Outline>,
+    job_template: Option<JobTemplate>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct JobTemplate {
+    spec: Option<JobSpec>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct JobSpec {
+    template: Option<Outline>,
+}
+
+impl Object for Workload {
+    fn name(&self) -> &str {
+        called([
+            self.metadata.name.as_deref(),
+            self.metadata.generate_name.as_deref(),
+        ])
+    }
+}
+
+impl Workload {
+    /// Whoever made the workload that makes this one was warned already.
+    fn has_controller(&self) -> bool {
+        let owners = self.metadata.owner_references.iter().flatten();
+        owners
+            .into_iter()
+            .any(|owner| owner.controller == Some(true))
+    }
+
+    /// The pod that it will make, with a controller: it, or what it makes.
+    fn pod(&self, kind: &str) -> Option<Pod> {
+        let spec = self.spec.as_ref()?;
+        let template = match &spec.job_template {
+            Some(job) => job.spec.as_ref()?.template.as_ref(),
+            None => spec.template.as_ref(),
+        };
+        let Outline(mut pod) = template?.clone();
+        pod.metadata.owner_references = Some(vec![OwnerReference {
+            kind: kind.to_owned(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        }]);
+        Some(pod)
+    }
+}
 
 /// What the author of the workload in `review` is told.
 ///
 /// # Errors
 /// [`PodError`] where its template is no pod template.
 pub fn warnings(
-    review: &Review,
+    review: &Review<Workload>,
     policy: &Policy,
     namespace: &Namespace,
 ) -> Result<Vec<String>, PodError> {
     let object = &review.object;
-    // Whoever made the workload that makes this one was warned already.
-    let template = Template::of(object, &review.kind).filter(|_| !has_controller(object));
-    let Some(template) = template else {
+    let pod = object
+        .pod(&review.kind)
+        .filter(|_| !object.has_controller());
+    let Some(pod) = pod else {
         return Ok(Vec::new());
     };
-    let verdict = admit(&template.pod, policy, namespace)?;
+    let verdict = judge(&pod, policy, namespace)?;
     let kind = &review.kind;
     Ok(match verdict.decision {
         Decision::Deny(_, faults) => faults
@@ -49,14 +119,6 @@ pub fn warnings(
             .collect(),
         Decision::Inject => Vec::new(),
     })
-}
-
-fn has_controller(object: &Value) -> bool {
-    let owners = object
-        .pointer("/metadata/ownerReferences")
-        .and_then(Value::as_array);
-    let is_controller = |owner: &Value| owner["controller"] == true;
-    owners.is_some_and(|owners| owners.iter().any(is_controller))
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use json_patch::Patch;
 use mbcas_webhook::namespace::Rules;
-use mbcas_webhook::template::Template;
 use mbcas_webhook::{Decision, Namespace, PodError, Policy, PolicyError, Verdict, admit};
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +18,10 @@ use thiserror::Error;
 
 use crate::args::{InjectArgs, InjectFormat};
 use crate::output::{self, OutputError, Report};
+
+mod template;
+
+use template::Template;
 
 /// Why nothing came out.
 #[derive(Debug, Error)]
@@ -170,16 +173,18 @@ impl Injection<'_> {
             return Ok(());
         };
         let known = self.namespaces.entry(namespace.clone()).or_default();
-        let verdict = admit(&template.pod, self.policy, known).map_err(|why| {
+        let shape = |why| {
             let object = shown.clone();
             InjectError::Shape { object, why }
-        })?;
+        };
+        let verdict = admit(&template.pod, self.policy, known).map_err(shape)?;
         let Verdict {
             decision,
             patch,
             warnings,
             ..
         } = verdict;
+        let patch = patch.operations().map_err(|why| shape(why.into()))?;
         let patch = template.patch(object, patch);
         json_patch::patch(object, &patch)
             .map_err(|why| InjectError::Patch { object: shown, why })?;

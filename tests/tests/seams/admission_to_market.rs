@@ -106,7 +106,7 @@ fn pod() -> impl Strategy<Value = Value> {
 /// that equals a lone limit, and with a kubelet's status.
 fn running(pod: &Value, verdict: &Verdict) -> Pod {
     let mut pod = pod.clone();
-    json_patch::patch(&mut pod, &verdict.patch).unwrap();
+    json_patch::patch(&mut pod, &verdict.patch.operations().unwrap()).unwrap();
     for container in pod["spec"]["containers"].as_array_mut().unwrap() {
         let limits = container["resources"]["limits"]
             .as_object()

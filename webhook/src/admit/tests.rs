@@ -34,7 +34,7 @@ pub(super) fn judge(pod: &Value) -> Verdict {
 
 pub(super) fn applied(pod: &Value) -> Value {
     let mut patched = pod.clone();
-    json_patch::patch(&mut patched, &judge(pod).patch).unwrap();
+    json_patch::patch(&mut patched, &judge(pod).patch.operations().unwrap()).unwrap();
     patched
 }
 
@@ -53,7 +53,7 @@ fn faults(pod: &Value) -> Vec<String> {
             warnings,
             ..
         } => {
-            assert!(patch.0.is_empty() && warnings.is_empty());
+            assert!(patch.is_empty() && warnings.is_empty());
             faults
         }
         other => panic!("not refused: {other:?}"),
@@ -203,7 +203,7 @@ fn a_limit_that_would_make_the_pod_guaranteed_is_not_set() {
         judge(&injected).decision,
         Decision::Skip(SkipReason::AlreadyInjected)
     );
-    assert!(judge(&injected).patch.0.is_empty());
+    assert!(judge(&injected).patch.is_empty());
 }
 
 #[test]
@@ -315,14 +315,9 @@ fn an_opted_out_pod_is_untouched_but_for_forged_keys() {
 #[test]
 fn a_foreign_container_of_our_name_is_not_taken_for_ours() {
     let spoof = with(|pod| {
-        pod["spec"]["initContainers"] = json!([crate::sidecar::container(
-            &AgentSpec {
-                image: "evil.example/agent:1".into(),
-                ..policy().agent().clone()
-            },
-            "app",
-            None
-        )]);
+        let foreign = Sidecar::of(&AgentSpec::usual("evil.example/agent:1"));
+        let container = foreign.container("app", None);
+        pod["spec"]["initContainers"] = json!([serde_json::from_str::<Value>(&container).unwrap()]);
     });
     assert_eq!(
         judge(&spoof).decision,

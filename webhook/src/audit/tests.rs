@@ -2,10 +2,15 @@ use serde_json::json;
 
 use super::*;
 
-fn review(kind: &str, old: &Value, new: &Value, dry: bool) -> Review {
+fn review(kind: &str, old: &Value, new: &Value, dry: bool) -> Review<Audited> {
+    let operation = match (old.is_null(), new.is_null()) {
+        (true, _) => "CREATE",
+        (_, true) => "DELETE",
+        _ => "UPDATE",
+    };
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {"uid": "u", "kind": {"group": "", "version": "v1", "kind": kind}, "operation": "UPDATE",
+        "request": {"uid": "u", "kind": {"group": "", "version": "v1", "kind": kind}, "operation": operation,
                     "namespace": "shop", "object": new, "oldObject": old, "dryRun": dry,
                     "userInfo": {"username": "alice"}},
     });

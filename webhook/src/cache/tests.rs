@@ -39,6 +39,41 @@ fn pods_are_summed_changed_and_freed() {
 }
 
 #[test]
+fn a_namespace_about_which_there_is_nothing_to_know_is_forgotten() {
+    let cache = Cache::default();
+    let known = |cache: &Cache| cache.with(|world| world.namespaces.len());
+    cache.pod_seen(&meta(1, Some("300"), "injected"), 1);
+    cache.pod_seen(&meta(2, Some("300"), "injected"), 1);
+    cache.pod_gone(&meta(1, Some("300"), "injected"));
+    assert_eq!(known(&cache), 1);
+    cache.pods_listed(2);
+    assert_eq!(known(&cache), 0);
+
+    let range: LimitRange =
+        serde_json::from_value(json!({"spec": {"limits": [{"type": "Pod"}]}})).unwrap();
+    cache.pod_seen(&meta(1, None, "injected"), 2);
+    for gone in [false, true] {
+        cache.with(|world| range.apply("shop", "r", gone, world));
+        assert_eq!(known(&cache), 1, "it has a pod");
+    }
+    cache.with(|world| range.apply("shop", "r", false, world));
+    cache.pod_gone(&meta(1, None, "injected"));
+    assert_eq!(known(&cache), 1, "it has a rule");
+    cache.with(|world| {
+        range.apply("shop", "r", true, world);
+        world.tidy("shop");
+    });
+    assert_eq!(known(&cache), 0);
+
+    cache.with(|world| range.apply("shop", "r", false, world));
+    cache.with(|world| {
+        LimitRange::clear(world);
+        world.sweep();
+    });
+    assert_eq!(known(&cache), 0);
+}
+
+#[test]
 fn pods_that_take_no_part_hold_nothing() {
     let cache = Cache::default();
     let mut out = meta(1, None, "injected");
@@ -82,7 +117,7 @@ fn with_total() -> Cache {
         "spec": {"budget": {"total": 100_000}},
     }))
     .unwrap();
-    policy.apply("shop", "default", false, &cache);
+    cache.with(|world| policy.apply("shop", "default", false, world));
     cache
 }
 
@@ -175,10 +210,10 @@ fn rules_come_and_go() {
     .unwrap();
     let quota: ResourceQuota =
         serde_json::from_value(json!({"spec": {"hard": {"limits.cpu": "4"}}})).unwrap();
-    policy(7).apply("shop", "default", false, &cache);
-    policy(8).apply("shop", "another", false, &cache);
-    range.apply("shop", "r", false, &cache);
-    quota.apply("shop", "q", false, &cache);
+    cache.with(|world| policy(7).apply("shop", "default", false, world));
+    cache.with(|world| policy(8).apply("shop", "another", false, world));
+    cache.with(|world| range.apply("shop", "r", false, world));
+    cache.with(|world| quota.apply("shop", "q", false, world));
     let now = rules(&cache);
     assert_eq!(
         (
@@ -188,13 +223,13 @@ fn rules_come_and_go() {
         ),
         (Some(7), 2, 1)
     );
-    range.apply("shop", "r", true, &cache);
+    cache.with(|world| range.apply("shop", "r", true, world));
     assert_eq!(
         (rules(&cache).limit_ranges.len(), rules(&cache).quotas.len()),
         (0, 1)
     );
-    ResourceQuota::clear(&cache);
-    BudgetPolicy::clear(&cache);
+    cache.with(ResourceQuota::clear);
+    cache.with(BudgetPolicy::clear);
     assert_eq!(*rules(&cache), Rules::default());
 }
 

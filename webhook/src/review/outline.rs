@@ -23,7 +23,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::Object;
+use super::{Object, called};
 
 /// The most containers, or volumes, of a pod: ten times as many as anybody has.
 const MOST_PARTS: usize = 500;
@@ -38,11 +38,7 @@ pub struct Outline(pub Pod);
 impl Object for Outline {
     fn name(&self) -> &str {
         let metadata = &self.0.metadata;
-        [&metadata.name, &metadata.generate_name]
-            .into_iter()
-            .filter_map(Option::as_deref)
-            .find(|name| !name.is_empty())
-            .unwrap_or_default()
+        called([metadata.name.as_deref(), metadata.generate_name.as_deref()])
     }
 }
 
@@ -62,56 +58,63 @@ impl<'de> Deserialize<'de> for Outline {
 /// writes such a pod is refused: let through unseen it would escape every rule.
 pub fn excess(pod: &Pod) -> Option<String> {
     let metadata = &pod.metadata;
-    let size = |map: Option<&BTreeMap<String, String>>| map.map_or(0, BTreeMap::len);
-    let amounts = |map: Option<&BTreeMap<String, Quantity>>| map.map_or(0, BTreeMap::len);
-    let mut lists = vec![
-        (
-            "annotations",
-            size(metadata.annotations.as_ref()),
-            MOST_ENTRIES,
-        ),
-        (
-            "ownerReferences",
-            metadata.owner_references.as_ref().map_or(0, Vec::len),
-            MOST_ENTRIES,
-        ),
-    ];
-    if let Some(spec) = &pod.spec {
-        let inits = spec.init_containers.as_deref().unwrap_or_default();
-        lists.push(("containers", spec.containers.len(), MOST_PARTS));
-        lists.push(("initContainers", inits.len(), MOST_PARTS));
-        lists.push((
-            "volumes",
-            spec.volumes.as_ref().map_or(0, Vec::len),
-            MOST_PARTS,
-        ));
-        lists.push((
-            "nodeSelector",
-            size(spec.node_selector.as_ref()),
-            MOST_ENTRIES,
-        ));
-        for container in inits.iter().chain(&spec.containers) {
-            let resources = container.resources.as_ref();
-            let limits = amounts(resources.and_then(|r| r.limits.as_ref()));
-            let requests = amounts(resources.and_then(|r| r.requests.as_ref()));
-            let ports = container.ports.as_ref().map_or(0, Vec::len);
-            let mounts = container.volume_mounts.as_ref().map_or(0, Vec::len);
-            let policies = container.resize_policy.as_ref().map_or(0, Vec::len);
-            for (name, length) in [
-                ("limits", limits),
-                ("requests", requests),
-                ("ports", ports),
-                ("volumeMounts", mounts),
-                ("resizePolicy", policies),
-            ] {
-                lists.push((name, length, MOST_ENTRIES));
-            }
-        }
-    }
-    let (name, _, most) = lists.into_iter().find(|(_, length, most)| length > most)?;
+    let annotations = metadata.annotations.as_ref().map_or(0, BTreeMap::len);
+    let owners = metadata.owner_references.as_ref().map_or(0, Vec::len);
+    let (name, most) = longer(
+        [("annotations", annotations), ("ownerReferences", owners)],
+        MOST_ENTRIES,
+    )
+    .or_else(|| pod.spec.as_ref().and_then(excess_of_spec))?;
     Some(format!(
         "the pod's {name} have more than {most} entries, which is more than MBCAS reads; use fewer"
     ))
+}
+
+type Excess = (&'static str, usize);
+
+fn excess_of_spec(spec: &PodSpec) -> Option<Excess> {
+    let inits = spec.init_containers.as_deref().unwrap_or_default();
+    let volumes = spec.volumes.as_ref().map_or(0, Vec::len);
+    let selector = spec.node_selector.as_ref().map_or(0, BTreeMap::len);
+    let parts = [
+        ("containers", spec.containers.len()),
+        ("initContainers", inits.len()),
+        ("volumes", volumes),
+    ];
+    longer(parts, MOST_PARTS)
+        .or_else(|| longer([("nodeSelector", selector)], MOST_ENTRIES))
+        .or_else(|| {
+            inits
+                .iter()
+                .chain(&spec.containers)
+                .find_map(excess_of_container)
+        })
+}
+
+fn excess_of_container(container: &Container) -> Option<Excess> {
+    let resources = container.resources.as_ref();
+    let limits = resources.and_then(|resources| resources.limits.as_ref());
+    let requests = resources.and_then(|resources| resources.requests.as_ref());
+    let lists = [
+        ("limits", limits.map_or(0, BTreeMap::len)),
+        ("requests", requests.map_or(0, BTreeMap::len)),
+        ("ports", container.ports.as_ref().map_or(0, Vec::len)),
+        (
+            "volumeMounts",
+            container.volume_mounts.as_ref().map_or(0, Vec::len),
+        ),
+        (
+            "resizePolicy",
+            container.resize_policy.as_ref().map_or(0, Vec::len),
+        ),
+    ];
+    longer(lists, MOST_ENTRIES)
+}
+
+/// The first list that has more than `most` entries, and that number.
+fn longer<const N: usize>(lists: [(&'static str, usize); N], most: usize) -> Option<Excess> {
+    let (name, _) = lists.into_iter().find(|(_, length)| *length > most)?;
+    Some((name, most))
 }
 
 #[derive(Deserialize)]

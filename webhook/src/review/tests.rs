@@ -1,8 +1,9 @@
-use serde_json::json;
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
 
 use super::*;
 
-fn review(change: impl FnOnce(&mut Value)) -> Result<Review, ReviewError> {
+fn review(change: impl FnOnce(&mut Value)) -> Result<Review<Outline>, ReviewError> {
     let mut review = json!({
         "apiVersion": API_VERSION, "kind": KIND,
         "request": {
@@ -26,7 +27,7 @@ fn a_review_is_read() {
         ("u-1", "shop", "web-")
     );
     assert!(read.is_pod_creation());
-    assert!(!read.is_dry_run && read.old_object.is_null());
+    assert!(!read.is_dry_run && read.old_object == Outline::default());
 }
 
 #[test]
@@ -39,7 +40,7 @@ fn a_deletion_has_an_old_object_only_and_is_named_by_the_request() {
         r["request"]["userInfo"] = json!({"username": "ada", "groups": ["dev"]});
     });
     let read = read.unwrap();
-    assert!(read.object.is_null() && read.is_dry_run);
+    assert!(read.object == Outline::default() && read.is_dry_run);
     assert_eq!((read.name.as_str(), read.user.as_str()), ("web-1", "ada"));
     assert_eq!(read.old_object.name(), "web-");
 }
@@ -61,7 +62,7 @@ fn only_the_creation_of_a_pod_is_ours() {
 
 #[test]
 fn what_is_no_review_is_an_error_and_never_an_empty_uid() {
-    let parse = <Review>::parse;
+    let parse = Review::<Outline>::parse;
     assert!(matches!(parse(b""), Err(ReviewError::Shape(_))));
     assert!(matches!(parse(b"{\"uid\": "), Err(ReviewError::Shape(_))));
     let version = |r: &mut Value| r["apiVersion"] = json!("admission.k8s.io/v1beta1");
@@ -87,7 +88,7 @@ fn what_is_no_review_is_an_error_and_never_an_empty_uid() {
 }
 
 fn response(answer: &Answer) -> Value {
-    let review: Value = serde_json::from_slice(&answer.to_json("u").unwrap()).unwrap();
+    let review: Value = serde_json::from_slice(answer.to_json("u\"").as_bytes()).unwrap();
     assert_eq!(
         (&review["apiVersion"], &review["kind"]),
         (&json!(API_VERSION), &json!(KIND))
@@ -99,27 +100,24 @@ fn response(answer: &Answer) -> Value {
 fn a_permission_says_no_more_than_that() {
     assert_eq!(
         response(&Answer::allow("skip", "opted_out")),
-        json!({"uid": "u", "allowed": true})
+        json!({"uid": "u\"", "allowed": true})
     );
 }
 
 #[test]
-fn a_patch_is_base64_and_an_empty_one_is_left_out() {
-    let empty = Answer::allow("skip", "opted_out").with_patch(&Patch(Vec::new()));
-    assert_eq!(
-        response(&empty.unwrap()),
-        json!({"uid": "u", "allowed": true})
-    );
-    let patch: Patch =
-        serde_json::from_value(json!([{"op": "add", "path": "/a", "value": 1}])).unwrap();
-    let response = response(
-        &Answer::allow("inject", "injected")
-            .with_patch(&patch)
-            .unwrap(),
-    );
+fn a_patch_is_base64() {
+    let (pod, policy) = (crate::admit::tests::pod(), crate::admit::tests::policy());
+    let verdict = crate::admit(&pod, &policy, &crate::Namespace::default()).unwrap();
+    let operations = verdict.patch.operations().unwrap();
+    let warnings = json!(verdict.warnings);
+    let response = response(&verdict.into());
     assert_eq!(response["patchType"], "JSONPatch");
+    assert_eq!(response["warnings"], warnings);
     let ByteString(sent) = serde_json::from_value(response["patch"].clone()).unwrap();
-    assert_eq!(serde_json::from_slice::<Patch>(&sent).unwrap(), patch);
+    assert_eq!(
+        serde_json::from_slice::<json_patch::Patch>(&sent).unwrap(),
+        operations
+    );
 }
 
 #[test]
@@ -129,17 +127,31 @@ fn a_refusal_is_cut_and_a_long_warning_too() {
             crate::DenyReason::Malformed,
             vec!["é".repeat(700), "b".repeat(700)],
         ),
-        patch: Patch(Vec::new()),
-        warnings: vec!["w".repeat(300)],
+        patch: Patch::default(),
+        warnings: vec!["w".repeat(300), "\"quoted\"\n".to_owned()],
         holding: None,
     };
-    let response = response(&Answer::try_from(&verdict).unwrap());
+    let response = response(&verdict.into());
     let message = response["status"]["message"].as_str().unwrap();
     assert_eq!(message.chars().count(), LONGEST_MESSAGE);
     assert!(message.ends_with("b..."));
     let warning = response["warnings"][0].as_str().unwrap();
     assert_eq!(warning.len(), LONGEST_WARNING);
+    assert_eq!(response["warnings"][1], "\"quoted\"\n");
     assert_eq!(response["allowed"], false);
     assert_eq!(response["status"]["code"], 422);
     assert!(response.get("patch").is_none() && response.get("patchType").is_none());
+}
+
+#[test]
+fn what_is_no_text_is_no_review() {
+    let mut body =
+        br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","other":"?"}"#.to_vec();
+    let at = body.iter().position(|byte| *byte == b'?').unwrap();
+    body[at] = 0xff;
+    let refused = Review::<Outline>::parse(&body).unwrap_err();
+    assert!(
+        refused.to_string().starts_with("the body is not UTF-8: "),
+        "{refused}"
+    );
 }

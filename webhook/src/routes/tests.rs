@@ -1,15 +1,16 @@
+use futures::FutureExt;
 use mbcas_api::BudgetPolicy;
 use mbcas_core::units::MilliCpu;
-use serde_json::json;
-use tokio::sync::mpsc::Receiver;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::admit::tests::{pod, policy};
 use crate::cache::Rule;
+use crate::events::Received;
 use crate::namespace::Namespace;
 
 /// A replica that knows the namespace's policy, and what it has to tell.
-fn replica(total: u32) -> (Judge, Receiver<Note>) {
+fn replica(total: u32) -> (Judge, Received) {
     let (notes, received) = Notes::new();
     let cache = Arc::new(Cache::default());
     let rules: BudgetPolicy = serde_json::from_value(json!({
@@ -17,7 +18,7 @@ fn replica(total: u32) -> (Judge, Receiver<Note>) {
         "spec": {"budget": {"total": total}},
     }))
     .unwrap();
-    rules.apply("shop", "default", false, &cache);
+    cache.with(|world| rules.apply("shop", "default", false, world));
     let judge = Judge {
         policy: policy(),
         cache,
@@ -46,7 +47,7 @@ fn stored(judge: &Judge, pod: &Value, uid: u8) -> Value {
     let namespace = Namespace::default();
     let verdict = crate::admit(pod, &judge.policy, &namespace).unwrap();
     let mut stored = pod.clone();
-    json_patch::patch(&mut stored, &verdict.patch).unwrap();
+    json_patch::patch(&mut stored, &verdict.patch.operations().unwrap()).unwrap();
     stored["metadata"]["namespace"] = json!("shop");
     stored["metadata"]["uid"] = json!(format!("00000000-0000-0000-0000-{uid:012}"));
     stored
@@ -89,7 +90,7 @@ fn a_dry_run_leaves_no_trace() {
         let answer = judge.inject(&review(&pod, true)).unwrap();
         assert_ne!(answer.decision, "deny");
     }
-    assert!(notes.try_recv().is_err());
+    assert!(notes.next().now_or_never().is_none());
     let held = judge.cache.namespace("shop", Instant::now()).held;
     assert_eq!(held.pods, 0);
 }
@@ -100,12 +101,15 @@ fn the_controller_of_a_pod_without_an_agent_is_told_why() {
     let mut out = pod();
     out["spec"]["containers"][0]["resources"] = json!({});
     assert_eq!(decision(&judge, &out), "skip");
-    let note = notes.try_recv().unwrap();
+    let note = notes.next().now_or_never().flatten().unwrap();
     assert_eq!(note.reason, "NotInjected");
     assert_eq!(note.regarding.kind.as_deref(), Some("ReplicaSet"));
     assert_eq!(note.regarding.namespace.as_deref(), Some("shop"));
     assert!(note.text.starts_with("best_effort: "), "{}", note.text);
     out["metadata"]["ownerReferences"] = json!([]);
     decision(&judge, &out);
-    assert!(notes.try_recv().is_err(), "a bare pod is not there yet");
+    assert!(
+        notes.next().now_or_never().is_none(),
+        "a bare pod is not there yet"
+    );
 }

@@ -1,8 +1,11 @@
 //! Bodies, read within bounds: of each one, of all together, and of time.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::{Body, Bytes, HttpBody};
 use http_body_util::BodyExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::Failure;
@@ -21,6 +24,9 @@ pub(super) const MOST_LARGE: usize = 3;
 /// How many bytes of other bodies are in memory at once: what 5,000 pods take that come at once.
 pub(super) const MOST_BYTES: usize = 32 * 1024 * 1024;
 
+/// How long a body may take to arrive. The API server has all of it when it begins.
+const ARRIVAL: Duration = Duration::from_secs(1);
+
 const KIB: usize = 1024;
 
 /// The memory that bodies may take.
@@ -29,23 +35,23 @@ const KIB: usize = 1024;
 /// so that declaring much and sending nothing keeps nobody out.
 #[derive(Debug)]
 pub(super) struct Room {
-    kibibytes: Semaphore,
-    large: Semaphore,
+    kibibytes: Arc<Semaphore>,
+    large: Arc<Semaphore>,
 }
 
 /// A body, and the room that it takes for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Received<'a> {
+pub(super) struct Received {
     /// The body.
     pub(super) bytes: Bytes,
-    room: Option<SemaphorePermit<'a>>,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Default for Room {
     fn default() -> Self {
         Self {
-            kibibytes: Semaphore::new(MOST_BYTES / KIB),
-            large: Semaphore::new(MOST_LARGE),
+            kibibytes: Arc::new(Semaphore::new(MOST_BYTES / KIB)),
+            large: Arc::new(Semaphore::new(MOST_LARGE)),
         }
     }
 }
@@ -61,21 +67,22 @@ impl Room {
         body: Body,
         declared: Option<usize>,
         deadline: Instant,
-    ) -> Result<Received<'_>, Failure> {
+    ) -> Result<Received, Failure> {
         if declared.is_some_and(|length| length > LONGEST) {
             return Err(Failure::TooLarge);
         }
-        timeout_at(deadline, self.read(body, declared))
+        let arrived = deadline.min(Instant::now() + ARRIVAL);
+        timeout_at(arrived, self.read(body, declared))
             .await
             .map_err(|_| Failure::Slow)?
     }
 
-    async fn read(&self, mut body: Body, declared: Option<usize>) -> Result<Received<'_>, Failure> {
+    async fn read(&self, mut body: Body, declared: Option<usize>) -> Result<Received, Failure> {
         let mut received = Received {
             bytes: Bytes::new(),
             room: None,
         };
-        let (mut whole, mut is_large) = (Vec::new(), false);
+        let (mut whole, mut is_large, mut taken) = (Vec::new(), false, 0);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Failure::Broken)?;
             let Ok(data) = frame.into_data() else {
@@ -87,10 +94,13 @@ impl Room {
             }
             if !is_large && length > LARGE {
                 is_large = true;
-                let seat = self.large.try_acquire();
+                let seat = Arc::clone(&self.large).try_acquire_owned();
                 received.room = Some(seat.map_err(|_| Failure::Overloaded)?);
             } else if !is_large {
-                self.take(data.len(), &mut received.room)?;
+                // Of the whole and not of each frame: a frame may hold one byte.
+                let needed = length.div_ceil(KIB);
+                self.take(needed - taken, &mut received.room)?;
+                taken = needed;
             }
             if whole.is_empty() && body.is_end_stream() {
                 // The usual case: one frame, and nothing is copied.
@@ -106,15 +116,17 @@ impl Room {
         Ok(received)
     }
 
-    fn take<'a>(
-        &'a self,
-        bytes: usize,
-        taken: &mut Option<SemaphorePermit<'a>>,
+    fn take(
+        &self,
+        kibibytes: usize,
+        taken: &mut Option<OwnedSemaphorePermit>,
     ) -> Result<(), Failure> {
-        let kibibytes = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX);
-        let more = self
-            .kibibytes
-            .try_acquire_many(kibibytes)
+        if kibibytes == 0 {
+            return Ok(());
+        }
+        let kibibytes = u32::try_from(kibibytes).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.kibibytes)
+            .try_acquire_many_owned(kibibytes)
             .map_err(|_| Failure::Overloaded)?;
         match taken {
             Some(taken) => taken.merge(more),

@@ -1,23 +1,43 @@
 //! The connections that are open: few, and none for nothing.
 //!
-//! An API server keeps one connection or a few and uses them. What has never
-//! asked anything, or has not for long, gives way as soon as places get rare,
-//! so that whoever opens thousands keeps only himself out.
+//! An API server keeps one connection or a few and uses them. As soon as places
+//! get rare somebody gives way: first those of an address that has far more than
+//! any API server needs; then what has never asked anything, or has not for
+//! longest. So whoever opens thousands keeps only himself out, also if he is
+//! asking all the time: somebody else's connection ends his in the middle. The
+//! same holds for memory: whoever makes us hold most of it has to go.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::listen::{DRAIN, FAREWELL};
 use crate::metrics::{Farewell, Metrics};
 
 /// How many connections there may be.
 pub const MOST: usize = 256;
 
-/// How many places are kept free for newcomers, by sending the idlest away.
+/// How many places are kept free for newcomers, by sending others away.
 const SPARE: usize = 16;
+
+/// How many of those are for others than crowds.
+const KEPT_FROM_CROWDS: usize = 8;
+
+/// With more than so many connections an address is a crowd. An API server has
+/// a few on HTTP/2, and even all of them behind one proxy have not this many.
+const CROWD: usize = 64;
+
+/// How many bytes requests and answers may take, bodies aside: more than 5,000
+/// pods that come at once. Beyond it who takes most has to go.
+const MOST_HELD: usize = 48 * 1024 * 1024;
+
+/// What a request takes while it is being answered, and about what its stream
+/// takes while its answer waits to be read, in bytes.
+const REQUEST: usize = 8 * 1024;
 
 /// How often it is looked who has to go.
 pub(super) const SWEEP: Duration = Duration::from_secs(1);
@@ -34,6 +54,8 @@ pub(super) struct Connections {
     /// Counts sweeps: time enough to judge idleness by, and cheaper than a clock.
     sweeps: AtomicU64,
     open: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    /// How many bytes requests and answers take.
+    held: AtomicUsize,
     closing: CancellationToken,
     metrics: Metrics,
 }
@@ -41,13 +63,18 @@ pub(super) struct Connections {
 /// What is known about one connection.
 #[derive(Debug)]
 struct Connection {
+    peer: IpAddr,
     /// The sweep after which it was opened, or began or ended a request.
     since: AtomicU64,
     /// How many requests it has made.
     asked: AtomicU64,
     /// How many of them are being answered.
     running: AtomicU32,
+    /// How many bytes its requests and answers take.
+    held: AtomicUsize,
     leave: CancellationToken,
+    /// It is to leave in the middle of whatever it does.
+    at_once: AtomicBool,
 }
 
 /// A connection's place; free again when this is dropped.
@@ -60,7 +87,15 @@ pub(super) struct Place {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Asking(Arc<Connection>, Arc<Connections>);
+pub(super) struct Asking(Held);
+
+/// Memory that a connection makes us hold.
+#[derive(Debug)]
+pub(super) struct Held {
+    connection: Arc<Connection>,
+    all: Arc<Connections>,
+    bytes: usize,
+}
 
 impl Connections {
     /// None yet. All of them are told to leave when `closing` is cancelled.
@@ -68,32 +103,29 @@ impl Connections {
         Arc::new(Self {
             sweeps: AtomicU64::new(0),
             open: Mutex::default(),
+            held: AtomicUsize::new(0),
             closing,
             metrics,
         })
     }
 
-    /// A place for a new connection, unless all are taken by connections that are in use.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
+    /// A place for a new connection from `peer`, unless all are taken by connections that are in use.
+    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let mut open = self.open();
-        if open.len() + SPARE >= MOST
-            && let Some(idlest) = open
-                .values()
-                .filter(|c| c.is_idle())
-                .min_by_key(|c| c.rank())
-        {
-            self.dismiss(idlest, Farewell::Crowded);
-        }
-        if open.len() >= MOST {
+        let has_room = open.len() + SPARE < MOST || self.make_room(&open, peer);
+        if !has_room || open.len() >= MOST {
             self.metrics.connection_closed(Farewell::Refused);
             return None;
         }
         let number = open.last_key_value().map_or(0, |(number, _)| number + 1);
         let connection = Arc::new(Connection {
+            peer,
             since: AtomicU64::new(self.now()),
             asked: AtomicU64::new(0),
             running: AtomicU32::new(0),
+            held: AtomicUsize::new(0),
             leave: self.closing.child_token(),
+            at_once: AtomicBool::new(false),
         });
         open.insert(number, Arc::clone(&connection));
         self.metrics.connections(open.len());
@@ -102,6 +134,53 @@ impl Connections {
             connection,
             all: Arc::clone(self),
         })
+    }
+
+    /// Sends one away for `newcomer`, and tells whether he may come in.
+    ///
+    /// Whoever is a crowd already only takes places from himself, and not the last ones.
+    fn make_room(&self, open: &BTreeMap<u64, Arc<Connection>>, newcomer: IpAddr) -> bool {
+        let mut sizes = HashMap::new();
+        for connection in open.values() {
+            *sizes.entry(connection.peer).or_insert(0) += 1;
+        }
+        let is_crowd = |peer: &IpAddr| sizes.get(peer).is_some_and(|size| *size > CROWD);
+        let may_go = |connection: &Connection| {
+            if is_crowd(&newcomer) {
+                connection.peer == newcomer && !connection.is_busy()
+            } else {
+                !connection.is_busy() || is_crowd(&connection.peer)
+            }
+        };
+        let staying = open.values().filter(|c| !c.leave.is_cancelled());
+        let first = staying
+            .filter(|c| may_go(c))
+            .min_by_key(|c| (!is_crowd(&c.peer), c.is_busy(), c.rank()));
+        if let Some(connection) = first {
+            if is_crowd(&connection.peer) {
+                self.cut(connection, Farewell::Crowded);
+            } else {
+                self.dismiss(connection, Farewell::Crowded);
+            }
+        }
+        !is_crowd(&newcomer) || (first.is_some() && open.len() + KEPT_FROM_CROWDS < MOST)
+    }
+
+    /// Sends away who makes us hold most: of the address that does, the connection that does.
+    fn shed(&self) {
+        let open = self.open();
+        let staying = || open.values().filter(|c| !c.leave.is_cancelled());
+        let held = |connection: &Connection| connection.held.load(Ordering::Relaxed);
+        let mut sums = HashMap::new();
+        for connection in staying() {
+            *sums.entry(connection.peer).or_insert(0) += held(connection);
+        }
+        // What those hold that were told to leave is about to be free.
+        if sums.values().sum::<usize>() > MOST_HELD
+            && let Some(most) = staying().max_by_key(|c| (sums[&c.peer], held(c)))
+        {
+            self.cut(most, Farewell::Greedy);
+        }
     }
 
     /// Tells those to leave that have been silent or idle for too long.
@@ -115,6 +194,12 @@ impl Connections {
                 self.dismiss(connection, Farewell::Silent);
             }
         }
+    }
+
+    /// As [`Self::dismiss`], in the middle of whatever it does.
+    fn cut(&self, connection: &Connection, why: Farewell) {
+        connection.at_once.store(true, Ordering::Relaxed);
+        self.dismiss(connection, why);
     }
 
     fn dismiss(&self, connection: &Connection, why: Farewell) {
@@ -136,12 +221,17 @@ impl Connection {
         self.asked.load(Ordering::Relaxed) > 0
     }
 
-    /// Nothing is being answered, and it was not told to leave yet.
-    fn is_idle(&self) -> bool {
-        self.running.load(Ordering::Relaxed) == 0 && !self.leave.is_cancelled()
+    /// Something is being answered.
+    fn is_busy(&self) -> bool {
+        self.running.load(Ordering::Relaxed) > 0
     }
 
-    /// Who has to go first: those that never asked, then those that have not for longest.
+    /// Nothing is being answered, and it was not told to leave yet.
+    fn is_idle(&self) -> bool {
+        !self.is_busy() && !self.leave.is_cancelled()
+    }
+
+    /// Who has to go first of two alike: those that never asked, then those that have not for longest.
     fn rank(&self) -> (bool, u64) {
         (self.has_asked(), self.since.load(Ordering::Relaxed))
     }
@@ -153,7 +243,7 @@ impl Place {
         let connection = Arc::clone(&self.connection);
         connection.asked.fetch_add(1, Ordering::Relaxed);
         connection.running.fetch_add(1, Ordering::Relaxed);
-        Asking(connection, Arc::clone(&self.all))
+        Asking(Held::of(connection, Arc::clone(&self.all), REQUEST))
     }
 
     /// Comes back when the connection is to leave.
@@ -161,14 +251,20 @@ impl Place {
         self.connection.leave.cancelled().await;
     }
 
-    /// Whether it ever asked anything, so that it deserves a good-bye.
-    pub(super) fn has_asked(&self) -> bool {
+    /// Whether it ever asked anything.
+    fn has_asked(&self) -> bool {
         self.connection.has_asked()
     }
 
-    /// Whether something is being answered.
-    pub(super) fn is_busy(&self) -> bool {
-        self.connection.running.load(Ordering::Relaxed) > 0
+    /// How long the connection may take to say good-bye.
+    pub(super) fn patience(&self) -> Duration {
+        if self.connection.at_once.load(Ordering::Relaxed) || !self.has_asked() {
+            Duration::ZERO
+        } else if self.connection.is_busy() {
+            DRAIN
+        } else {
+            FAREWELL
+        }
     }
 }
 
@@ -180,11 +276,46 @@ impl Drop for Place {
     }
 }
 
+impl Asking {
+    /// It was answered, with so many bytes, which wait to be read until the result is dropped.
+    pub(super) fn answered(self, bytes: usize) -> Held {
+        let Held {
+            connection, all, ..
+        } = &self.0;
+        Held::of(Arc::clone(connection), Arc::clone(all), bytes + REQUEST)
+    }
+}
+
+impl Held {
+    fn of(connection: Arc<Connection>, all: Arc<Connections>, bytes: usize) -> Self {
+        connection.held.fetch_add(bytes, Ordering::Relaxed);
+        if all.held.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_HELD {
+            all.shed();
+        }
+        Self {
+            connection,
+            all,
+            bytes,
+        }
+    }
+}
+
 impl Drop for Asking {
     fn drop(&mut self) {
-        let Self(connection, all) = self;
+        let Self(Held {
+            connection, all, ..
+        }) = self;
         connection.since.store(all.now(), Ordering::Relaxed);
         connection.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.connection
+            .held
+            .fetch_sub(self.bytes, Ordering::Relaxed);
+        self.all.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

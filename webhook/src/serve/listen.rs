@@ -1,17 +1,21 @@
 //! From the listener to the routes, and the way out.
 
+use std::convert::Infallible;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use mbcas_certs::LiveCertificate;
+use rustix::net::sockopt;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
@@ -21,6 +25,8 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use super::connections::{Connections, Place, SWEEP};
+use super::gather::Gather;
+use super::unread::Unread;
 use super::{ServeError, tls};
 use crate::metrics::Metrics;
 
@@ -32,7 +38,10 @@ pub const LINGER: Duration = Duration::from_secs(5);
 pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a connection without requests may take to say good-bye.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long what was sent may stay unread, or not even be acknowledged.
+const UNREAD: Duration = Duration::from_secs(5);
 
 /// How long a request's head may take on HTTP/1.1, and a ping's answer on HTTP/2.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,7 +57,7 @@ const STREAMS: u32 = 100;
 
 /// How much of one body, and of one connection's bodies, may arrive before it is read.
 const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 64 * 1024;
 
 /// The longest head of a request.
 const LONGEST_HEAD: usize = 16 * 1024;
@@ -88,7 +97,7 @@ pub async fn serve(
                 _ = sweep.tick() => connections.sweep(),
                 Some(_) = tasks.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => if let Some(place) = connections.enter() {
+                    Ok((stream, peer)) => if let Some(place) = connections.enter(peer.ip()) {
                         tasks.spawn(Arc::clone(&server).attend(stream, place));
                     },
                     Err(why) => {
@@ -122,20 +131,29 @@ impl Server {
     async fn attend(self: Arc<Self>, stream: TcpStream, place: Place) {
         // Answers are one write each; nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
+        // Answers that nobody reads are not kept for ever either.
+        let unread = u32::try_from(UNREAD.as_millis()).unwrap_or(u32::MAX);
+        let _ = sockopt::set_tcp_user_timeout(&stream, unread);
         let stream = tokio::select! {
             () = place.told_to_leave() => return,
-            stream = self.tls.accept(stream) => match stream {
+            stream = self.tls.accept(Gather::new(stream)).into_fallible() => match stream {
                 Ok(stream) => stream,
-                Err(why) => return debug!("handshake failed: {why}"),
+                Err((why, mut stream)) => {
+                    debug!("handshake failed: {why}");
+                    // The alert that tells the caller why.
+                    let _ = timeout(FAREWELL, stream.shutdown()).await;
+                    return;
+                }
             },
         };
         let service = service_fn(|request: Request<Incoming>| {
             let asking = place.ask();
             let answer = self.router.clone().call(request);
             async move {
-                let answer = answer.await;
-                drop(asking);
-                answer
+                let answer = answer.await?;
+                let bytes = answer.body().size_hint().lower();
+                let held = asking.answered(usize::try_from(bytes).unwrap_or_default());
+                Ok::<_, Infallible>(answer.map(|body| Unread::new(body, held)))
             }
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
@@ -143,11 +161,11 @@ impl Server {
             _ = &mut connection => return,
             () = place.told_to_leave() => {}
         }
-        if !place.has_asked() {
+        let patience = place.patience();
+        if patience.is_zero() {
             return;
         }
         connection.as_mut().graceful_shutdown();
-        let patience = if place.is_busy() { DRAIN } else { FAREWELL };
         let _ = timeout(patience, connection).await;
     }
 }

@@ -19,10 +19,10 @@ use crate::review::{Answer, Object, Review, ReviewError};
 /// What is answered to a body of a path, or why nothing is.
 type Judge = dyn Fn(&[u8]) -> Result<Judged, ReviewError> + Send + Sync;
 
-/// An answer, and its bytes.
+/// An answer, and its text.
 struct Judged {
     answer: Answer,
-    bytes: Vec<u8>,
+    json: String,
 }
 
 /// A path and what is answered on it.
@@ -56,8 +56,8 @@ impl Route {
             let review = Review::parse(body)?;
             let answer = judge(&review)?;
             note(path, &review, &answer);
-            let bytes = answer.to_json(&review.uid)?;
-            Ok(Judged { answer, bytes })
+            let json = answer.to_json(&review.uid);
+            Ok(Judged { answer, json })
         };
         Self {
             path,
@@ -71,11 +71,11 @@ impl Route {
     pub(super) async fn answer(self: Arc<Self>, request: Request) -> Response {
         let started = Instant::now();
         match self.attempt(request, started).await {
-            Ok(Judged { answer, bytes }) => {
+            Ok(Judged { answer, json }) => {
                 let took = started.elapsed();
                 self.metrics
                     .decided(self.path, answer.decision, answer.reason, took);
-                ([(header::CONTENT_TYPE, "application/json")], bytes).into_response()
+                ([(header::CONTENT_TYPE, "application/json")], json).into_response()
             }
             Err((failure, why)) => {
                 self.metrics.failed(self.path, failure);
@@ -107,9 +107,15 @@ impl Route {
         if received.bytes.len() <= body::LARGE {
             return self.judge(&received.bytes);
         }
-        // Long work holds up nobody else's.
-        let (route, bytes) = (Arc::clone(self), received.bytes.clone());
-        let judged = tokio::task::spawn_blocking(move || route.judge(&bytes)).await;
+        // Long work holds up nobody else's, and keeps its room until it is done,
+        // also where the caller does not wait for it.
+        let route = Arc::clone(self);
+        let judged = tokio::task::spawn_blocking(move || {
+            let judged = route.judge(&received.bytes);
+            drop(received);
+            judged
+        })
+        .await;
         judged.map_err(|why| (Failure::Panicked, why.to_string()))?
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::review::Outline;
 use crate::routes::INJECT;
 use crate::routes::Judge;
 
@@ -224,8 +225,8 @@ async fn huge_endless_and_broken_bodies_are_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_body_is_waited_for_as_long_as_the_caller_waits() {
-    for (query, milliseconds) in [("", 1_750), ("?timeout=1s", 875), ("?timeout=2s", 1_750)] {
+async fn a_stalled_body_is_waited_for_for_a_second_and_not_longer_than_the_caller_waits() {
+    for (query, milliseconds) in [("", 1_000), ("?timeout=1s", 875), ("?timeout=30s", 1_000)] {
         let stalled = Request::post(format!("{INJECT}{query}"))
             .header("content-type", "application/json")
             .body(stalled("{"))
@@ -300,7 +301,7 @@ async fn large_bodies_are_few_and_leave_the_others_their_room() {
 async fn a_panic_is_a_500_and_the_next_request_is_served() {
     let registry = Registry::new();
     let router = Routes::new(Metrics::register(&registry).unwrap())
-        .at("/boom", |review: &Review| {
+        .at("/boom", |review: &Review<Outline>| {
             assert!(review.name != "boom", "as the test wants it");
             Ok(Answer::allow("skip", "opted_out"))
         })

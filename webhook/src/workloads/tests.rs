@@ -1,15 +1,16 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::admit::tests::policy;
+use crate::review::ReviewError;
 
-fn review(kind: &str, object: &Value) -> Review {
+fn review(kind: &str, object: &Value) -> Result<Review<Workload>, ReviewError> {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {"uid": "u", "kind": {"group": "apps", "version": "v1", "kind": kind}, "operation": "CREATE",
                     "namespace": "shop", "object": object},
     });
-    Review::parse(review.to_string().as_bytes()).unwrap()
+    Review::parse(review.to_string().as_bytes())
 }
 
 fn template(annotations: &Value, resources: &Value) -> Value {
@@ -20,7 +21,12 @@ fn template(annotations: &Value, resources: &Value) -> Value {
 }
 
 fn said(kind: &str, object: &Value) -> Vec<String> {
-    warnings(&review(kind, object), &policy(), &Namespace::default()).unwrap()
+    warnings(
+        &review(kind, object).unwrap(),
+        &policy(),
+        &Namespace::default(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -84,5 +90,5 @@ fn a_workload_of_a_workload_is_silent_and_so_is_one_without_a_template() {
         "Deployment",
         &json!({"spec": {"template": {"spec": {"containers": "none"}}}}),
     );
-    assert!(warnings(&odd, &policy(), &Namespace::default()).is_err());
+    assert!(odd.is_err());
 }

@@ -17,7 +17,7 @@ use mbcas_api::qos::Qos;
 use mbcas_core::quantity::Quantity;
 use mbcas_webhook::admit::judge;
 use mbcas_webhook::namespace::Rules;
-use mbcas_webhook::{Decision, Namespace, SkipReason, Verdict, admit, sidecar};
+use mbcas_webhook::{Decision, Namespace, SkipReason, Verdict, admit};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ struct Expected {
 
 impl Expected {
     fn of(verdict: &Verdict) -> Self {
-        let mut patch = json!(verdict.patch);
+        let mut patch = json!(verdict.patch.operations().unwrap());
         for operation in patch.as_array_mut().unwrap() {
             let value = match operation.pointer_mut("/value/0") {
                 Some(only) => only,
@@ -73,7 +73,7 @@ impl Expected {
 }
 
 fn usual_agent() -> Value {
-    sidecar::container(policy().agent(), "app", None)
+    serde_json::from_str(&policy().sidecar().container("app", None)).unwrap()
 }
 
 /// One case: a pod, and where it is created.
@@ -129,7 +129,7 @@ impl Case {
             "something is looked at that mbcas_webhook::review::Outline does not read"
         );
         let mut patched = pod.clone();
-        json_patch::patch(&mut patched, &verdict.patch).unwrap();
+        json_patch::patch(&mut patched, &verdict.patch.operations().unwrap()).unwrap();
         assert_eq!(
             default_container(&patched),
             default_container(pod),
@@ -145,7 +145,7 @@ impl Case {
         if !matches!(verdict.decision, Decision::Deny(..)) {
             let again = admit(&patched, &policy(), &self.namespace).unwrap();
             assert!(
-                again.patch.0.is_empty(),
+                again.patch.is_empty(),
                 "the same again changes something: {again:?}"
             );
         }

@@ -77,6 +77,7 @@ fn annotations() -> impl Strategy<Value = Value> {
         Just(("mbcas.enabled", "false")),
         Just(("mbcas.maxCPU", "4999m")),
         Just(("mbcas.maxCPU", "100")),
+        Just(("mbcas.maxCPU", "60m")),
         Just(("mbcas.agent", "none")),
         Just(("mbcas.metrics", "http://localhost:80/m#q")),
         Just(("mbcas.container", "c1")),

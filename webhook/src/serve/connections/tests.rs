@@ -2,6 +2,10 @@ use prometheus::{Registry, TextEncoder};
 
 use super::*;
 
+/// Addresses of two who have nothing to do with each other.
+const SOMEBODY: [u8; 4] = [10, 0, 0, 1];
+const SOMEBODY_ELSE: [u8; 4] = [10, 0, 0, 2];
+
 struct Hall {
     all: Arc<Connections>,
     registry: Registry,
@@ -21,7 +25,11 @@ fn hall() -> Hall {
 
 impl Hall {
     fn enter(&self) -> Place {
-        self.all.enter().expect("a place")
+        self.enter_from(SOMEBODY).expect("a place")
+    }
+
+    fn enter_from(&self, peer: [u8; 4]) -> Option<Place> {
+        self.all.enter(peer.into())
     }
 
     fn fill(&self, places: usize) -> Vec<Place> {
@@ -81,30 +89,91 @@ fn when_places_get_rare_those_go_first_that_never_asked_and_then_the_idlest() {
 #[test]
 fn where_all_are_in_use_newcomers_are_refused() {
     let hall = hall();
-    let places = hall.fill(MOST - SPARE);
-    let mut asking: Vec<_> = places.iter().map(Place::ask).collect();
-    let mut late = Vec::new();
-    for _ in 0..SPARE {
-        late.push(hall.enter());
-        asking.extend(late.last().map(Place::ask));
-    }
-    assert!(hall.all.enter().is_none());
+    // No address has so many that it is a crowd.
+    let enter = |number: usize| hall.enter_from([10, 0, 0, u8::try_from(number / CROWD).unwrap()]);
+    let places = (0..MOST).map(|number| enter(number).unwrap());
+    let busy = places.map(|place| (place.ask(), place));
+    let (_asking, places): (Vec<_>, Vec<_>) = busy.collect();
+    assert!(enter(0).is_none());
     hall.counts(r#"mbcas_admission_connections_closed_total{reason="refused"} 1"#);
-    assert!(!places.iter().chain(&late).any(gone));
-    drop(late.pop());
-    assert!(hall.all.enter().is_some());
+    assert!(!places.iter().any(gone));
+}
+
+#[test]
+fn a_crowd_gives_way_to_others_also_where_it_is_busy() {
+    let hall = hall();
+    let asked_first = hall.enter_from(SOMEBODY_ELSE).unwrap();
+    drop(asked_first.ask());
+    hall.all.sweep();
+    let crowd = hall.fill(MOST - SPARE - 1);
+    let _asking: Vec<_> = crowd.iter().map(Place::ask).collect();
+    let late = hall.enter_from(SOMEBODY_ELSE).unwrap();
+    let cut: Vec<_> = crowd.iter().filter(|place| gone(place)).collect();
+    assert_eq!(cut.len(), 1);
+    assert_eq!(cut[0].patience(), Duration::ZERO);
+    assert!(!gone(&asked_first), "although it is idle");
+
+    // More of the crowd take nobody's place, and do not come in.
+    assert!(hall.enter_from(SOMEBODY).is_none());
+    assert!(!gone(&asked_first) && !gone(&late));
+    assert_eq!(crowd.iter().filter(|place| gone(place)).count(), 1);
+}
+
+#[test]
+fn who_makes_us_hold_most_has_to_go_before_memory_runs_out() {
+    let hall = hall();
+    let honest = hall.enter_from(SOMEBODY_ELSE).unwrap();
+    let _honest = honest.ask().answered(MOST_HELD / 3);
+    let greedy: Vec<_> = (0..4).map(|_| hall.enter()).collect();
+    let mut held: Vec<_> = greedy
+        .iter()
+        .map(|g| g.ask().answered(MOST_HELD / 8))
+        .collect();
+    held.push(greedy[2].ask().answered(MOST_HELD / 8));
+    assert!(!greedy.iter().any(gone) && !gone(&honest));
+    held.push(honest.ask().answered(MOST_HELD / 8));
+    assert!(
+        gone(&greedy[2]) && !gone(&honest),
+        "of the address that has most"
+    );
+    held.push(honest.ask().answered(0));
+    assert_eq!(
+        greedy.iter().filter(|greedy| gone(greedy)).count(),
+        1,
+        "what it holds is about to be free"
+    );
+    assert_eq!(greedy[2].patience(), Duration::ZERO);
+    hall.counts(r#"mbcas_admission_connections_closed_total{reason="greedy"} 1"#);
+    drop(held);
+    let _more = honest.ask().answered(MOST_HELD / 2);
+    assert!(!gone(&honest), "what was read does not count");
+}
+
+#[test]
+fn a_good_bye_is_as_long_as_what_is_under_way() {
+    let hall = hall();
+    let place = hall.enter();
+    assert_eq!(place.patience(), Duration::ZERO);
+    let asking = place.ask();
+    assert_eq!(place.patience(), DRAIN);
+    drop(asking);
+    assert_eq!(place.patience(), FAREWELL);
 }
 
 #[test]
 fn a_place_is_taken_until_the_connection_is_really_gone() {
     let hall = hall();
     let places = hall.fill(MOST - SPARE);
-    let late = hall.fill(SPARE);
-    assert_eq!(places.iter().filter(|place| gone(place)).count(), SPARE);
-    assert!(hall.all.enter().is_none(), "they were told, and stay");
+    let late = hall.fill(SPARE - KEPT_FROM_CROWDS);
+    let told = places.iter().filter(|place| gone(place)).count();
+    assert_eq!(told, SPARE - KEPT_FROM_CROWDS);
+    assert!(
+        hall.enter_from(SOMEBODY).is_none(),
+        "they were told, and stay"
+    );
     drop(late);
     drop(places);
-    assert!(hall.all.enter().is_some());
+    assert!(hall.enter_from(SOMEBODY).is_some());
 }
 
 #[test]

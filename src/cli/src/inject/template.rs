@@ -19,15 +19,15 @@ const POD: &str = "Pod";
 
 /// A pod to be, and where in its object it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Template {
+pub(super) struct Template {
     /// The pod. A workload's has a controller: that workload, or what it makes.
-    pub pod: Value,
+    pub(super) pod: Value,
     place: &'static str,
 }
 
 impl Template {
     /// That of `object`, which is of `kind`; absent if the kind has none or the object leaves it out.
-    pub fn of(object: &Value, kind: &str) -> Option<Self> {
+    pub(super) fn of(object: &Value, kind: &str) -> Option<Self> {
         let (_, place) = PLACES.iter().find(|(known, _)| *known == kind)?;
         let mut pod = object.pointer(place)?.clone();
         if kind != POD {
@@ -38,7 +38,7 @@ impl Template {
 
     /// A patch of the pod as a patch of `object`. Unlike a pod that the API
     /// server shows, what stands there may lack metadata.
-    pub fn patch(&self, object: &Value, patch: Patch) -> Patch {
+    pub(super) fn patch(&self, object: &Value, patch: Patch) -> Patch {
         let Ok(base) = PointerBuf::parse(self.place) else {
             return patch;
         };
@@ -47,7 +47,7 @@ impl Template {
             let pointer = match operation {
                 PatchOperation::Add(add) => &mut add.path,
                 PatchOperation::Remove(remove) => &mut remove.path,
-                // No others are made, see `crate::patch`.
+                // No others are made, see `mbcas_webhook::patch`.
                 _ => continue,
             };
             *pointer = base.concat(pointer);
