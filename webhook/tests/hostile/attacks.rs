@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Target;
+use super::honest;
 use super::scene::is_long;
 
 /// Sixty-four kilobytes of what JSON lets stand anywhere.
@@ -133,9 +134,32 @@ impl Attack {
             let connection = target.http2().await?;
             let mut streams = JoinSet::new();
             for _ in 0..100 {
-                let start = Ok::<_, Infallible>(Bytes::from_static(b"{\"apiVersion\":"));
-                let body = futures::stream::iter([start]).chain(futures::stream::pending());
-                streams.spawn(post(connection.clone(), Body::from_stream(body)));
+                streams.spawn(post(connection.clone(), never_ending()));
+            }
+            while let Some(answered) = streams.join_next().await {
+                answered.map_err(io::Error::other)??;
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps more connections than there are places, on each of which something is always being answered.
+    pub(crate) fn all_places_busy() -> Self {
+        Self::new(300, 500, async |target, _| {
+            let connection = target.http2().await?;
+            loop {
+                post(connection.clone(), never_ending()).await?;
+            }
+        })
+    }
+
+    /// Asks as much as a connection may, and reads none of the answers.
+    pub(crate) fn unread() -> Self {
+        Self::new(if is_long() { 300 } else { 50 }, 500, async |target, _| {
+            let connection = target.http2_that_reads(0).await?;
+            let mut streams = JoinSet::new();
+            for _ in 0..100 {
+                streams.spawn(post(connection.clone(), Body::from(honest::REVIEW)));
             }
             while let Some(answered) = streams.join_next().await {
                 answered.map_err(io::Error::other)??;
@@ -226,6 +250,12 @@ impl Attack {
             async move { post(target.http2().await?, Body::from(body)).await }
         })
     }
+}
+
+/// The beginning of a review, and then nothing.
+fn never_ending() -> Body {
+    let start = Ok::<_, Infallible>(Bytes::from_static(b"{\"apiVersion\":"));
+    Body::from_stream(futures::stream::iter([start]).chain(futures::stream::pending()))
 }
 
 async fn until_closed(stream: &mut (impl AsyncReadExt + Unpin)) -> io::Result<()> {

@@ -1,43 +1,56 @@
 //! Ways to talk to the server.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mbcas_certs::{Authority, server_name};
+use mbcas_certs::server_name;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// The server's address, and what to trust.
 #[derive(Clone)]
 pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
+    /// Where connections come from.
+    source: Ipv4Addr,
     roots: Arc<RootCertStore>,
 }
 
 impl Target {
-    pub(crate) fn new(address: SocketAddr, authority: &Authority) -> Self {
+    /// The server at `address`, whose authority has the certificate `pem`.
+    pub(crate) fn new(address: SocketAddr, pem: &str) -> Self {
         let mut roots = RootCertStore::empty();
-        let pem = authority.certificate_pem();
         roots
             .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
             .unwrap();
         Self {
             address,
+            source: Ipv4Addr::LOCALHOST,
             roots: Arc::new(roots),
+        }
+    }
+
+    /// The same for somebody else, who has another address.
+    pub(crate) fn for_strangers(&self) -> Self {
+        Self {
+            source: Ipv4Addr::new(127, 0, 0, 2),
+            ..self.clone()
         }
     }
 
     /// A connection of bytes.
     pub(crate) async fn tcp(&self) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(self.address).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((self.source, 0).into())?;
+        let stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
@@ -57,9 +70,14 @@ impl Target {
 
     /// A connection of requests. It lives as long as what is returned.
     pub(crate) async fn http2(&self) -> io::Result<SendRequest<Body>> {
+        self.http2_that_reads(64 * 1024).await
+    }
+
+    /// The same, which takes so many bytes of an answer before the rest has to wait.
+    pub(crate) async fn http2_that_reads(&self, bytes: u32) -> io::Result<SendRequest<Body>> {
         let stream = TokioIo::new(self.tls("h2").await?);
         let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-        builder.initial_stream_window_size(64 * 1024);
+        builder.initial_stream_window_size(bytes);
         let (send, connection) = builder.handshake(stream).await.map_err(io::Error::other)?;
         tokio::spawn(connection);
         Ok(send)

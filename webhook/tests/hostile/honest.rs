@@ -12,7 +12,7 @@ use tokio::time::interval;
 
 use super::client::Target;
 
-const REVIEW: &[u8] = include_bytes!("../../benches/review.json");
+pub(crate) const REVIEW: &[u8] = include_bytes!("../../benches/review.json");
 
 /// What an honest caller asks per second, on its one connection.
 const RATE: u32 = 200;

@@ -2,7 +2,8 @@
 //!
 //! While they do, an honest caller on one connection, and one that connects
 //! anew each time, go on as if nothing were: everything they ask is answered,
-//! in time, and the process does not grow without bounds.
+//! in time, and the server, which is a process of its own, stays within the memory
+//! that the chart gives it.
 //!
 //! `cargo test` does it briefly, and asserts what holds on any machine. On a
 //! quiet one, `MBCAS_HOSTILE=long cargo test --release -p mbcas-webhook --test hostile -- --nocapture`
@@ -15,6 +16,7 @@ mod attacks;
 mod client;
 mod honest;
 mod scene;
+mod server;
 
 use attacks::Attack;
 
@@ -36,6 +38,16 @@ fn heads_that_come_a_byte_at_a_time() {
 #[test]
 fn bodies_that_stall() {
     scene::play("stalled bodies", Attack::stalled_body);
+}
+
+#[test]
+fn more_busy_connections_than_there_are_places() {
+    scene::play("all places busy", Attack::all_places_busy);
+}
+
+#[test]
+fn answers_that_nobody_reads() {
+    scene::play("unread answers", Attack::unread);
 }
 
 #[test]

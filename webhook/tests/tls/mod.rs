@@ -140,6 +140,13 @@ async fn a_pod_is_injected_over_tls_before_and_after_a_renewal() {
         leaves.push(leaf);
     }
     assert_ne!(leaves[0], leaves[1], "the renewed leaf is served");
+    let mut odd = (*client).clone();
+    odd.alpn_protocols = vec![b"gopher".to_vec()];
+    let why = call(&webhook, &Arc::new(odd), &review()).await.unwrap_err();
+    assert!(
+        why.to_string().contains("NoApplicationProtocol"),
+        "the caller hears why: {why}"
+    );
     assert!(
         call(&webhook, &trusting(&stranger), &review())
             .await
