@@ -8,7 +8,7 @@ pub mod decide;
 mod stop;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -20,6 +20,7 @@ use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
 use serde::Serialize;
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::args::RestoreArgs;
 use crate::connect::{Cluster, objects};

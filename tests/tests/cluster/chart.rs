@@ -1,5 +1,6 @@
 //! The release on a real cluster: tried by `helm test`, upgraded under way, applied by others.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use kube::api::{Api, Patch, PatchParams};
 use mbcas_api::names::WEBHOOK_CONFIGURATION;
 use serde_json::Value;
 
-use crate::support::environment::{binary, helm, output_of};
-use crate::support::release::{NAME, NAMESPACE, values};
+use crate::support::environment::{binary, helm, output_of, workspace};
+use crate::support::release::{CHART, NAME, NAMESPACE, values};
 use crate::support::space::{dry_run, has_agent};
 use crate::support::wait::that;
 use crate::support::{Admission, Lab, Release, SOON, on_cluster, wait_until};
@@ -76,7 +77,8 @@ fn helm_test_fails_where_nobody_answers() {
     });
 }
 
-/// Every pod of the release but the controllers' is replaced here: other resources, more replicas.
+/// Every object of the release changes here, and every pod is replaced: a later
+/// chart, other resources, more replicas.
 #[test]
 fn every_pod_that_is_created_during_an_upgrade_is_injected() {
     on_cluster("upgrade", Admission::Labelled, async |space| {
@@ -84,8 +86,11 @@ fn every_pod_that_is_created_during_an_upgrade_is_injected() {
         assert!(!before.is_empty());
         let pods = space.pods();
         let lab = Lab::serve("stream", &[]).request("10m").pod();
-        let upgrade =
-            tokio::task::spawn_blocking(|| Release::upgrade(&["--values", "chart/values-ha.yaml"]));
+        let upgrade = tokio::task::spawn_blocking(|| {
+            let later = later_chart();
+            Release::upgrade_to(&later, &["--values", "chart/values-ha.yaml"]);
+            std::fs::remove_dir_all(later).unwrap();
+        });
         // Old replicas go on answering for a while after helm has seen the new ones.
         let mut rest = 100;
         let (mut refused, mut bare, mut all) = (Vec::new(), 0_u32, 0_u32);
@@ -109,6 +114,19 @@ fn every_pod_that_is_created_during_an_upgrade_is_injected() {
             "the upgrade replaced the caBundle"
         );
     });
+}
+
+/// The chart as its next version.
+fn later_chart() -> PathBuf {
+    let later = std::env::temp_dir().join(format!("mbcas-chart-{}", std::process::id()));
+    let chart = workspace().join(CHART);
+    output_of(Command::new("cp").arg("-R").arg(chart).arg(&later));
+    let about = later.join("Chart.yaml");
+    let text = std::fs::read_to_string(&about).unwrap();
+    let (before, rest) = text.split_once("\nversion: ").unwrap();
+    let (_, after) = rest.split_once('\n').unwrap();
+    std::fs::write(&about, format!("{before}\nversion: 99.0.0\n{after}")).unwrap();
+    later
 }
 
 async fn bundle(client: &Client) -> Vec<u8> {
@@ -167,7 +185,8 @@ fn the_agent_reads_all_that_the_webhook_tells_it() {
     let app = "http://localhost:8081/metrics#lab_queue_depth"
         .parse()
         .unwrap();
-    let sidecar = mbcas_webhook::sidecar::container(&agent, "app", Some(&app));
+    let sidecar = mbcas_webhook::sidecar::Sidecar::of(&agent).container("app", Some(&app));
+    let sidecar: serde_json::Value = serde_json::from_str(&sidecar).unwrap();
     for variable in sidecar["env"].as_array().unwrap() {
         let name = variable["name"].as_str().unwrap();
         assert!(

@@ -89,6 +89,25 @@ async fn pods_of_all_namespaces_get_their_limits_back_in_the_controllers_name() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_the_time_is_over_no_pod_is_begun_with_and_the_command_fails() {
+    let (command, mut server) = start("--all --within 60s");
+    let asked = server.next().await;
+    tokio::time::advance(std::time::Duration::from_mins(1)).await;
+    asked.answer(200, &list(&[resized("web"), resized("other")]));
+    let report = end(command).await.unwrap();
+    assert!(report.failed);
+    let lines: Vec<_> = report.text.lines().skip(1).collect();
+    assert_eq!(lines.len(), 2, "{}", report.text);
+    for line in lines {
+        assert!(line.starts_with("fail  not reached"), "{line}");
+        assert!(
+            line.contains("mbcas restore --all goes on with it"),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_that_come_in_pages_are_read_to_the_end() {
     let (command, mut server) = start("--all");
     let mut first = list(&[restored("a")]);

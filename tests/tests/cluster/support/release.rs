@@ -1,6 +1,7 @@
 //! The release under test, installed once for all.
 
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use futures::FutureExt;
@@ -24,6 +25,9 @@ pub(crate) const NAME: &str = "mbcas";
 /// Seconds between two cycles here: the least that the controller takes. The
 /// rules of the market keep their own times, so nothing but waiting gets shorter.
 pub(crate) const INTERVAL: u64 = 5;
+
+/// The chart, from the root of the repository, where all commands run.
+pub(crate) const CHART: &str = "./chart";
 
 static INSTALLED: Mutex<bool> = Mutex::new(false);
 
@@ -67,10 +71,11 @@ fn clear_broken() {
 }
 
 /// Installs or upgrades it, and waits until it runs.
-fn upgrade(words: &[&str]) {
+fn upgrade(chart: &Path, words: &[&str]) {
     let interval = format!("controller.intervalSeconds={INTERVAL}");
     let mut helm = environment::helm();
-    helm.args(["upgrade", "--install", NAME, "./chart"])
+    helm.args(["upgrade", "--install", NAME])
+        .arg(chart)
         .args(["--namespace", NAMESPACE, "--create-namespace"])
         .args(["--set", "controller.replicas=2", "--set", &interval])
         .args(["--set", "controller.logLevel=info\\,mbcas_controller=debug"])
@@ -90,15 +95,20 @@ impl Release {
             return;
         }
         clear_broken();
-        upgrade(&[]);
+        upgrade(Path::new(CHART), &[]);
         *installed = true;
     }
 
     /// Upgrades it with `words` more for helm. Whoever asks for the release next gets it as it was before.
     pub(crate) fn upgrade(words: &[&str]) {
+        Self::upgrade_to(Path::new(CHART), words);
+    }
+
+    /// The same, to another `chart`.
+    pub(crate) fn upgrade_to(chart: &Path, words: &[&str]) {
         let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
         *installed = false;
-        upgrade(words);
+        upgrade(chart, words);
     }
 
     /// Removes it as a user would.
