@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::events::Note;
-use crate::review::{Object, Review, called};
+use crate::review::{Entries, Object, Review, called};
 
 /// How many characters of a value are repeated.
 const QUOTED: usize = 60;
@@ -44,7 +44,8 @@ struct Metadata {
     name: Option<String>,
     generate_name: Option<String>,
     uid: Option<String>,
-    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    annotations: Entries<String>,
 }
 
 impl Object for Audited {
@@ -145,8 +146,16 @@ fn changes(path: &str, old: &Value, new: &Value) -> Vec<String> {
 /// As [`changes`], for the annotations of a pod that its users write.
 fn annotations(old: &Audited, new: &Audited) -> Vec<String> {
     let empty = BTreeMap::new();
-    let old = old.metadata.annotations.as_ref().unwrap_or(&empty);
-    let new = new.metadata.annotations.as_ref().unwrap_or(&empty);
+    let old = old
+        .metadata
+        .annotations
+        .as_ref()
+        .map_or(&empty, |few| &few.0);
+    let new = new
+        .metadata
+        .annotations
+        .as_ref()
+        .map_or(&empty, |few| &few.0);
     let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let ours = keys
         .into_iter()

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 mod outline;
 
+pub(crate) use outline::Entries;
 pub use outline::{Outline, excess};
 
 use crate::admit::{PodError, Verdict};
@@ -23,6 +24,9 @@ use crate::patch::{Patch, quoted};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
+
+/// The longest uid that is repeated, in bytes. An API server's has 36.
+const LONGEST_UID: usize = 128;
 
 /// The longest message of a refusal, in characters.
 pub const LONGEST_MESSAGE: usize = 1_000;
@@ -97,6 +101,9 @@ pub enum ReviewError {
     /// A question that cannot be answered to.
     #[error("the AdmissionReview's request has an empty uid")]
     EmptyUid,
+    /// A question whose answer would be as long as it likes.
+    #[error("the AdmissionReview's request has a uid of more than {LONGEST_UID} bytes")]
+    LongUid,
     /// A question about something else than it says.
     #[error(transparent)]
     Pod(#[from] PodError),
@@ -165,6 +172,9 @@ impl<T: Object> Review<T> {
         let request = request.ok_or(ReviewError::NoRequest)?;
         if request.uid.is_empty() {
             return Err(ReviewError::EmptyUid);
+        }
+        if request.uid.len() > LONGEST_UID {
+            return Err(ReviewError::LongUid);
         }
         Ok(Self::from(request))
     }

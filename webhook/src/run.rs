@@ -25,6 +25,9 @@ use crate::routes::{self, Judge};
 use crate::serve::{self, DRAIN, LINGER, ServeError};
 use crate::watch;
 
+/// How long events may still be written after the last review.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+
 /// Why the webhook did not start, or did not end well.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -97,7 +100,10 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     tasks.spawn("watch", until(token.clone(), watching));
     // Ends with the last review, of which people may have to be told too.
     let writing = events::write(client.clone(), received);
-    tasks.spawn("events", at_most(token.clone(), LINGER + DRAIN, writing));
+    tasks.spawn(
+        "events",
+        at_most(token.clone(), LINGER + DRAIN + LAST_EVENTS, writing),
+    );
     let keep = observer(metrics.clone(), certificate);
     let (keeping, namespace, served) = ("certificate", &args.namespace, Arc::clone(&live));
     match args.certificates {

@@ -30,7 +30,13 @@ pub struct Workload {
 struct Metadata {
     name: Option<String>,
     generate_name: Option<String>,
-    owner_references: Option<Vec<OwnerReference>>,
+    owner_references: Option<Vec<Owner>>,
+}
+
+/// A byte each, so that millions of them are none to worry about.
+#[derive(Clone, Debug, Deserialize)]
+struct Owner {
+    controller: Option<bool>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -124,7 +124,7 @@ struct Root {
     spec: Option<Spec>,
 }
 
-type Entries<V> = Option<Few<BTreeMap<String, V>, MOST_ENTRIES>>;
+pub(crate) type Entries<V> = Option<Few<BTreeMap<String, V>, MOST_ENTRIES>>;
 type List<T> = Option<Few<Vec<T>, MOST_ENTRIES>>;
 type Parts<T> = Option<Few<Vec<T>, MOST_PARTS>>;
 
@@ -276,7 +276,8 @@ fn all<T, U: From<T>, const MOST: usize>(list: Option<Few<Vec<T>, MOST>>) -> Opt
 }
 
 /// A collection of at most `MOST` entries and one more, by which [`excess`] knows that there were more.
-struct Few<C, const MOST: usize>(C);
+#[derive(Clone, Debug)]
+pub(crate) struct Few<C, const MOST: usize>(pub(crate) C);
 
 impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Few<Vec<T>, MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -144,6 +144,13 @@ fn a_refusal_is_cut_and_a_long_warning_too() {
 }
 
 #[test]
+fn a_uid_is_not_repeated_at_any_length() {
+    let uid = |length| review(move |r| r["request"]["uid"] = json!("u".repeat(length)));
+    assert!(uid(LONGEST_UID).is_ok());
+    assert!(matches!(uid(LONGEST_UID + 1), Err(ReviewError::LongUid)));
+}
+
+#[test]
 fn what_is_no_text_is_no_review() {
     let mut body =
         br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","other":"?"}"#.to_vec();

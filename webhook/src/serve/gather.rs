@@ -65,8 +65,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gather<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        if read.is_pending()
+        // Also at the end of the input, after which nobody may look again.
+        if buffer.filled().len() == before
             && let Poll::Ready(sent) = this.poll_send(cx)
         {
             sent?;

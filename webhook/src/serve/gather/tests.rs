@@ -91,6 +91,15 @@ fn where_the_peer_takes_nothing_it_is_kept_up_to_a_bound_and_nothing_is_lost() {
 }
 
 #[test]
+fn what_was_written_before_the_input_ended_goes_out() {
+    let (mut stream, mut peer) = pair(1_000);
+    write(&mut stream, b"answer");
+    peer.shutdown().now_or_never().unwrap().unwrap();
+    assert!(stream.read_u8().now_or_never().unwrap().is_err());
+    assert_eq!(arrived(&mut peer), b"answer");
+}
+
+#[test]
 fn the_end_comes_after_everything_else() {
     let (mut stream, mut peer) = pair(1_000);
     write(&mut stream, b"last words");
