@@ -28,7 +28,7 @@ const LISTED: usize = 10;
 /// The longest spec that is looked at. A BudgetPolicy's has some 500 bytes.
 const LONGEST_SPEC: usize = 16 * 1024;
 
-/// What is read of a BudgetPolicy, or of a pod: of the latter's spec nothing.
+/// What is read of a BudgetPolicy or a pod. A spec stays text until a policy's is compared.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Audited {

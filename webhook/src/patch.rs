@@ -9,8 +9,11 @@
 //!   its CPU request, where it has none;
 //! - `/spec/initContainers` and `/spec/volumes`, one entry appended to each.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Container, Pod};
 use mbcas_core::annotations::RESERVED_PREFIX;
+use serde::Serialize;
 
 /// A JSON patch (RFC 6902), as the text that is sent: most of it is the
 /// sidecar, which is the same for every pod and was written once.
@@ -60,10 +63,8 @@ impl<'a> PatchBuilder<'a> {
     pub fn annotate(&mut self, wanted: &[(&str, String)]) {
         let Some(present) = &self.pod.metadata.annotations else {
             if !wanted.is_empty() {
-                let entries = wanted
-                    .iter()
-                    .map(|(key, value)| (quoted(key), quoted(value)));
-                self.add(&["metadata", "annotations"], &object(entries));
+                let map: BTreeMap<_, _> = wanted.iter().map(|(key, value)| (key, value)).collect();
+                self.add(&["metadata", "annotations"], &as_json(&map));
             }
             return;
         };
@@ -76,7 +77,7 @@ impl<'a> PatchBuilder<'a> {
         }
         for (key, value) in wanted {
             if present.get(*key) != Some(value) {
-                self.add(&["metadata", "annotations", key], &quoted(value));
+                self.add(&["metadata", "annotations", key], &as_json(value));
             }
         }
     }
@@ -96,21 +97,21 @@ impl<'a> PatchBuilder<'a> {
         let given = [("requests", request), ("limits", limit)];
         let given = given
             .into_iter()
-            .filter_map(|(list, cpu)| Some((list, quoted(cpu?))));
-        let only = |cpu: String| object([(quoted("cpu"), cpu)]);
+            .filter_map(|(list, cpu)| Some((list, BTreeMap::from([("cpu", cpu?)]))));
         if resources.is_none() {
-            let lists: Vec<_> = given.map(|(list, cpu)| (quoted(list), only(cpu))).collect();
+            let lists: BTreeMap<_, _> = given.collect();
             if !lists.is_empty() {
-                self.add(&path, &object(lists));
+                self.add(&path, &as_json(&lists));
             }
             return;
         }
         for (list, cpu) in given {
             let [spec, containers, index, resources] = path;
             if has(list) {
-                self.add(&[spec, containers, index, resources, list, "cpu"], &cpu);
+                let path = [spec, containers, index, resources, list, "cpu"];
+                self.add(&path, &as_json(cpu["cpu"]));
             } else {
-                self.add(&[spec, containers, index, resources, list], &only(cpu));
+                self.add(&[spec, containers, index, resources, list], &as_json(&cpu));
             }
         }
     }
@@ -166,7 +167,7 @@ impl<'a> PatchBuilder<'a> {
         self.text.push_str(r#"{"op":""#);
         self.text.push_str(operation);
         self.text.push_str(r#"","path":"#);
-        self.text.push_str(&quoted(&pointer));
+        self.text.push_str(&as_json(&pointer));
     }
 
     /// The patch; empty if there is nothing to do.
@@ -178,19 +179,10 @@ impl<'a> PatchBuilder<'a> {
     }
 }
 
-/// `text` as a string of JSON.
-pub(crate) fn quoted(text: &str) -> String {
-    // A string can be written, to a string too.
-    serde_json::to_string(text).unwrap_or_default()
-}
-
-/// An object of JSON of `entries`, which are JSON.
-fn object(entries: impl IntoIterator<Item = (String, String)>) -> String {
-    let entries: Vec<_> = entries
-        .into_iter()
-        .map(|(key, value)| format!("{key}:{value}"))
-        .collect();
-    format!("{{{}}}", entries.join(","))
+/// `value`, which is text or lists and maps of text, as JSON.
+pub(crate) fn as_json(value: &(impl Serialize + ?Sized)) -> String {
+    // Text can always be written.
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 #[cfg(test)]

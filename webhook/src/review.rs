@@ -20,7 +20,7 @@ pub use outline::{Outline, excess};
 
 use crate::admit::{PodError, Verdict};
 use crate::decide::Decision;
-use crate::patch::{Patch, quoted};
+use crate::patch::{Patch, as_json};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -265,13 +265,13 @@ impl Answer {
         let allowed = self.refusal.is_none();
         let mut json = format!(
             r#"{{"apiVersion":"{API_VERSION}","kind":"{KIND}","response":{{"uid":{},"allowed":{allowed}"#,
-            quoted(uid)
+            as_json(uid)
         );
         if let Some(refusal) = &self.refusal {
             json.push_str(
                 r#","status":{"status":"Failure","code":422,"reason":"Invalid","message":"#,
             );
-            json.push_str(&quoted(refusal));
+            json.push_str(&as_json(refusal));
             json.push('}');
         }
         if !self.patch.is_empty() {
@@ -280,14 +280,8 @@ impl Answer {
             json.push('"');
         }
         if !self.warnings.is_empty() {
-            let warnings: Vec<_> = self
-                .warnings
-                .iter()
-                .map(|warning| quoted(warning))
-                .collect();
-            json.push_str(r#","warnings":["#);
-            json.push_str(&warnings.join(","));
-            json.push(']');
+            json.push_str(r#","warnings":"#);
+            json.push_str(&as_json(&self.warnings));
         }
         json.push_str("}}");
         json

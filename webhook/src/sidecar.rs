@@ -6,7 +6,7 @@ use mbcas_core::annotations::AppMetrics;
 use mbcas_core::demand::AGENT_PORT;
 use serde_json::{Value, json};
 
-use crate::patch::quoted;
+use crate::patch::as_json;
 use crate::policy::AgentSpec;
 
 /// Where Kubernetes mounts a service account's token. Something else being
@@ -35,7 +35,7 @@ impl Sidecar {
     pub fn of(agent: &AgentSpec) -> Self {
         let whole = container(agent, SUBJECT).to_string();
         let (head, tail) = whole
-            .split_once(&quoted(SUBJECT))
+            .split_once(&as_json(SUBJECT))
             .unwrap_or((whole.as_str(), ""));
         Self {
             head: head.to_owned(),
@@ -48,11 +48,11 @@ impl Sidecar {
     pub fn container(&self, subject: &str, app: Option<&AppMetrics>) -> String {
         let mut text = String::with_capacity(self.head.len() + self.tail.len() + 256);
         text.push_str(&self.head);
-        text.push_str(&quoted(subject));
+        text.push_str(&as_json(subject));
         if let Some(app) = app {
             // One more variable, before the end of the list.
             text.push_str(r#"},{"name":"MBCAS_APP_METRICS","value":"#);
-            text.push_str(&quoted(&app.to_string()));
+            text.push_str(&as_json(&app.to_string()));
         }
         text.push_str(&self.tail);
         text

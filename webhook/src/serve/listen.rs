@@ -129,7 +129,7 @@ struct Server {
 impl Server {
     /// One connection, from its handshake to its end.
     async fn attend(self: Arc<Self>, stream: TcpStream, place: Place) {
-        // Answers are one write each; nothing is gained by waiting for more.
+        // Answers are gathered already; nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
         // Answers that nobody reads are not kept for ever either.
         let unread = u32::try_from(UNREAD.as_millis()).unwrap_or(u32::MAX);

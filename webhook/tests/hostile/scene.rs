@@ -17,7 +17,7 @@ const MOST_MEMORY: usize = 112 * 1024 * 1024;
 /// The longest that an honest caller may wait: the API server's own patience.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// One attack at a time: they share the machine, and the process's memory is measured.
+/// One attack at a time: they share the machine, whose time is measured.
 static STAGE: Mutex<()> = Mutex::new(());
 
 /// At length, and with figures.
