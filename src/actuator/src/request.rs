@@ -122,9 +122,9 @@ pub struct ResizeRequest {
     pub lower_memory: bool,
     /// The API server resizes pods with pod-level resources (1.36 and later), see [`crate::Version`].
     pub pod_level: bool,
-    /// An automatic writer's manners: a pod that is being debugged is left alone, and
-    /// nothing is taken from one that is not ready.
-    pub considerate: bool,
+    /// An automatic writer's manners, at this time of day: a pod that is being debugged is
+    /// left alone, and nothing is taken from one that has not been ready for the last minutes.
+    pub considerate: Option<Timestamp>,
     /// What the namespace allows. Where it is given the CPU amount is fitted to it,
     /// and to the pod's QoS class, rather than refused.
     pub bounds: Option<Bounds>,

@@ -14,7 +14,7 @@ use mbcas_runtime::{admin, shutdown};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::actuate::Actuator;
+use crate::actuate::{Actuator, Pace};
 use crate::args::Args;
 use crate::cluster::Cluster;
 use crate::cycle::Loop;
@@ -48,8 +48,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let market = Loop {
         cluster: cluster.clone(),
         demands: Demands::default(),
-        kubelets: Kubelets::new(config, args.kubelet_tls.clone()),
-        actuator: Actuator::new(client.clone(), leader.clone()),
+        kubelets: Kubelets::new(config.clone(), args.kubelet_tls.clone()),
+        actuator: Actuator::new(writer(config.clone())?, leader.clone()).paced(
+            Pace::new(args.writes_per_second, args.write_burst),
+            args.interval,
+        ),
         policy: args.policy()?,
         terms: Terms {
             mode: args.mode,
@@ -104,6 +107,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("lease", candidate.run(token));
     tasks.run(GRACE).await?;
     Ok(())
+}
+
+/// A client for writes. kube's own repeats each request that is answered with 429, 503 or 504 up
+/// to fifteen times by itself, asking neither the budget of writes nor the Lease, and
+/// without telling anybody else to wait.
+fn writer(mut config: Config) -> anyhow::Result<Client> {
+    config.default_retry = false;
+    Client::try_from(config).context("making a client for writes")
 }
 
 /// `task`, which would go on for ever, until `token` is cancelled.

@@ -179,12 +179,10 @@ impl Window {
             u128::from(limits.get()) * u128::from(WHOLE),
             u128::from(requests.get()) * u128::from(ratio),
         );
-        if ratio < WHOLE {
-            return Err(Constraint::RangeRatio);
-        }
         let excess = limits.saturating_sub(requests);
         if excess > 0 {
-            let least = divided_up(excess, ratio - WHOLE).ok_or(Constraint::RangeRatio)?;
+            let least =
+                divided_up(excess, ratio.saturating_sub(WHOLE)).ok_or(Constraint::RangeRatio)?;
             self.raise(least, Constraint::RangeRatio);
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
+use k8s_openapi::jiff::Timestamp;
 use mbcas_api::qos::Qos;
 use mbcas_core::quantity::Quantity;
 
@@ -68,7 +69,7 @@ pub(super) fn refuse_inconsiderate(
     if request.started.is_some() && since.map(|time| time.0) != request.started {
         return Err(Refusal::Restarted(shown.to_owned(), name.to_owned()));
     }
-    if request.considerate && is_debugged(pod, spec) {
+    if request.considerate.is_some() && is_debugged(pod, spec) {
         return Err(Refusal::Debugged(shown.to_owned()));
     }
     Ok(())
@@ -89,7 +90,7 @@ fn is_debugged(pod: &Pod, spec: &PodSpec) -> bool {
 }
 
 /// What must not become less: memory, unless that is asked for, and anything of a pod that
-/// is not ready. It may need what it has to become so; growth can only help it.
+/// is not ready yet: it may need what it has to become so, and growth can only help it.
 pub(super) fn refuse_taking(
     pod: &Pod,
     container: &Container,
@@ -111,17 +112,24 @@ pub(super) fn refuse_taking(
                 to: change.to.canonical(),
             });
         }
-        if request.considerate && !is_ready(pod) {
+        if request.considerate.is_some_and(|now| is_unready(pod, now)) {
             return Err(Refusal::NotReady(shown.to_owned()));
         }
     }
     Ok(())
 }
 
-fn is_ready(pod: &Pod) -> bool {
+/// Whether the pod is not ready, and has not been so for long: one that never becomes ready
+/// must not keep what it has for ever. A time in the future by more than clocks differ is not believed.
+fn is_unready(pod: &Pod, now: Timestamp) -> bool {
+    const PATIENCE: i64 = 300;
+    const CLOCKS_DIFFER: i64 = 60;
     let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref());
     let mut conditions = conditions.unwrap_or_default().iter();
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let unready = conditions.find(|c| c.type_ == "Ready" && c.status != "True");
+    let since = unready.and_then(|condition| condition.last_transition_time.as_ref());
+    let age = since.map(|since| now.as_second() - since.0.as_second());
+    age.is_some_and(|age| (-CLOCKS_DIFFER..PATIENCE).contains(&age))
 }
 
 /// A resize is no reason to restart anything.
