@@ -103,7 +103,7 @@ async fn send(
 /// out; one without changes was not sent.
 ///
 /// # Errors
-/// [`ApplyError`]; [`ApplyError::Stale`] and [`ApplyError::Busy`] only after the last attempt.
+/// [`ApplyError`]; [`ApplyError::Stale`] only after the last attempt.
 pub async fn resize(
     pods: &Api<Pod>,
     name: &str,
@@ -145,7 +145,7 @@ pub async fn resize_through(
         };
         match &refused {
             _ if attempt == ATTEMPTS => return Err(refused),
-            ApplyError::Busy(wait) => gate.busy(*wait).await,
+            ApplyError::Busy(wait) if gate.busy(*wait) => {}
             ApplyError::Stale(_) | ApplyError::Contested { .. } if before.is_some() => {
                 let wait = BACKOFF * (1 << (attempt - 1));
                 tokio::time::sleep(wait / 2 + spread(wait)).await;
@@ -251,7 +251,7 @@ impl Job<'_> {
 }
 
 /// A random time up to `most`, so that those who were refused together do not come back together.
-pub(crate) fn spread(most: Duration) -> Duration {
+fn spread(most: Duration) -> Duration {
     most.mul_f64(rand::random::<f64>())
 }
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::apply::spread;
-
 /// Lets writes through, one by one. Every single write passes it, the second try
 /// of a resize as well as its first: a budget of writes counts them all, and a
 /// leader that lost its Lease between two tries must not make the second.
@@ -14,8 +12,8 @@ pub trait Gate: Sync {
     /// Asked once more at the last moment, as reading the pod takes time.
     fn is_open(&self) -> bool;
 
-    /// Hears that the API server asks everybody to wait.
-    fn busy(&self, wait: Duration) -> impl Future<Output = ()> + Send;
+    /// Hears that the API server asks everybody to wait, and says whether it is worth another try.
+    fn busy(&self, wait: Duration) -> bool;
 }
 
 /// A gate that is always open: for the single write of a person.
@@ -31,7 +29,8 @@ impl Gate for Open {
         true
     }
 
-    async fn busy(&self, wait: Duration) {
-        tokio::time::sleep(wait + spread(wait)).await;
+    /// Whoever has no queue to wait in is told, and decides for himself.
+    fn busy(&self, _: Duration) -> bool {
+        false
     }
 }

@@ -34,4 +34,4 @@ pub use plan::{Change, ResizePlan, plan};
 pub use refusal::Refusal;
 pub use request::{ResizePolicy, ResizeRequest, Resource, Side};
 pub use settle::{Progress, Settled, progress, settle, settle_watched};
-pub use support::{Support, Version, support, version};
+pub use support::{Support, Version, support, support_of_version, version};

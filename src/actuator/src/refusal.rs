@@ -47,7 +47,7 @@ pub enum Refusal {
     NotReady(String),
     #[error(
         "the memory {side} of container {container:?} would fall from {from} to {to}: \
-         what is in use cannot be taken back, so memory is only raised unless lowering is asked for"
+         what is in use cannot be taken back, so memory is only raised unless lowering is asked for (mbcas resize --allow-memory-decrease)"
     )]
     LowersMemory {
         container: String,

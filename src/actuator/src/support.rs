@@ -18,26 +18,32 @@ pub enum Support {
 pub async fn support(client: &Client) -> Result<Support, kube::Error> {
     let served = client.list_core_api_resources("v1").await?;
     let resize = served.resources.iter().find(|r| r.name == "pods/resize");
-    // The alpha of 1.32 reports in another way, so that nothing would ever be confirmed.
-    // Who does not tell its version is not held to it: discovery said that it can.
-    let old = match resize {
-        Some(_) => version(client)
-            .await
-            .ok()
-            .flatten()
-            .filter(|v| *v < Version::RESIZE),
-        None => None,
-    };
     Ok(match resize {
-        Some(_) if old.is_some() => Support::Unsupported(
-            "pods/resize is served as an alpha that reports in another way: Kubernetes 1.33 or later is needed".to_owned(),
-        ),
         Some(resource) if resource.verbs.iter().any(|v| v == "patch") => Support::Supported,
         Some(_) => Support::Unsupported("pods/resize is served without the verb patch".to_owned()),
         None => Support::Unsupported(
             "the API server does not serve pods/resize: Kubernetes 1.33 or later has it switched on".to_owned(),
         ),
     })
+}
+
+/// As [`support`], and holds against a server that tells its version that it is too old: the
+/// alpha of 1.32 reports in another way, so that nothing would ever be confirmed.
+///
+/// # Errors
+/// As [`support`]. A version that cannot be had changes nothing: discovery said that it can.
+pub async fn support_of_version(client: &Client) -> Result<Support, kube::Error> {
+    let support = support(client).await?;
+    if support != Support::Supported {
+        return Ok(support);
+    }
+    let old = version(client).await.ok().flatten();
+    Ok(old.filter(|v| *v < Version::RESIZE).map_or(support, |v| {
+        Support::Unsupported(format!(
+            "Kubernetes {}.{} resizes pods as an alpha that reports in another way: 1.33 or later is needed",
+            v.major, v.minor
+        ))
+    }))
 }
 
 /// A Kubernetes version, as far as resizing depends on it.

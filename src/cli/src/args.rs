@@ -74,7 +74,10 @@ pub struct ResizeArgs {
     /// The new memory amount, for example 256Mi
     #[arg(long, value_name = "QUANTITY", value_parser = amount)]
     pub memory: Option<Quantity>,
-    /// What changes: limits, requests or both
+    /// Let memory become less, too: what is in use by then is not taken back
+    #[arg(long, requires = "memory")]
+    pub allow_memory_decrease: bool,
+    /// What changes: limits, requests or both. Of a Guaranteed pod always both
     #[arg(long, value_name = "POLICY", default_value = "limits")]
     pub policy: ResizePolicy,
     /// Show the change and the patch, and ask the API server without changing anything

@@ -119,6 +119,10 @@ fn request(args: &ResizeArgs) -> ResizeRequest {
         memory: args.memory.clone(),
         policy: args.policy,
         take_over: args.force,
+        both_if_guaranteed: true,
+        lower_memory: args.allow_memory_decrease,
+        // Where the API server is too old for it, it says so itself.
+        pod_level: true,
         ..ResizeRequest::default()
     }
 }

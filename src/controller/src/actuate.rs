@@ -244,9 +244,10 @@ impl Gate for Cycle<'_> {
         epoch.is_some() && epoch == self.epoch
     }
 
-    async fn busy(&self, wait: Duration) {
+    fn busy(&self, wait: Duration) -> bool {
         tracing::warn!(?wait, "The API server is busy; nobody writes meanwhile");
         self.hand.pace.pause(wait);
+        true
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::api::Api;
 use kube::{Client, Config};
-use mbcas_actuator::{Support, support};
+use mbcas_actuator::{Support, support_of_version};
 use mbcas_core::annotations::Mode;
 use mbcas_runtime::ready::Readiness;
 use mbcas_runtime::supervise::Supervisor;
@@ -178,7 +178,7 @@ impl Probe {
     /// How far the loop may go: never further than recommending on a cluster that cannot resize.
     async fn permitted(&mut self, wanted: Mode) -> Mode {
         if self.verdict.is_none() {
-            match support(&self.client).await {
+            match support_of_version(&self.client).await {
                 Ok(verdict) => self.verdict = Some(verdict),
                 Err(error) => {
                     tracing::warn!(%error, "Could not ask whether the cluster can resize pods; writing nothing");

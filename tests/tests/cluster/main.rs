@@ -40,6 +40,7 @@ mod demand;
 mod failover;
 mod faults;
 mod guards;
+mod hand;
 mod injection;
 mod quantities;
 mod refusal;

@@ -243,3 +243,42 @@ async fn refusals_of_our_own_never_reach_the_server() {
         "{message}"
     );
 }
+
+/// A pod whose requests and limits are equal.
+fn guaranteed() -> Value {
+    let mut pod = pod("web", "200m", "200m", None);
+    let equal = json!({"cpu": "200m", "memory": "64Mi"});
+    let resources = json!({"requests": equal, "limits": equal});
+    pod["spec"]["containers"][0]["resources"] = resources;
+    pod["status"]["qosClass"] = json!("Guaranteed");
+    pod
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guaranteed_pod_is_moved_on_both_sides_whatever_the_policy_says() {
+    let (command, mut server) = start("--cpu 300m");
+    server.expect(READ, &guaranteed()).await;
+    let write = server.next().await;
+    write.answer(200, &guaranteed());
+    let report = end(command).await.unwrap();
+    for field in ["requests.cpu", "limits.cpu"] {
+        assert!(report.text.contains(field), "{}", report.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_lowered_only_if_the_command_says_so() {
+    let (command, mut server) = start("--memory 32Mi --policy both");
+    server.expect(READ, &guaranteed()).await;
+    let message = end(command).await.unwrap_err().to_string();
+    assert!(
+        message.contains("would fall from 64Mi to 32Mi"),
+        "{message}"
+    );
+    assert!(message.contains("--allow-memory-decrease"), "{message}");
+    let (command, mut server) = start("--memory 32Mi --policy both --allow-memory-decrease");
+    server.expect(READ, &guaranteed()).await;
+    let write = server.next().await;
+    write.answer(200, &guaranteed());
+    assert!(end(command).await.unwrap().text.contains("limits.memory"));
+}

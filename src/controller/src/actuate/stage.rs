@@ -279,13 +279,11 @@ impl State {
             return respond(busy.code, &busy.body, busy.retry_after);
         }
         let name = path.split('/').nth(6).unwrap_or_default().to_owned();
-        self.actors
-            .values_mut()
-            .for_each(|actor| actor.catch_up(now));
         let Some(actor) = self.actors.get_mut(&name) else {
             let missing = Refusal::of(404, "not found", &[]);
             return respond(404, &missing.body, None);
         };
+        actor.catch_up(now);
         if method == Method::GET {
             return respond(200, &actor.pod, None);
         }
@@ -308,7 +306,10 @@ impl State {
                 respond(200, &actor.pod, None)
             }
         };
-        let limits = self.actors.values().map(|a| a.spec().max(a.status()));
+        let limits = self.actors.values_mut().map(|actor| {
+            actor.catch_up(now);
+            actor.spec().max(actor.status())
+        });
         self.worst = self.worst.max(limits.sum());
         let waiting = self.actors.values().filter(|a| a.due.is_some()).count();
         self.in_flight = self.in_flight.max(waiting);
