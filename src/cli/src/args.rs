@@ -59,6 +59,7 @@ pub enum Command {
 }
 
 /// `mbcas resize`.
+#[allow(clippy::struct_excessive_bools)] // independent switches of a command line
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_STATUS)]
 #[command(group = clap::ArgGroup::new("amount").required(true).multiple(true).args(["cpu", "memory"]))]

@@ -30,8 +30,8 @@ fn ranged(kind: &str, mut item: serde_json::Value) -> Bounds {
     }
 }
 
-fn quota(hard: serde_json::Value, used: serde_json::Value) -> Option<Quota> {
-    let quota = json!({"spec": hard, "status": {"used": used}});
+fn quota(spec: &serde_json::Value, used: &serde_json::Value) -> Option<Quota> {
+    let quota = json!({"spec": spec, "status": {"used": used}});
     Quota::of(&serde_json::from_value(quota).unwrap())
 }
 
@@ -196,17 +196,17 @@ fn objects_are_read_as_kubernetes_writes_them() {
     assert_eq!(Range::of(&serde_json::from_value(item).unwrap()), None);
     let hard = json!({"hard": {"limits.cpu": "2", "cpu": "1500m", "requests.cpu": "1"}});
     let read = quota(
-        hard,
-        json!({"limits.cpu": "500m", "cpu": "1", "requests.cpu": "2"}),
+        &hard,
+        &json!({"limits.cpu": "500m", "cpu": "1", "requests.cpu": "2"}),
     )
     .unwrap();
     assert_eq!(read.limits_left, Some(m(1500)));
     assert_eq!(read.requests_left, Some(m(0)));
-    assert_eq!(quota(json!({"hard": {"pods": "3"}}), json!({})), None);
+    assert_eq!(quota(&json!({"hard": {"pods": "3"}}), &json!({})), None);
     let best_effort = json!({"hard": {"limits.cpu": "1"}, "scopes": ["BestEffort"]});
-    assert_eq!(quota(best_effort, json!({})), None);
+    assert_eq!(quota(&best_effort, &json!({})), None);
     let scoped = json!({"hard": {"limits.cpu": "1"}, "scopes": ["NotTerminating"]});
-    assert_eq!(quota(scoped, json!({})).unwrap().terminating, Some(false));
+    assert_eq!(quota(&scoped, &json!({})).unwrap().terminating, Some(false));
 }
 
 /// `LimitRanger` and the quota evaluator, written down from their own source and in

@@ -166,7 +166,8 @@ async fn a_gate_that_closes_during_the_read_or_between_two_tries_stops_the_write
 async fn a_container_that_was_restarted_between_two_tries_is_not_written_to() {
     let run = |id: &str| {
         pod(|p| {
-            p["status"]["containerStatuses"][0]["containerID"] = json!(format!("containerd://{id}"))
+            p["status"]["containerStatuses"][0]["containerID"] =
+                json!(format!("containerd://{id}"));
         })
     };
     let (resizing, mut server) = start(request(), false);
