@@ -27,7 +27,7 @@
 use mbcas_core::MilliCpu;
 
 use crate::pour::{Taker, pour};
-use crate::weight::{Level, WeightCurve};
+use crate::weight::{Level, Weights};
 
 /// A short container has to get so many percent of its grant: by so much the weights
 /// may miss the budgets before a limit has to correct them.
@@ -36,7 +36,6 @@ const DELIVERED_PERCENT: u64 = 90;
 /// One participant, in quanta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Party {
-    pub(crate) request: MilliCpu,
     pub(crate) bid: u64,
     pub(crate) floor: u64,
     pub(crate) cap: u64,
@@ -68,10 +67,10 @@ pub(crate) enum Binding {
     Grant,
 }
 
-/// The loosest limits that keep the promises under every one of `curves`.
+/// The loosest limits that keep the promises by every curve of `weights`.
 ///
 /// `capacity` in quanta; Σ of protected amounts and of short ones' grants is at most that.
-pub(crate) fn enforce(capacity: u64, parties: &[Party], curves: &[WeightCurve]) -> Vec<Bounded> {
+pub(crate) fn enforce(capacity: u64, parties: &[Party], weights: &Weights) -> Vec<Bounded> {
     let mut limits: Vec<Bounded> = parties
         .iter()
         .map(|party| Bounded {
@@ -79,8 +78,12 @@ pub(crate) fn enforce(capacity: u64, parties: &[Party], curves: &[WeightCurve]) 
             by: Binding::Cap,
         })
         .collect();
-    for curve in curves {
-        let node = Node::new(capacity, parties, *curve);
+    for weights in weights.by_curve() {
+        let node = Node {
+            capacity,
+            parties,
+            weights,
+        };
         for (limit, bounded) in limits.iter_mut().zip(node.bounded()) {
             *limit = Bounded {
                 limit: limit.limit.min(bounded.limit),
@@ -106,19 +109,10 @@ pub(crate) fn overdraft(least: Option<MilliCpu>) -> MilliCpu {
 struct Node<'a> {
     capacity: u64,
     parties: &'a [Party],
-    weights: Vec<u64>,
+    weights: &'a [u64],
 }
 
-impl<'a> Node<'a> {
-    fn new(capacity: u64, parties: &'a [Party], curve: WeightCurve) -> Self {
-        let weights = parties.iter().map(|p| curve.weight(p.request)).collect();
-        Self {
-            capacity,
-            parties,
-            weights,
-        }
-    }
-
+impl Node<'_> {
     fn bounded(&self) -> Vec<Bounded> {
         let short = self.short();
         let taken: Vec<u64> = self.indices().map(|i| short[i].limit).collect();
@@ -153,6 +147,13 @@ impl<'a> Node<'a> {
 
     /// The limits of the short ones; the others' stand at their protected amounts.
     fn short(&self) -> Vec<Bounded> {
+        if self.parties.iter().all(|party| !party.is_short) {
+            let at = |party: &Party| Bounded {
+                limit: party.protected,
+                by: Binding::Cap,
+            };
+            return self.parties.iter().map(at).collect();
+        }
         let level = self.required();
         let protected: u64 = self.satisfied().map(|p| p.protected).sum();
         let mut left = self.capacity.saturating_sub(protected);

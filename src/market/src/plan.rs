@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::policy::{Policy, Rule};
 use crate::reason::{LimitReason, Reasoning};
 use crate::waterline::Waterline;
-use crate::weight::{Runner, WeightCurve, delivered};
+use crate::weight::{Runner, Weights, delivered};
 
 /// One limit to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,19 +152,22 @@ pub struct Plan {
 pub fn plan(snapshot: &NodeSnapshot, ledger: &Ledger, policy: &Policy, now: Duration) -> Plan {
     let curves = snapshot.supply.curves();
     let waterline = Waterline::of(snapshot, curves);
+    let requests = || {
+        snapshot
+            .participants
+            .values()
+            .map(|observed| observed.request)
+    };
     let mut memory = ledger.observe(snapshot, policy, &waterline, now);
-    let requests = snapshot
-        .participants
-        .values()
-        .map(|observed| observed.request);
-    let raw = capacity(snapshot.supply, requests, &snapshot.non_participants);
+    let raw = capacity(snapshot.supply, requests(), &snapshot.non_participants);
     let capacity = memory.steady_capacity(raw, policy);
     let (clearing, verdicts, broken) = match policy.settings().rule {
         Rule::Proportional => by_proportion(snapshot, &memory, policy, capacity),
         Rule::LeastRestrictive => {
-            let clearing = least_restrictive(snapshot, &mut memory, capacity, curves);
+            let weights = Weights::of(requests(), curves);
+            let clearing = least_restrictive(snapshot, &mut memory, capacity, &weights);
             let verdicts = guarded(snapshot, &mut memory, policy, now, &clearing);
-            let broken = unprotected(snapshot, &clearing, &verdicts, curves);
+            let broken = unprotected(snapshot, &clearing, &verdicts, &weights);
             (clearing, verdicts, broken)
         }
     };
@@ -250,15 +253,13 @@ fn unprotected(
     snapshot: &NodeSnapshot,
     clearing: &Clearing,
     verdicts: &[Verdict],
-    curves: &[WeightCurve],
+    weights: &Weights,
 ) -> Option<Condition> {
-    let standing = || {
-        snapshot
-            .participants
-            .values()
-            .zip(&clearing.allocations)
-            .zip(verdicts)
-    };
+    if clearing.allocations.iter().all(|a| !a.is_short) {
+        return None;
+    }
+    let standing = snapshot.participants.values();
+    let standing = standing.zip(&clearing.allocations).zip(verdicts);
     let most = |((observed, allocation), verdict): ((&Observed, &Allocation), &Verdict)| {
         if !allocation.is_short {
             return allocation.protected;
@@ -274,25 +275,23 @@ fn unprotected(
         }
         limit
     };
+    let most: Vec<MilliCpu> = standing.map(most).collect();
     let space = clearing.capacity.max(clearing.granted);
-    let missing = |curve: &WeightCurve| {
-        let runner = |case: ((&Observed, &Allocation), &Verdict)| Runner {
-            weight: curve.weight(case.0.0.request),
-            most: most(case),
+    let missing = |weights: &[u64]| {
+        let runners = weights.iter().zip(&most);
+        let runner = |(weight, most): (&u64, &MilliCpu)| Runner {
+            weight: *weight,
+            most: *most,
         };
-        let runners: Vec<Runner> = standing().map(runner).collect();
+        let runners: Vec<Runner> = runners.map(runner).collect();
         let got = delivered(space, &runners);
         let missing = clearing.allocations.iter().zip(got);
-        missing
-            .map(|(a, got)| a.protected - got)
-            .collect::<Vec<_>>()
+        // A quantum is what rounding may take.
+        let missing = missing.map(|(a, got)| a.protected - got);
+        let missing = missing.filter(|missing| *missing > MilliCpu::QUANTUM);
+        missing.fold((0, MilliCpu::ZERO), |(n, sum), one| (n + 1, sum + one))
     };
-    // A quantum is what rounding may take.
-    let short = |missing: &Vec<MilliCpu>| -> (usize, MilliCpu) {
-        let missing = missing.iter().filter(|m| **m > MilliCpu::QUANTUM);
-        (missing.clone().count(), missing.copied().sum())
-    };
-    let worst = curves.iter().map(|curve| short(&missing(curve))).max()?;
+    let worst = weights.by_curve().map(missing).max()?;
     (worst.0 > 0).then_some(Condition::Unprotected {
         containers: worst.0,
         missing: worst.1,

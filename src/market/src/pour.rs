@@ -71,13 +71,17 @@ impl Pourer {
         self.taken.clear();
         self.taken.resize(takers.len(), 0);
         self.open.clear();
-        let (mut weight, mut most) = (0u128, amount);
+        let (mut weight, mut most, mut rooms) = (0u128, amount, 0u128);
         for (i, taker) in (0..u32::MAX).zip(takers) {
             if taker.weight > 0 && taker.room > 0 {
                 self.open.push(i);
                 weight += u128::from(taker.weight);
+                rooms += u128::from(taker.room);
                 most = most.max(taker.room);
             }
+        }
+        if rooms <= u128::from(amount) {
+            return self.fill_all(amount, takers);
         }
         let basin = |taken, open| Basin {
             takers,
@@ -94,6 +98,20 @@ impl Pourer {
         } else {
             let all = (weight, u128::from(amount));
             basin(&mut self.taken, &mut self.open).divide(all, &mut self.wide, ROUNDS)
+        }
+    }
+
+    /// The usual case: there is enough for all.
+    fn fill_all(&mut self, amount: u64, takers: &[Taker]) -> Rest {
+        let mut left = amount;
+        for i in &self.open {
+            let room = takers[*i as usize].room;
+            self.taken[*i as usize] = room;
+            left -= room;
+        }
+        Rest {
+            left,
+            ..Rest::default()
         }
     }
 

@@ -21,7 +21,7 @@ use crate::ledger::{Entry, Ledger};
 use crate::need::Estimate;
 use crate::pour::{Taker, pour};
 use crate::reason::{LimitReason, Reasoning};
-use crate::weight::WeightCurve;
+use crate::weight::Weights;
 
 /// What a burst may take above the last peak, in percent of it, and besides.
 const TARGET_PERCENT: u64 = 150;
@@ -50,7 +50,7 @@ pub(crate) fn least_restrictive(
     snapshot: &NodeSnapshot,
     memory: &mut Ledger,
     capacity: MilliCpu,
-    curves: &[WeightCurve],
+    weights: &Weights,
 ) -> Clearing {
     let (space, now) = (quanta(capacity), memory.now());
     let mut seats = seats(snapshot, memory, space);
@@ -64,11 +64,11 @@ pub(crate) fn least_restrictive(
     let promised: u64 = tiers.grants.iter().sum();
     let space = space.max(promised);
     let holders: Vec<Holder> = seats.iter().map(Seat::holder).collect();
-    for (seat, grant) in seats.iter_mut().zip(moved(space, &holders, curves)) {
+    for (seat, grant) in seats.iter_mut().zip(moved(space, &holders, weights)) {
         seat.grant = grant;
     }
     let parties: Vec<Party> = seats.iter().map(Seat::party).collect();
-    let limits = enforce(space, &parties, curves);
+    let limits = enforce(space, &parties, weights);
     let of = |((seat, party), limit): ((&Seat<'_>, &Party), Bounded)| {
         seat.allocation(party, limit, &tiers)
     };
@@ -205,7 +205,6 @@ impl Seat<'_> {
 
     fn holder(&self) -> Holder {
         Holder {
-            request: self.observed.request,
             grant: self.grant,
             wanted: self.target.min(self.entitlement),
             entitlement: self.entitlement,
@@ -221,7 +220,6 @@ impl Seat<'_> {
             self.grant.min(self.target)
         };
         Party {
-            request: self.observed.request,
             bid: self.bid.get(),
             floor: self.floor,
             cap: self.cap,
