@@ -12,7 +12,7 @@ use crate::need::{Estimate, Surroundings};
 use crate::plan::Write;
 use crate::policy::Policy;
 use crate::smooth::Smooth;
-use crate::standing::Standing;
+use crate::standing::{Standing, USED_PERCENT};
 use crate::waterline::Waterline;
 
 /// The memory of one node's market. A new leader starts with an empty one: the
@@ -212,10 +212,17 @@ impl Entry {
         self.claims.amount()
     }
 
-    /// Notes what tier A gave of its need, and returns whether it is short.
-    pub(crate) fn stands(&mut self, need: MilliCpu, given: MilliCpu, now: Duration) -> bool {
-        let usage = self.estimate.map(|known| known.usage());
-        self.standing = self.standing.then(need, given, usage, now);
+    /// Notes what tier A gave of its need, and what it can use of that, and returns whether it is short.
+    pub(crate) fn stands(
+        &mut self,
+        need: MilliCpu,
+        given: MilliCpu,
+        held: MilliCpu,
+        now: Duration,
+    ) -> bool {
+        let usage = self.estimate.map_or(MilliCpu::ZERO, |known| known.usage());
+        let is_full = usage > held.scaled(USED_PERCENT, 100);
+        self.standing = self.standing.then(need, given, is_full, now);
         self.standing.is_short()
     }
 }

@@ -57,6 +57,7 @@ pub mod claim;
 pub mod clear;
 mod enforce;
 pub mod error;
+pub mod example;
 pub mod guard;
 mod headroom;
 pub mod input;

@@ -13,8 +13,8 @@ const TOLERANCE_PERCENT: u64 = 5;
 
 /// Who was short has to be met for so long, four cycles of 15 s,
 const MET_FOR: Duration = Duration::from_secs(45);
-/// and to leave some of its grant unused meanwhile.
-const USED_PERCENT: u64 = 85;
+/// and to leave some of its grant, or of its limit where that is less, unused meanwhile.
+pub(crate) const USED_PERCENT: u64 = 85;
 
 /// Whether a container is short, and since when it would not be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,13 +29,13 @@ impl Standing {
         self.is_short
     }
 
-    /// The standing after a clearing at `now`.
+    /// The standing after a clearing at `now`. `is_full`: it uses all that it has.
     #[must_use]
     pub(crate) fn then(
         self,
         need: MilliCpu,
         grant: MilliCpu,
-        usage: Option<MilliCpu>,
+        is_full: bool,
         now: Duration,
     ) -> Self {
         if need - grant > TOLERANCE.max(need.scaled(TOLERANCE_PERCENT, 100)) {
@@ -44,7 +44,6 @@ impl Standing {
                 met_since: None,
             };
         }
-        let is_full = usage.is_some_and(|usage| usage > grant.scaled(USED_PERCENT, 100));
         if !self.is_short || is_full {
             return Self {
                 met_since: None,
@@ -67,8 +66,9 @@ mod tests {
     use super::*;
 
     fn then(standing: Standing, need: u64, grant: u64, usage: u64, seconds: u64) -> Standing {
-        let [need, grant, usage] = [need, grant, usage].map(MilliCpu::new);
-        standing.then(need, grant, Some(usage), Duration::from_secs(seconds))
+        let [need, grant] = [need, grant].map(MilliCpu::new);
+        let is_full = usage * 100 > grant.get() * USED_PERCENT;
+        standing.then(need, grant, is_full, Duration::from_secs(seconds))
     }
 
     #[test]

@@ -56,9 +56,11 @@ pub(crate) fn least_restrictive(
     let mut seats = seats(snapshot, memory, space);
     let claimants: Vec<Claimant> = seats.iter().map(Seat::claimant).collect();
     let tiers = tiers(space, &claimants);
-    for ((seat, need), grant) in seats.iter_mut().zip(&tiers.needs).zip(&tiers.grants) {
+    for ((seat, given), grant) in seats.iter_mut().zip(&tiers.needs).zip(&tiers.grants) {
         seat.grant = *grant;
-        seat.is_short = seat.entry.stands(milli(seat.need), milli(*need), now);
+        let given = milli(*given);
+        let held = seat.observed.limit.map_or(given, |limit| limit.min(given));
+        seat.is_short = seat.entry.stands(milli(seat.need), given, held, now);
     }
     // Floors that are needed and do not fit stand all the same.
     let promised: u64 = tiers.grants.iter().sum();
@@ -225,6 +227,7 @@ impl Seat<'_> {
             cap: self.cap,
             grant: self.grant,
             protected,
+            entitlement: self.entitlement,
             is_short: self.is_short,
             overdraft: quanta(earned).min(self.cap),
         }

@@ -49,6 +49,7 @@ fn node() -> impl Strategy<Value = (u64, Vec<Requested>)> {
                     cap,
                     grant,
                     protected: if is_short { 0 } else { grant },
+                    entitlement: cap,
                     is_short,
                     overdraft: u64::min(overdraft, cap),
                 };
@@ -88,12 +89,18 @@ fn served(capacity: u64, parties: &[Requested], limits: &[u64], curve: WeightCur
     served.into_iter().map(MilliCpu::get).collect()
 }
 
-/// Whether every promise is kept, but for one quantum of rounding.
-fn keeps(capacity: u64, parties: &[Requested], limits: &[u64], curve: WeightCurve) -> bool {
+/// Whether every promise is kept, so many percent of it to the short ones, but for one unit of rounding.
+fn keeps(
+    capacity: u64,
+    parties: &[Requested],
+    limits: &[u64],
+    curve: WeightCurve,
+    percent: u64,
+) -> bool {
     let served = served(capacity, parties, limits, curve);
     parties.iter().zip(served).all(|(party, got)| {
         if party.is_short {
-            (got + 1) * 100 >= party.grant * DELIVERED_PERCENT
+            (got + 1) * 100 >= party.grant * percent
         } else {
             got + 1 >= party.protected
         }
@@ -115,7 +122,7 @@ proptest! {
         (capacity, parties) in node(), curve in curve(), takes in prop::collection::vec(0u64..=100, 10),
     ) {
         let limits = limits(capacity, &parties, &[curve]);
-        prop_assert!(keeps(capacity, &parties, &limits, curve), "{limits:?}");
+        prop_assert!(keeps(capacity, &parties, &limits, curve, NEARLY_PERCENT), "{limits:?}");
         // And if they take less, nobody else is worse off.
         let less: Vec<u64> = limits.iter().zip(&takes).map(|(limit, percent)| limit * percent / 100).collect();
         let served = served(capacity, &parties, &less, curve);
@@ -143,7 +150,7 @@ proptest! {
         for (i, _) in held {
             let mut looser = limits.clone();
             looser[i] += 10 * FINE;
-            let looser_breaks = !keeps(capacity, &parties, &looser, curve);
+            let looser_breaks = !keeps(capacity, &parties, &looser, curve, WHOLE_PERCENT);
             prop_assert!(looser_breaks || looser[i] >= parties[i].cap, "{i} of {bounded:?}");
         }
     }
@@ -181,6 +188,7 @@ fn satisfied(request: u64, protected: u64) -> Requested {
         cap: 390,
         grant: protected,
         protected,
+        entitlement: 390,
         is_short: false,
         overdraft: 200,
     };
@@ -247,4 +255,19 @@ fn one_that_could_overrun_others_has_what_it_earned() {
     assert_eq!(overdraft(None), MilliCpu::ZERO);
     assert_eq!(overdraft(Some(MilliCpu::new(50))), MilliCpu::new(450));
     assert_eq!(overdraft(Some(MilliCpu::new(500))), MilliCpu::new(2600));
+}
+
+#[test]
+fn what_one_has_beyond_its_entitlement_holds_nobody_back() {
+    let lucky = Requested {
+        party: Party {
+            entitlement: 20,
+            ..satisfied(100, 250).party
+        },
+        ..satisfied(100, 250)
+    };
+    let node = [lucky, satisfied(1000, 50)];
+    assert_eq!(outcome(&node)[1], (390, Binding::Cap));
+    let entitled = [satisfied(100, 250), satisfied(1000, 50)];
+    assert_eq!(outcome(&entitled)[1], (200, Binding::Overdraft));
 }
