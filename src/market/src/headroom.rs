@@ -114,7 +114,8 @@ mod tests {
     }
 
     fn after(node: &[Requested]) -> Vec<u64> {
-        let weights = Weights::of(node.iter().map(|(r, _)| *r), &[WeightCurve::Shares]);
+        let requests: Vec<MilliCpu> = node.iter().map(|(request, _)| *request).collect();
+        let weights = Weights::of(&requests, &[WeightCurve::Shares]);
         let holders: Vec<Holder> = node.iter().map(|(_, holder)| *holder).collect();
         moved(360, &holders, &weights)
     }

@@ -152,19 +152,15 @@ pub struct Plan {
 pub fn plan(snapshot: &NodeSnapshot, ledger: &Ledger, policy: &Policy, now: Duration) -> Plan {
     let curves = snapshot.supply.curves();
     let waterline = Waterline::of(snapshot, curves);
-    let requests = || {
-        snapshot
-            .participants
-            .values()
-            .map(|observed| observed.request)
-    };
+    let participants = snapshot.participants.values();
+    let requests: Vec<MilliCpu> = participants.map(|observed| observed.request).collect();
     let mut memory = ledger.observe(snapshot, policy, &waterline, now);
-    let raw = capacity(snapshot.supply, requests(), &snapshot.non_participants);
+    let raw = capacity(snapshot.supply, &requests, &snapshot.non_participants);
     let capacity = memory.steady_capacity(raw, policy);
     let (clearing, verdicts, broken) = match policy.settings().rule {
         Rule::Proportional => by_proportion(snapshot, &memory, policy, capacity),
         Rule::LeastRestrictive => {
-            let weights = Weights::of(requests(), curves);
+            let weights = Weights::of(&requests, curves);
             let clearing = least_restrictive(snapshot, &mut memory, capacity, &weights);
             let verdicts = guarded(snapshot, &mut memory, policy, now, &clearing);
             let broken = unprotected(snapshot, &clearing, &verdicts, &weights);

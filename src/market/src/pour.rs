@@ -184,12 +184,12 @@ impl Basin<'_> {
     fn fill_the_full<W: Wide>(&mut self, weight: &mut W, left: &mut W) -> bool {
         let (level_weight, level_left) = (*weight, *left);
         let before = self.open.len();
-        let (takers, taken) = (self.takers, &mut *self.taken);
+        let (takers, got) = (self.takers, &mut *self.taken);
         self.open.retain(|i| {
             let taker = takers[*i as usize];
             let is_full = is_full(taker, level_weight, level_left);
             if is_full {
-                taken[*i as usize] = taker.room;
+                got[*i as usize] = taker.room;
                 *left -= W::from(taker.room);
                 *weight -= W::from(taker.weight);
             }

@@ -97,11 +97,8 @@ fn quadratic(shares: u64) -> u64 {
 pub(crate) struct Weights(Vec<Vec<u64>>);
 
 impl Weights {
-    pub(crate) fn of(
-        requests: impl Iterator<Item = MilliCpu> + Clone,
-        curves: &[WeightCurve],
-    ) -> Self {
-        let by = |curve: &WeightCurve| requests.clone().map(|r| curve.weight(r)).collect();
+    pub(crate) fn of(requests: &[MilliCpu], curves: &[WeightCurve]) -> Self {
+        let by = |curve: &WeightCurve| requests.iter().map(|r| curve.weight(*r)).collect();
         Self(curves.iter().map(by).collect())
     }
 

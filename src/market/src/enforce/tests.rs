@@ -20,7 +20,8 @@ impl std::ops::Deref for Requested {
 }
 
 fn bounded(capacity: u64, node: &[Requested], curves: &[WeightCurve]) -> Vec<Bounded> {
-    let weights = Weights::of(node.iter().map(|p| p.request), curves);
+    let requests: Vec<MilliCpu> = node.iter().map(|p| p.request).collect();
+    let weights = Weights::of(&requests, curves);
     let parties: Vec<Party> = node.iter().map(|p| p.party).collect();
     enforce(capacity, &parties, &weights)
 }
