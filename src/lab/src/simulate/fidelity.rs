@@ -79,7 +79,7 @@ const KERNEL: [(Setting, [f64; 5], [f64; 5]); 3] = [
 /// The simulator's figures.
 fn simulated(arrivals: Arrivals, limit: u64) -> Figures {
     let latency = Latency::since(Nanos::ZERO).unwrap();
-    let work = Work::Service(Service::new(arrivals, 1, latency));
+    let work = Work::Service(Box::new(Service::new(arrivals, 1, latency)));
     let mut group = Group::new(1024, PERIOD, work);
     group.limit(Some(MilliCpu::new(limit)));
     let mut kernel = Kernel::new(2, vec![group]);

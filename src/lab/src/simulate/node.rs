@@ -195,7 +195,7 @@ fn work(spec: &PodSpec, scenario: &Scenario, seed: u64) -> Result<Work, Creation
         } => {
             let arrivals = Arrivals::new(load.clone(), *cost, scenario.length.into(), seed);
             let latency = Latency::since(scenario.measure_from.into())?;
-            Work::Service(Service::new(arrivals, *workers, latency))
+            Work::Service(Box::new(Service::new(arrivals, *workers, latency)))
         }
         Workload::Burner { threads, wakes } => {
             let (threads, wakes): (u32, Duration) = (*threads, *wakes);

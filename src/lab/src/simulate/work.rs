@@ -11,7 +11,7 @@ use super::time::{Nanos, Step};
 #[derive(Clone, Debug)]
 pub enum Work {
     /// Answers requests.
-    Service(Service),
+    Service(Box<Service>),
     /// Computes for nothing.
     Burner(Burner),
 }

@@ -25,7 +25,7 @@ fn service(request: u64, load: f64, workers: usize, limit: Option<u64>) -> Group
     let arrivals = Arrivals::new(Load::Steady(load), cost, end, request);
     let latency = Latency::since(Nanos::ZERO).unwrap();
     let weight = Curve::V1.weight(MilliCpu::new(request));
-    let work = Work::Service(Service::new(arrivals, workers, latency));
+    let work = Work::Service(Box::new(Service::new(arrivals, workers, latency)));
     let mut group = Group::new(weight, Nanos::millis(request % 100), work);
     group.limit(limit.map(MilliCpu::new));
     group
