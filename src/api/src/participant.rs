@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
+use k8s_openapi::jiff::Timestamp;
 use mbcas_core::annotations::{Settings, SettingsError};
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
@@ -28,6 +29,8 @@ pub struct Participation {
     pub limit: Option<MilliCpu>,
     /// The pod carries a demand agent.
     pub has_agent: bool,
+    /// When the container started, by its node's clock; a restart counts.
+    pub started: Option<Timestamp>,
 }
 
 /// Why a pod of a labelled namespace does not take part.
@@ -99,19 +102,23 @@ impl Participation {
         let request = cpu_request(container).ok_or(NotParticipant::NoRequest)?;
         let sidecars = spec.init_containers.as_deref().unwrap_or_default();
         let has_agent = sidecars.iter().any(|c| c.name == AGENT_CONTAINER);
-        let limit = running_limit(pod, container)?;
+        let (limit, started) = running(pod, container)?;
         Ok(Self {
             container: container.name.clone(),
             settings,
             request,
             limit,
             has_agent,
+            started,
         })
     }
 }
 
-/// The limit that the container runs with, or will run with if that is more.
-fn running_limit(pod: &Pod, container: &Container) -> Result<Option<MilliCpu>, NotParticipant> {
+/// The limit that the container runs with, or will run with if that is more, and since when it runs.
+fn running(
+    pod: &Pod,
+    container: &Container,
+) -> Result<(Option<MilliCpu>, Option<Timestamp>), NotParticipant> {
     let statuses = pod
         .status
         .as_ref()
@@ -121,20 +128,19 @@ fn running_limit(pod: &Pod, container: &Container) -> Result<Option<MilliCpu>, N
         .iter()
         .find(|s| s.name == container.name)
         .ok_or(NotParticipant::NotRunning)?;
-    if status
+    let state = status
         .state
         .as_ref()
-        .is_none_or(|state| state.running.is_none())
-    {
-        return Err(NotParticipant::NotRunning);
-    }
+        .and_then(|state| state.running.as_ref());
+    let state = state.ok_or(NotParticipant::NotRunning)?;
     let actual = status
         .resources
         .as_ref()
         .ok_or(NotParticipant::NotResizable)?;
     let (spec, actual) = (cpu_limit(container), cpu_in(actual.limits.as_ref()));
     // No limit is more than any limit.
-    Ok(spec.zip(actual).map(|(spec, actual)| spec.max(actual)))
+    let limit = spec.zip(actual).map(|(spec, actual)| spec.max(actual));
+    Ok((limit, state.started_at.as_ref().map(|time| time.0)))
 }
 
 fn malformed(faults: &[SettingsError]) -> NotParticipant {

@@ -1,12 +1,17 @@
 //! What the controller is told at its start.
 
 use std::num::ParseIntError;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::Parser;
 use mbcas_core::annotations::Mode;
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
+use mbcas_market::error::PolicyError;
+use mbcas_market::policy::Settings;
+use mbcas_market::weight::WeightCurve;
+use mbcas_market::{Policy, Rule};
 use mbcas_runtime::admin::AdminArgs;
 use mbcas_runtime::log::LogArgs;
 
@@ -28,6 +33,20 @@ pub struct Args {
     /// CPU that is kept out of every node's market, a quantity such as 100m.
     #[arg(long, env = "MBCAS_RESERVE", default_value = "0", value_parser = cpu)]
     pub reserve: MilliCpu,
+
+    /// How grants become limits: proportional (limits equal grants) or least-restrictive
+    /// (limits only where the kernel's weights would not keep the grants).
+    #[arg(long, env = "MBCAS_POLICY", default_value = "proportional")]
+    pub policy: Rule,
+
+    /// How the nodes' kernels weigh CPU requests: shares (cgroup v1), linear (cgroup v2 below
+    /// runc 1.3.2 and crun 1.23), quadratic (from these on), or unknown: decisions hold for all three.
+    #[arg(long, env = "MBCAS_WEIGHTS", default_value = "unknown", value_parser = weights)]
+    pub weights: Weights,
+
+    /// Seconds for which a container keeps its cap after its start, from 0 to 3600.
+    #[arg(long, env = "MBCAS_STARTUP_GRACE", default_value = "30", value_parser = startup_grace)]
+    pub startup_grace: Duration,
 
     /// How kubelets' certificates are checked.
     #[arg(long, env = "MBCAS_KUBELET_TLS", value_enum, default_value = "verify")]
@@ -54,14 +73,51 @@ pub struct Args {
     pub log: LogArgs,
 }
 
+impl Args {
+    /// The rule and its constants.
+    ///
+    /// # Errors
+    /// None that is known: only the rule can be chosen.
+    pub fn policy(&self) -> Result<Policy, PolicyError> {
+        Policy::new(Settings {
+            rule: self.policy,
+            ..Settings::default()
+        })
+    }
+}
+
+/// A curve, if it is known.
+pub type Weights = Option<WeightCurve>;
+
+fn weights(text: &str) -> Result<Weights, String> {
+    if text == "unknown" {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|why: String| format!("{why}, or unknown"))
+}
+
+fn startup_grace(text: &str) -> Result<Duration, String> {
+    seconds(text, "30", 0..=3600)
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
+    seconds(text, "15", 5..=300)
+}
+
+fn seconds(text: &str, such_as: &str, range: RangeInclusive<u64>) -> Result<Duration, String> {
     let seconds: u64 = text
         .parse()
-        .map_err(|e: ParseIntError| format!("{e}: give whole seconds, such as 15"))?;
-    if (5..=300).contains(&seconds) {
+        .map_err(|e: ParseIntError| format!("{e}: give whole seconds, such as {such_as}"))?;
+    if range.contains(&seconds) {
         Ok(Duration::from_secs(seconds))
     } else {
-        Err("it must be from 5 to 300".into())
+        Err(format!(
+            "it must be from {} to {}",
+            range.start(),
+            range.end()
+        ))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use mbcas_core::ContainerId;
 use mbcas_core::annotations::Mode;
 use mbcas_market::{Ledger, NodeSnapshot, Plan, Policy, plan};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use crate::actuate::{Actuator, Outcome, Outcomes};
 use crate::cluster::Cluster;
 use crate::demand::{Demands, Readings};
-use crate::discover::{Discovery, Terms, discover, snapshots};
+use crate::discover::{Discovery, Moment, Terms, discover, snapshots};
 use crate::kubelets::Kubelets;
 use crate::metrics::Metrics;
 use crate::observe;
@@ -71,7 +72,18 @@ impl Loop {
         observe::demanded(&readings, &evidence, &self.metrics);
 
         let terms = Terms { mode, ..self.terms };
-        let mut snapshots = snapshots(&view, &discovery, &readings.demand, &evidence.usage, terms);
+        let moment = Moment {
+            zero: self.started,
+            wall: Timestamp::now(),
+        };
+        let mut snapshots = snapshots(
+            &view,
+            &discovery,
+            &readings.demand,
+            &evidence.usage,
+            terms,
+            moment,
+        );
         self.respect(&mut snapshots);
         hold_back(&mut snapshots, &evidence.warming_up);
         let plans = self.plans(&snapshots);

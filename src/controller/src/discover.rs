@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use mbcas_api::{NotParticipant, Participation};
 use mbcas_core::annotations::Mode;
 use mbcas_core::units::{Demand, MilliCpu};
 use mbcas_core::{Budget, ContainerId};
-use mbcas_market::{NodeSnapshot, NodeSupply, NonParticipant, Observed};
+use mbcas_market::weight::WeightCurve;
+use mbcas_market::{NodeSnapshot, NodeSupply, NonParticipant, Observed, Usage};
+use tokio::time::Instant;
 
 use crate::cluster::{PodView, View};
-use crate::kubelet::UsageKey;
+use crate::kubelet::{UsageKey, Used};
 
 /// What discovery found.
 #[derive(Debug, Default)]
@@ -71,6 +75,19 @@ pub struct Terms {
     pub mode: Mode,
     /// CPU that is kept out of every market.
     pub reserve: MilliCpu,
+    /// How the nodes' kernels weigh requests, where that is known.
+    pub curve: Option<WeightCurve>,
+    /// How long a container keeps its cap after its start.
+    pub startup_grace: Duration,
+}
+
+/// The moment at which a cycle looks, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The zero of the market's clock.
+    pub zero: Instant,
+    /// The time of day, to compare with what the cluster writes.
+    pub wall: Timestamp,
 }
 
 /// One snapshot per node that has a participant.
@@ -78,8 +95,9 @@ pub fn snapshots(
     view: &View,
     discovery: &Discovery,
     demand: &BTreeMap<ContainerId, Demand>,
-    usage: &BTreeMap<UsageKey, MilliCpu>,
+    usage: &BTreeMap<UsageKey, Used>,
     terms: Terms,
+    moment: Moment,
 ) -> Vec<NodeSnapshot> {
     let mut snapshots: BTreeMap<&str, NodeSnapshot> = BTreeMap::new();
     for (id, found) in &discovery.participants {
@@ -91,14 +109,18 @@ pub fn snapshots(
             supply: NodeSupply {
                 allocatable: node.allocatable,
                 reserve: terms.reserve,
+                curve: terms.curve,
             },
             ..NodeSnapshot::default()
         });
-        let demand = demand.get(id).copied().unwrap_or(Demand::NEUTRAL);
-        snapshot.participants.insert(
-            id.clone(),
-            observed(&found.participation, demand, terms.mode),
-        );
+        let seen = Observed {
+            demand: demand.get(id).copied().unwrap_or(Demand::NEUTRAL),
+            usage: usage
+                .get(&usage_key(id))
+                .map(|used| used.since(moment.zero)),
+            ..observed(&found.participation, terms, moment.wall)
+        };
+        snapshot.participants.insert(id.clone(), seen);
     }
     for pod in view.pods.values() {
         if let Some(snapshot) = snapshots.get_mut(pod.node.as_str()) {
@@ -110,40 +132,64 @@ pub fn snapshots(
     snapshots.into_values().collect()
 }
 
-fn observed(participation: &Participation, demand: Demand, mode: Mode) -> Observed {
+/// What the pod itself says; demand and usage come from elsewhere.
+fn observed(participation: &Participation, terms: Terms, now: Timestamp) -> Observed {
     let settings = &participation.settings;
     Observed {
         request: participation.request,
         limit: participation.limit,
         min_cpu: settings.min_cpu,
         max_cpu: settings.max_cpu,
-        budget: settings.budget.unwrap_or(Budget::DEFAULT),
-        demand,
-        mode: settings.mode.unwrap_or(mode).min(mode),
+        budget: settings.budget.unwrap_or(Budget::DEFAULT).into(),
+        is_scaled: false,
+        demand: Demand::NEUTRAL,
+        usage: None,
+        starting: is_starting(participation.started, terms.startup_grace, now),
+        mode: settings.mode.unwrap_or(terms.mode).min(terms.mode),
     }
+}
+
+/// A start that lies in the future by more than clocks differ is not believed.
+fn is_starting(started: Option<Timestamp>, grace: Duration, now: Timestamp) -> bool {
+    const CLOCKS_DIFFER: i64 = 60;
+    let age = started.map(|started| now.as_second() - started.as_second());
+    age.is_some_and(|age| (-CLOCKS_DIFFER..grace.as_secs().cast_signed()).contains(&age))
+}
+
+impl Used {
+    fn since(self, zero: Instant) -> Usage {
+        Usage {
+            cpu: self.cpu,
+            until: self.seen.saturating_duration_since(zero),
+            throttled: None,
+        }
+    }
+}
+
+/// How the kubelet names `id`.
+pub(crate) fn usage_key(id: &ContainerId) -> UsageKey {
+    (
+        id.pod.namespace.clone(),
+        id.pod.name.clone(),
+        id.container.clone(),
+    )
 }
 
 /// The containers of `pod` that do not take part.
 fn others<'a>(
     pod: &'a PodView,
     discovery: &'a Discovery,
-    usage: &'a BTreeMap<UsageKey, MilliCpu>,
+    usage: &'a BTreeMap<UsageKey, Used>,
 ) -> impl Iterator<Item = NonParticipant> + 'a {
     let takes_part = |name: &str| discovery.participants.contains_key(&pod.container(name));
     pod.containers
         .iter()
         .filter(move |c| !takes_part(&c.name))
         .map(|container| {
-            let key = (
-                pod.id.namespace.clone(),
-                pod.id.name.clone(),
-                container.name.clone(),
-            );
-            // Without a reading it counts with its whole weight share, the most that it could take.
-            let used = usage.get(&key).copied().unwrap_or(MilliCpu::new(u64::MAX));
+            let used = usage.get(&usage_key(&pod.container(&container.name)));
             NonParticipant {
                 request: container.request,
-                usage: used,
+                usage: used.map(|used| used.cpu),
                 limit: container.limit,
             }
         })

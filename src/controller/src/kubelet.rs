@@ -66,6 +66,15 @@ pub enum KubeletError {
 /// Whose usage: namespace, pod, container.
 pub type UsageKey = (String, String, String);
 
+/// What a container used over the newest window that the kubelet measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Used {
+    /// Mean use.
+    pub cpu: MilliCpu,
+    /// When the window was first seen here: the node's clock is not ours.
+    pub seen: Instant,
+}
+
 /// One reading of a container's CPU counter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Reading {
@@ -78,7 +87,7 @@ pub struct Kubelet {
     node: String,
     client: Client,
     last: BTreeMap<UsageKey, Reading>,
-    usage: BTreeMap<UsageKey, MilliCpu>,
+    usage: BTreeMap<UsageKey, Used>,
     since: Instant,
 }
 
@@ -139,7 +148,7 @@ impl Kubelet {
     ///
     /// # Errors
     /// [`KubeletError`]; the readings so far are kept.
-    pub async fn usage(&mut self) -> Result<&BTreeMap<UsageKey, MilliCpu>, KubeletError> {
+    pub async fn usage(&mut self) -> Result<&BTreeMap<UsageKey, Used>, KubeletError> {
         let failed = |source| KubeletError::Failed {
             node: self.node.clone(),
             source: Box::new(source),
@@ -158,16 +167,19 @@ impl Kubelet {
         let fresh = readings(text);
         let mut usage = BTreeMap::new();
         for (key, reading) in &fresh {
-            let rate = match self.last.get(key) {
+            let used = match self.last.get(key) {
                 // The kubelet measures every 10 s or so; between two measurements the old rate stands.
                 Some(last) if reading.at_ms - last.at_ms < LEAST_WINDOW_MS => {
                     self.usage.get(key).copied()
                 }
-                Some(last) => Some(rate(*last, *reading)),
+                Some(last) => Some(Used {
+                    cpu: rate(*last, *reading),
+                    seen: Instant::now(),
+                }),
                 None => None,
             };
-            if let Some(rate) = rate {
-                usage.insert(key.clone(), rate);
+            if let Some(used) = used {
+                usage.insert(key.clone(), used);
             }
         }
         self.last = fresh

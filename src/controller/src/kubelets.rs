@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{FutureExt, StreamExt};
 use kube::Config;
-use mbcas_core::units::MilliCpu;
 
 use crate::cluster::NodeView;
-use crate::kubelet::{Kubelet, KubeletTls, UsageKey};
+use crate::kubelet::{Kubelet, KubeletTls, UsageKey, Used};
 
 /// How many kubelets are asked at once.
 const AT_ONCE: usize = 64;
@@ -16,7 +15,7 @@ const AT_ONCE: usize = 64;
 #[derive(Debug, Default)]
 pub struct Evidence {
     /// Usage, by container; absent for containers without two readings.
-    pub usage: BTreeMap<UsageKey, MilliCpu>,
+    pub usage: BTreeMap<UsageKey, Used>,
     /// How many kubelets could not be read.
     pub failures: u64,
     /// Nodes of which it is too early to say what their containers use.
@@ -71,7 +70,7 @@ impl Kubelets {
             match answer {
                 Ok(found) => evidence
                     .usage
-                    .extend(found.iter().map(|(key, cpu)| (key.clone(), *cpu))),
+                    .extend(found.iter().map(|(key, used)| (key.clone(), *used))),
                 Err(error) => {
                     evidence.failures += 1;
                     tracing::warn!(%error, "No usage from a kubelet; its non-participants count with their weight share");

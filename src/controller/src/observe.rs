@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use mbcas_core::ContainerId;
 use mbcas_core::units::MilliCpu;
-use mbcas_market::{Allocation, Clearing, Direction, NodeSnapshot, Observed, Plan};
+use mbcas_market::{
+    Allocation, Clearing, Direction, EffectiveBudget, NodeSnapshot, Observed, Plan,
+};
 
 use crate::actuate::{Outcome, Outcomes};
 use crate::cluster::View;
 use crate::demand::Readings;
-use crate::discover::Discovery;
-use crate::kubelet::UsageKey;
+use crate::discover::{Discovery, usage_key};
+use crate::kubelet::{UsageKey, Used};
 use crate::kubelets::Evidence;
 use crate::metrics::Metrics;
-
-/// The market counts bids in budget × basis points; people read them in budget.
-const WHOLE: f64 = 10_000.0;
 
 /// Discover.
 pub(crate) fn discovered(discovery: &Discovery, view: &View) {
@@ -115,7 +113,7 @@ pub(crate) fn published(
     snapshots: &[NodeSnapshot],
     plans: &[Plan],
     outcomes: &Outcomes,
-    usage: &BTreeMap<UsageKey, MilliCpu>,
+    usage: &BTreeMap<UsageKey, Used>,
     discovery: &Discovery,
     metrics: &Metrics,
 ) {
@@ -159,7 +157,7 @@ fn node(snapshot: &NodeSnapshot, plan: &Plan, outcomes: &Outcomes, metrics: &Met
     metrics
         .price
         .with_label_values(&label)
-        .set(plan.clearing.price.as_f64() / WHOLE);
+        .set(plan.clearing.price.as_f64());
     metrics
         .participants
         .with_label_values(&label)
@@ -176,7 +174,7 @@ fn container(
     observed: &Observed,
     snapshot: &NodeSnapshot,
     clearing: &Clearing,
-    usage: &BTreeMap<UsageKey, MilliCpu>,
+    usage: &BTreeMap<UsageKey, Used>,
     metrics: &Metrics,
 ) {
     let Some(labels) = metrics.labels(&allocation.id) else {
@@ -189,11 +187,10 @@ fn container(
     metrics
         .bid
         .with_label_values(&labels)
-        .set(allocation.bid.get() as f64 / WHOLE);
-    metrics
-        .budget
-        .with_label_values(&labels)
-        .set(i64::try_from(observed.budget.get()).unwrap_or(i64::MAX));
+        .set(allocation.bid.as_budget());
+    metrics.budget.with_label_values(&labels).set(
+        i64::try_from(observed.budget.thousandths() / EffectiveBudget::PARTS).unwrap_or(i64::MAX),
+    );
     metrics
         .demand
         .with_label_values(&labels)
@@ -202,7 +199,10 @@ fn container(
         metrics.limit.with_label_values(&labels).set(gauge(limit));
     }
     if let Some(used) = usage.get(&usage_key(&allocation.id)) {
-        metrics.usage.with_label_values(&labels).set(gauge(*used));
+        metrics
+            .usage
+            .with_label_values(&labels)
+            .set(gauge(used.cpu));
     }
     if let Some(ratio) = fairness(allocation, observed, snapshot, clearing) {
         metrics.fairness.with_label_values(&labels).set(ratio);
@@ -219,16 +219,12 @@ fn fairness(
 ) -> Option<f64> {
     let surplus = (allocation.grant - observed.floor()).get() as f64;
     let all = (clearing.granted - clearing.floors).get() as f64;
-    let budgets: u64 = snapshot.participants.values().map(|o| o.budget.get()).sum();
-    (all > 0.0).then(|| (surplus / all) / (observed.budget.get() as f64 / budgets as f64))
-}
-
-fn usage_key(id: &ContainerId) -> UsageKey {
-    (
-        id.pod.namespace.clone(),
-        id.pod.name.clone(),
-        id.container.clone(),
-    )
+    let budgets: u64 = snapshot
+        .participants
+        .values()
+        .map(|o| o.budget.thousandths())
+        .sum();
+    (all > 0.0).then(|| (surplus / all) / (observed.budget.thousandths() as f64 / budgets as f64))
 }
 
 fn gauge(cpu: MilliCpu) -> i64 {

@@ -8,7 +8,6 @@ use kube::api::Api;
 use kube::{Client, Config};
 use mbcas_actuator::{Support, support};
 use mbcas_core::annotations::Mode;
-use mbcas_market::Policy;
 use mbcas_runtime::ready::Readiness;
 use mbcas_runtime::supervise::Supervisor;
 use mbcas_runtime::{admin, shutdown};
@@ -51,10 +50,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         demands: Demands::default(),
         kubelets: Kubelets::new(config, args.kubelet_tls.clone()),
         actuator: Actuator::new(client.clone(), leader.clone()),
-        policy: Policy::default(),
+        policy: args.policy()?,
         terms: Terms {
             mode: args.mode,
             reserve: args.reserve,
+            curve: args.weights,
+            startup_grace: args.startup_grace,
         },
         interval: args.interval,
         metrics: metrics.clone(),

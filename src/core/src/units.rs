@@ -191,12 +191,12 @@ impl Demand {
     pub const NEUTRAL: Self = Self(5_000);
 
     /// Clamps `basis_points` to at most [`Self::FULL`].
-    pub fn from_basis_points(basis_points: u64) -> Self {
-        Self(
-            u16::try_from(basis_points)
-                .unwrap_or(u16::MAX)
-                .min(Self::FULL.0),
-        )
+    pub const fn from_basis_points(basis_points: u64) -> Self {
+        if basis_points >= Self::FULL.basis_points() {
+            return Self::FULL;
+        }
+        #[allow(clippy::cast_possible_truncation)] // below 10 000
+        Self(basis_points as u16)
     }
 
     /// Reads an intensity as it stands on the wire, rounding to the nearest basis point.

@@ -3,9 +3,7 @@
 use mbcas_core::MilliCpu;
 
 use crate::input::{NodeSupply, NonParticipant};
-
-/// The CPU shares of a container without a request.
-const LEAST_SHARES: u64 = 2;
+use crate::weight::WeightCurve;
 
 /// `allocatable − reserve − Σ max(request, min(usage, limit, weight share))`
 /// over the non-participants; `participant_requests` are those of everybody else.
@@ -21,10 +19,10 @@ const LEAST_SHARES: u64 = 2;
 /// use mbcas_market::capacity::capacity;
 /// use mbcas_market::input::{NodeSupply, NonParticipant};
 ///
-/// let supply = NodeSupply { allocatable: MilliCpu::new(2000), reserve: MilliCpu::new(100) };
+/// let supply = NodeSupply { allocatable: MilliCpu::new(2000), reserve: MilliCpu::new(100), curve: None };
 /// let participants = [MilliCpu::new(500), MilliCpu::new(500)];
 /// // A full core is burnt by a container without a request: its weight share is 3m.
-/// let burner = NonParticipant { usage: MilliCpu::new(1000), ..NonParticipant::default() };
+/// let burner = NonParticipant { usage: Some(MilliCpu::new(1000)), ..NonParticipant::default() };
 /// assert_eq!(capacity(supply, participants, &[burner]), MilliCpu::new(1897));
 /// ```
 pub fn capacity(
@@ -49,21 +47,14 @@ fn charge(other: &NonParticipant, allocatable: MilliCpu, total: u128) -> MilliCp
     let share = u128::from(allocatable.get()) * u128::from(shares(other.request));
     let share =
         MilliCpu::new(u64::try_from(share.checked_div(total).unwrap_or(0)).unwrap_or(u64::MAX));
-    let used = other
-        .usage
-        .min(share)
-        .min(other.limit.unwrap_or(other.usage));
-    used.max(other.request)
+    let used = other.usage.unwrap_or(share).min(share);
+    used.min(other.limit.unwrap_or(used)).max(other.request)
 }
 
-/// The kernel's weight of a request: cgroup v1 shares, `milli × 1024 / 1000` and at least 2
-/// (`kubernetes/kubernetes` `pkg/kubelet/cm/helpers_linux.go`).
-///
-/// Linear on purpose. cgroup v2 bends this curve, in two ways depending on the
-/// container runtime; which one a node has is not known here yet, and the
-/// line lies between the two.
+/// The kernel's weight of a request, by the line that lies between the two curves of
+/// cgroup v2: what a neighbour is charged should not jump with a container runtime's version.
 fn shares(request: MilliCpu) -> u64 {
-    request.scaled(1024, 1000).get().max(LEAST_SHARES)
+    WeightCurve::Shares.weight(request)
 }
 
 #[cfg(test)]
@@ -75,12 +66,13 @@ mod tests {
     const SUPPLY: NodeSupply = NodeSupply {
         allocatable: MilliCpu::new(4000),
         reserve: MilliCpu::new(400),
+        curve: None,
     };
 
     fn other(request: u64, usage: u64, limit: Option<u64>) -> NonParticipant {
         NonParticipant {
             request: MilliCpu::new(request),
-            usage: MilliCpu::new(usage),
+            usage: Some(MilliCpu::new(usage)),
             limit: limit.map(MilliCpu::new),
         }
     }
@@ -127,7 +119,7 @@ mod tests {
         let most = MilliCpu::new(u64::MAX);
         let absurd = NonParticipant {
             request: most,
-            usage: most,
+            usage: Some(most),
             limit: None,
         };
         assert_eq!(capacity(SUPPLY, [most], &[absurd, absurd]), MilliCpu::ZERO);

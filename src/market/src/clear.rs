@@ -1,20 +1,22 @@
 //! Clearing: one solution of one node's market.
 //!
-//! Floors first, then `x_i = floor_i + β_i/Σβ · remaining`, clamped at the caps
-//! with the excess shared again. That is the exact optimum of
-//! `max Σ β_i·log(x_i − floor_i)` under the caps: Nash bargaining with the
-//! floors as the point of disagreement. All in quanta of 10m and in integers,
-//! so the sum is exact and the result is the same on every machine.
+//! Two rules, one algorithm ([`crate::pour`]): the seed's plain one, where everybody is
+//! taken to want its cap, and three tiers of it, where need, room and rest come one
+//! after the other. All in quanta of 10m and in integers, so that sums are exact
+//! and the result is the same on every machine.
 
 use std::fmt;
 
 use mbcas_core::{ContainerId, MilliCpu};
 
 use crate::bid::Bid;
-use crate::error::MarketError;
-use crate::input::{NodeMarketInput, Participant};
-use crate::pour::{Poured, Taker, pour};
-use crate::reason::Reasoning;
+use crate::reason::{LimitReason, Reasoning};
+
+pub(crate) mod least;
+pub(crate) mod proportional;
+pub(crate) mod tiers;
+
+pub use proportional::solve_cpu;
 
 /// What one container gets out of a clearing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +25,21 @@ pub struct Allocation {
     pub id: ContainerId,
     /// What it bid.
     pub bid: Bid,
-    /// What the market promises it, a multiple of [`MilliCpu::QUANTUM`].
+    /// What it could use now, from evidence and claims. The proportional rule asks nobody: its cap.
+    pub need: MilliCpu,
+    /// What the market promises it, a multiple of [`MilliCpu::QUANTUM`]; never above
+    /// its cap, and below its floor only by what it does not need of it.
     pub grant: MilliCpu,
-    /// The limit to write: as loose as the rule allows, never below the grant.
-    /// Under the proportional rule the two are the same.
-    pub limit: MilliCpu,
-    /// Why.
+    /// Why it is promised that.
     pub reasoning: Reasoning,
+    /// Its grant misses its need, or did until lately.
+    pub is_short: bool,
+    /// What the kernel gives it whatever the short ones do; nothing to a short one itself.
+    pub protected: MilliCpu,
+    /// The limit to write: as loose as the rule allows, never below grant or floor.
+    pub limit: MilliCpu,
+    /// Why the limit is that.
+    pub limit_reason: LimitReason,
 }
 
 /// One solution of one node's market, with the totals behind it.
@@ -43,8 +53,7 @@ pub struct Clearing {
     pub capacity: MilliCpu,
     /// Σ of the floors.
     pub floors: MilliCpu,
-    /// Σ of the grants: the smaller of the capacity, down to a quantum, and Σ
-    /// of the caps; Σ of the floors where those are already more.
+    /// Σ of the grants: at most the capacity; Σ of the floors where those are already more.
     pub granted: MilliCpu,
     /// What was granted to nobody.
     pub headroom: MilliCpu,
@@ -63,7 +72,8 @@ impl Clearing {
 }
 
 /// The price of a millicore: bid per millicore at the margin, the dual variable
-/// of the capacity, in thousandths. Zero exactly when every participant got its cap.
+/// of the capacity, in thousandths. Zero exactly when nobody is short: every need is
+/// met, or, by the proportional rule, every cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Price(u64);
 
@@ -74,7 +84,7 @@ impl Price {
     pub const UNBOUNDED: Self = Self(u64::MAX);
 
     /// `bids / amount`, rounded up, so that scarcity never costs nothing.
-    fn at(bids: u128, amount: MilliCpu) -> Self {
+    pub(crate) fn at(bids: u128, amount: MilliCpu) -> Self {
         let thousandths = bids
             .saturating_mul(1000)
             .checked_next_multiple_of(u128::from(amount.get()));
@@ -82,18 +92,18 @@ impl Price {
         Self(u64::try_from(price).unwrap_or(u64::MAX))
     }
 
-    /// Thousandths of a bid per millicore.
+    /// Thousandths of a bid per millicore, see [`Bid::UNIT`].
     pub const fn thousandths(self) -> u64 {
         self.0
     }
 
-    /// Bid per millicore, for gauges; infinite where nothing was for sale.
+    /// Budget per millicore, for gauges; infinite where nothing was for sale.
     #[allow(clippy::cast_precision_loss)] // a gauge has no more digits
     pub fn as_f64(self) -> f64 {
         if self == Self::UNBOUNDED {
             f64::INFINITY
         } else {
-            self.0 as f64 / 1000.0
+            self.0 as f64 / 1000.0 / Bid::UNIT.get() as f64
         }
     }
 }
@@ -107,184 +117,12 @@ impl fmt::Display for Price {
     }
 }
 
-/// Clears the CPU market of one node by the plain proportional rule.
-///
-/// # Errors
-/// [`MarketError`] if a cap is below its floor or a container is there twice;
-/// nothing is granted then.
-pub fn solve_cpu(input: &NodeMarketInput) -> Result<Clearing, MarketError> {
-    let mut participants: Vec<&Participant> = input.participants.iter().collect();
-    participants.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-    for pair in participants.windows(2) {
-        if pair[0].id == pair[1].id {
-            return Err(MarketError::Duplicate {
-                id: pair[0].id.clone(),
-            });
-        }
-    }
-    if let Some(wrong) = participants.iter().find(|p| p.cap < p.floor) {
-        return Err(MarketError::CapBelowFloor {
-            id: wrong.id.clone(),
-            floor: wrong.floor,
-            cap: wrong.cap,
-        });
-    }
-    Ok(proportional(
-        input.capacity,
-        participants.into_iter().map(Seat::of).collect(),
-    ))
-}
-
-/// A participant in the market's own unit of account.
-pub(crate) struct Seat<'a> {
-    id: &'a ContainerId,
-    bid: Bid,
-    budget: u64,
-    /// In quanta, rounded up.
-    floor: u64,
-    /// In quanta, rounded down, not below the floor.
-    cap: u64,
-}
-
-impl<'a> Seat<'a> {
-    pub(crate) fn of(participant: &'a Participant) -> Self {
-        let floor = participant.floor.get().div_ceil(MilliCpu::QUANTUM.get());
-        Self {
-            id: &participant.id,
-            bid: Bid::of(participant.budget, participant.demand),
-            budget: participant.budget.get(),
-            floor,
-            cap: quanta(participant.cap).max(floor),
-        }
-    }
-}
-
-fn quanta(amount: MilliCpu) -> u64 {
+/// Whole quanta in `amount`.
+pub(crate) fn quanta(amount: MilliCpu) -> u64 {
     amount.get() / MilliCpu::QUANTUM.get()
 }
 
-fn milli(quanta: u64) -> MilliCpu {
+/// So many quanta.
+pub(crate) fn milli(quanta: u64) -> MilliCpu {
     MilliCpu::new(quanta.saturating_mul(MilliCpu::QUANTUM.get()))
 }
-
-/// The seed's rule. `seats` are ordered by id, each cap at or above its floor.
-pub(crate) fn proportional(capacity: MilliCpu, seats: Vec<Seat<'_>>) -> Clearing {
-    let floors: u128 = seats.iter().map(|s| u128::from(s.floor)).sum();
-    let floors = u64::try_from(floors).unwrap_or(u64::MAX);
-    let surplus = quanta(capacity).checked_sub(floors);
-    let shares = surplus.map(|surplus| Shares::of(surplus, &seats));
-    let price = shares.as_ref().map_or(Price::UNBOUNDED, Shares::price);
-    let price = if seats.is_empty() { Price::ZERO } else { price };
-    let total = Totals {
-        floors: milli(floors),
-        capacity,
-    };
-    let place =
-        |(i, seat): (usize, Seat<'_>)| seat.allocation(shares.as_ref().map(|s| (s, i)), &total);
-    let allocations: Vec<Allocation> = seats.into_iter().enumerate().map(place).collect();
-    let granted = allocations.iter().map(|a| a.grant).sum();
-    Clearing {
-        allocations,
-        price,
-        capacity,
-        floors: total.floors,
-        granted,
-        headroom: capacity - granted,
-        feasible: surplus.is_some(),
-    }
-}
-
-struct Totals {
-    floors: MilliCpu,
-    capacity: MilliCpu,
-}
-
-/// How the surplus above the floors was shared.
-struct Shares {
-    by_bid: Poured,
-    /// Those without a bid take what all bidders left over, by budget.
-    by_budget: Poured,
-}
-
-impl Shares {
-    fn of(surplus: u64, seats: &[Seat<'_>]) -> Self {
-        let room = |s: &Seat<'_>| s.cap - s.floor;
-        let bidders: Vec<_> = seats
-            .iter()
-            .map(|s| Taker {
-                weight: s.bid.get(),
-                room: room(s),
-            })
-            .collect();
-        let by_bid = pour(surplus, &bidders);
-        let silent = |s: &Seat<'_>| if s.bid == Bid::ZERO { s.budget } else { 0 };
-        let others: Vec<_> = seats
-            .iter()
-            .map(|s| Taker {
-                weight: silent(s),
-                room: room(s),
-            })
-            .collect();
-        let by_budget = pour(by_bid.left, &others);
-        Self { by_bid, by_budget }
-    }
-
-    fn price(&self) -> Price {
-        match (self.by_bid.open_weight, self.by_bid.open_amount) {
-            (0, _) => Price::ZERO,
-            (_, 0) => Price::UNBOUNDED,
-            (bids, amount) => Price::at(bids, milli(amount)),
-        }
-    }
-}
-
-impl Seat<'_> {
-    fn allocation(self, shares: Option<(&Shares, usize)>, total: &Totals) -> Allocation {
-        let infeasible = Reasoning::FloorsInfeasible {
-            floors: total.floors,
-            capacity: total.capacity,
-        };
-        let explained = shares.map(|(shares, i)| self.explained(shares, i));
-        let (grant, reasoning) = explained.unwrap_or_else(|| (milli(self.floor), infeasible));
-        Allocation {
-            id: self.id.clone(),
-            bid: self.bid,
-            grant,
-            limit: grant,
-            reasoning,
-        }
-    }
-
-    fn explained(&self, shares: &Shares, i: usize) -> (MilliCpu, Reasoning) {
-        let (by_bid, by_budget) = (&shares.by_bid, &shares.by_budget);
-        let grant = self.floor + by_bid.taken[i] + by_budget.taken[i];
-        let floor = milli(self.floor);
-        let reasoning = if grant == self.cap {
-            Reasoning::CapBinds {
-                cap: milli(self.cap),
-            }
-        } else if grant == self.floor {
-            Reasoning::FloorBinds { floor }
-        } else if self.bid == Bid::ZERO {
-            let (budgets, surplus) = (by_budget.open_weight, milli(by_budget.open_amount));
-            Reasoning::ByBudget {
-                floor,
-                budget: self.budget,
-                budgets,
-                surplus,
-            }
-        } else {
-            let (bids, surplus) = (by_bid.open_weight, milli(by_bid.open_amount));
-            Reasoning::Share {
-                floor,
-                bid: self.bid,
-                bids,
-                surplus,
-            }
-        };
-        (milli(grant), reasoning)
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -42,6 +42,8 @@ pub enum PolicyError {
         most: u128,
     },
     /// No clearing rule has this name.
-    #[error("cannot use this market policy: {0:?} is no rule, write proportional")]
+    #[error(
+        "cannot use this market policy: {0:?} is no rule, write least-restrictive or proportional"
+    )]
     UnknownRule(String),
 }

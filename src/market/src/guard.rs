@@ -1,24 +1,33 @@
 //! The guardrails, all of them, after clearing: what one plan may change.
 //!
-//! Each participant is judged alone first (`judge`): dead-band, largest
-//! shrink, cooldown. Then the node is looked at as a whole (`Bench::settle`):
-//! held shrinks are let go where others need what they hold, and growth gets
-//! what is really free.
+//! One file for each rule, because they guard different promises: by the
+//! proportional rule limits may not add up to more than there is, by the
+//! least-restrictive one the kernel has to deliver what is protected.
 
 use std::fmt;
 use std::time::Duration;
 
+use mbcas_core::MilliCpu;
 use mbcas_core::annotations::Mode;
-use mbcas_core::{ContainerId, MilliCpu};
 
-use crate::clear::Allocation;
-use crate::input::Observed;
-use crate::ledger::Written;
-use crate::policy::Policy;
+pub(crate) mod least;
+pub(crate) mod proportional;
 
-mod bench;
+/// What a plan does about one participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It has what the clearing gave it.
+    Stay,
+    Hold(HoldReason),
+    Write(MilliCpu),
+}
 
-pub(crate) use bench::{Bench, Verdict};
+/// Since when a change has been wanted that is not made at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patience {
+    grow: Option<Duration>,
+    trim: Option<Duration>,
+}
 
 /// Which way a limit goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +70,23 @@ pub enum HoldReason {
         /// The limit that was wanted.
         wanted: MilliCpu,
     },
+    /// The change has to be wanted for longer.
+    Unsettled {
+        /// The limit that was wanted.
+        wanted: MilliCpu,
+        /// How much longer.
+        remaining: Duration,
+    },
+    /// What it has is more than it could use soon.
+    Roomy {
+        /// The limit that was wanted.
+        wanted: MilliCpu,
+    },
+    /// The writes of this cycle are spent on others that gain more by them.
+    WriteBudget {
+        /// The limit that was wanted.
+        wanted: MilliCpu,
+    },
 }
 
 impl HoldReason {
@@ -71,6 +97,9 @@ impl HoldReason {
             Self::DeadBand { .. } => "dead_band",
             Self::Cooldown { .. } => "cooldown",
             Self::NoRoom { .. } => "no_room",
+            Self::Unsettled { .. } => "unsettled",
+            Self::Roomy { .. } => "roomy",
+            Self::WriteBudget { .. } => "write_budget",
         }
     }
 }
@@ -90,137 +119,18 @@ impl fmt::Display for HoldReason {
             Self::NoRoom { wanted } => {
                 write!(f, "{wanted} has to wait until others have given way")
             }
+            Self::Unsettled { wanted, remaining } => write!(
+                f,
+                "{wanted} has to be wanted for {} s more",
+                remaining.as_millis().div_ceil(1000)
+            ),
+            Self::Roomy { wanted } => write!(
+                f,
+                "{wanted} would bring nothing: it has more than it could use soon"
+            ),
+            Self::WriteBudget { wanted } => {
+                write!(f, "{wanted} has to wait: other writes bring more")
+            }
         }
-    }
-}
-
-/// One participant between what it has and what the clearing gave it.
-#[derive(Clone, Debug)]
-pub(crate) struct Wish<'a> {
-    pub(crate) allocation: &'a Allocation,
-    /// What it has; `None` is unlimited.
-    pub(crate) from: Option<MilliCpu>,
-    /// What this plan may bring it to at most (growing) or at least (shrinking).
-    to: MilliCpu,
-    floor: MilliCpu,
-    direction: Option<Direction>,
-    hold: Option<HoldReason>,
-}
-
-/// Judges one participant alone.
-pub(crate) fn judge<'a>(
-    allocation: &'a Allocation,
-    observed: &Observed,
-    written: Option<&Written>,
-    policy: &Policy,
-    now: Duration,
-) -> Wish<'a> {
-    let target = allocation.limit;
-    let wish = |to, direction, hold| {
-        let hold = match observed.mode {
-            Mode::Auto => hold,
-            mode => Some(HoldReason::Mode(mode)),
-        };
-        let (from, floor) = (observed.limit, observed.floor());
-        Wish {
-            allocation,
-            from,
-            to,
-            floor,
-            direction,
-            hold,
-        }
-    };
-    // A container without a limit has never been at this market.
-    let Some(from) = observed.limit else {
-        return wish(target, Some(Direction::Shrink), None);
-    };
-    if target == from {
-        return Wish {
-            hold: None,
-            ..wish(target, None, None)
-        };
-    }
-    let direction = if target < from {
-        Direction::Shrink
-    } else {
-        Direction::Grow
-    };
-    let to = match (direction, written) {
-        (Direction::Shrink, Some(_)) => target.max(policy.least_after_shrink(from)).min(from),
-        // Growth is bounded by what is free. A limit that we never wrote is
-        // what the pod came with and no allocation that somebody relies on: it is cut at once.
-        _ => target,
-    };
-    wish(
-        to,
-        Some(direction),
-        hold(from, target, direction, written, policy, now),
-    )
-}
-
-fn hold(
-    from: MilliCpu,
-    wanted: MilliCpu,
-    direction: Direction,
-    written: Option<&Written>,
-    policy: &Policy,
-    now: Duration,
-) -> Option<HoldReason> {
-    if policy.is_within_dead_band(from, from.abs_diff(wanted)) {
-        return Some(HoldReason::DeadBand { wanted });
-    }
-    let written = written?;
-    let settings = policy.settings();
-    let wait = if written.direction == direction {
-        settings.repeat_after
-    } else {
-        settings.reverse_after
-    };
-    let remaining = wait.saturating_sub(now.saturating_sub(written.at));
-    (!remaining.is_zero()).then_some(HoldReason::Cooldown { wanted, remaining })
-}
-
-impl Wish<'_> {
-    pub(crate) fn id(&self) -> &ContainerId {
-        &self.allocation.id
-    }
-
-    /// What it counts with while nothing is written. A container that is not
-    /// ours to write counts with its grant at most: nobody may grow into that,
-    /// but its own limit, which may be none at all, is not held against the others.
-    fn has(&self) -> MilliCpu {
-        let has = self.from.unwrap_or(self.to);
-        if self.is_held_by_mode() {
-            has.min(self.allocation.grant)
-        } else {
-            has
-        }
-    }
-
-    /// What it counts with when all shrinks of this plan are done and no growth
-    /// is, but for growth up to the floor, which nobody can refuse.
-    fn keeps(&self) -> MilliCpu {
-        match (self.direction, self.hold) {
-            (Some(Direction::Shrink), None) => self.to,
-            (Some(Direction::Grow), _) if !self.is_held_by_mode() => self.has().max(self.floor),
-            _ => self.has(),
-        }
-    }
-
-    /// What a held shrink would free.
-    fn frees(&self) -> MilliCpu {
-        match (self.direction, self.from) {
-            (Some(Direction::Shrink), Some(from)) => from - self.to,
-            _ => MilliCpu::ZERO,
-        }
-    }
-
-    fn is_held_by_mode(&self) -> bool {
-        matches!(self.hold, Some(HoldReason::Mode(_)))
-    }
-
-    fn grows(&self) -> bool {
-        self.direction == Some(Direction::Grow) && self.hold.is_none()
     }
 }

@@ -1,9 +1,13 @@
 //! What the market is told: one node, who takes part, who is there besides.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mbcas_core::annotations::Mode;
-use mbcas_core::{Budget, ContainerId, Demand, MilliCpu};
+use mbcas_core::{ContainerId, Demand, MilliCpu};
+
+use crate::bid::EffectiveBudget;
+use crate::weight::WeightCurve;
 
 /// One node's market, ready to be cleared by [`crate::solve_cpu`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,8 +23,8 @@ pub struct NodeMarketInput {
 pub struct Participant {
     /// Who.
     pub id: ContainerId,
-    /// Its weight.
-    pub budget: Budget,
+    /// Its budget.
+    pub budget: EffectiveBudget,
     /// Its urgency.
     pub demand: Demand,
     /// The least it is given. Rounded up to [`MilliCpu::QUANTUM`].
@@ -52,6 +56,18 @@ pub struct NodeSupply {
     pub allocatable: MilliCpu,
     /// What the operator keeps out of the market.
     pub reserve: MilliCpu,
+    /// How its kernel weighs requests. Absent: not known; what is decided then holds for every curve.
+    pub curve: Option<WeightCurve>,
+}
+
+impl NodeSupply {
+    /// The curves that what is decided has to hold for.
+    pub fn curves(&self) -> &[WeightCurve] {
+        match &self.curve {
+            Some(curve) => std::slice::from_ref(curve),
+            None => &WeightCurve::ALL,
+        }
+    }
 }
 
 /// A participant as the cluster has it.
@@ -66,12 +82,30 @@ pub struct Observed {
     pub min_cpu: Option<MilliCpu>,
     /// `mbcas.maxCPU`. Absent: the node's allocatable.
     pub max_cpu: Option<MilliCpu>,
-    /// Its weight.
-    pub budget: Budget,
+    /// Its budget, after its namespace's allotment.
+    pub budget: EffectiveBudget,
+    /// Its namespace asks for more than its allotment, see [`crate::allotment`].
+    pub is_scaled: bool,
     /// Its urgency now, unsmoothed.
     pub demand: Demand,
+    /// What the kubelet saw it use. Absent: not known, or not yet.
+    pub usage: Option<Usage>,
+    /// It started so recently that what it uses says nothing yet: it keeps its cap meanwhile.
+    pub starting: bool,
     /// How far MBCAS may go with it. Only [`Mode::Auto`] is written to.
     pub mode: Mode,
+}
+
+/// What the kubelet saw a container use over its newest window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Mean use.
+    pub cpu: MilliCpu,
+    /// When the window ended, on the clock that [`crate::plan()`] is given. The
+    /// same end twice is the same window.
+    pub until: Duration,
+    /// In how many of its CFS periods it was throttled, in basis points; absent where nobody counts.
+    pub throttled: Option<u64>,
 }
 
 impl Observed {
@@ -98,8 +132,9 @@ impl Observed {
 pub struct NonParticipant {
     /// Its CPU request; nothing for a container that has none.
     pub request: MilliCpu,
-    /// What it uses now, by the kubelet's account.
-    pub usage: MilliCpu,
+    /// What it uses now, by the kubelet's account. Absent: not known; it counts with
+    /// its whole weight share then, the most that it could take.
+    pub usage: Option<MilliCpu>,
     /// Its CPU limit.
     pub limit: Option<MilliCpu>,
 }

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use mbcas_core::{ContainerId, Demand, MilliCpu};
 
-use crate::bid::SmoothDemand;
-use crate::guard::Direction;
-use crate::input::NodeSnapshot;
+use crate::claim::{Claims, Signal};
+use crate::guard::{Direction, Patience};
+use crate::input::{NodeSnapshot, Observed};
+use crate::need::{Estimate, Surroundings};
 use crate::plan::Write;
 use crate::policy::Policy;
+use crate::smooth::Smooth;
+use crate::standing::Standing;
+use crate::waterline::Waterline;
 
 /// The memory of one node's market. A new leader starts with an empty one: the
 /// limits are in the cluster, and what is lost is at most one half-life of
@@ -18,13 +22,19 @@ use crate::policy::Policy;
 pub struct Ledger {
     entries: BTreeMap<ContainerId, Entry>,
     capacity: Option<MilliCpu>,
+    now: Duration,
 }
 
 /// What is remembered of one container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
-    demand: SmoothDemand,
+    /// In basis points.
+    demand: Smooth,
     at: Duration,
+    estimate: Option<Estimate>,
+    claims: Claims,
+    standing: Standing,
+    patience: Patience,
     written: Option<Written>,
 }
 
@@ -42,14 +52,25 @@ pub struct Written {
 impl Ledger {
     /// The smoothed demand of `id`, as the last clearing used it.
     pub fn demand(&self, id: &ContainerId) -> Option<Demand> {
-        self.entries.get(id).map(|entry| entry.demand.value())
+        let entry = self.entries.get(id)?;
+        Some(Demand::from_basis_points(entry.demand.value()))
     }
 
     /// The last limit that we wrote for `id`.
     pub fn written(&self, id: &ContainerId) -> Option<&Written> {
+        self.entries.get(id)?.written.as_ref()
+    }
+
+    /// What is known about the need of `id`.
+    pub fn estimate(&self, id: &ContainerId) -> Option<&Estimate> {
+        self.entries.get(id)?.estimate.as_ref()
+    }
+
+    /// Whether `id` is short.
+    pub fn standing(&self, id: &ContainerId) -> Standing {
         self.entries
             .get(id)
-            .and_then(|entry| entry.written.as_ref())
+            .map_or_else(Standing::default, |e| e.standing)
     }
 
     /// The capacity that the last clearing had.
@@ -65,30 +86,34 @@ impl Ledger {
         }
     }
 
+    /// The time that the cycle at hand was given.
+    pub(crate) fn now(&self) -> Duration {
+        self.now
+    }
+
     /// The memory with what `snapshot` shows added: every participant's demand
-    /// smoothed, containers that are gone forgotten.
-    pub(crate) fn observe(&self, snapshot: &NodeSnapshot, policy: &Policy, now: Duration) -> Self {
+    /// smoothed and its need estimated, containers that are gone forgotten.
+    pub(crate) fn observe(
+        &self,
+        snapshot: &NodeSnapshot,
+        policy: &Policy,
+        waterline: &Waterline<'_>,
+        now: Duration,
+    ) -> Self {
         let half_life = policy.settings().half_life;
         let seen = snapshot.participants.iter().map(|(id, observed)| {
-            let known = self.entries.get(id);
-            let demand = known.map_or_else(
-                || SmoothDemand::first(observed.demand),
-                |known| {
-                    known
-                        .demand
-                        .then(observed.demand, now.saturating_sub(known.at), half_life)
-                },
-            );
-            let entry = Entry {
-                demand,
-                at: now,
-                written: known.and_then(|known| known.written),
-            };
+            let known = self.entries.get(id).copied();
+            let mut entry = known.unwrap_or_else(|| Entry::new(observed, now));
+            let (elapsed, sample) = (now.saturating_sub(entry.at), observed.demand.basis_points());
+            entry.demand = entry.demand.then(sample, elapsed, half_life);
+            entry.at = now;
+            entry.estimate(observed, waterline);
             (id.clone(), entry)
         });
         Self {
             entries: seen.collect(),
             capacity: self.capacity,
+            now,
         }
     }
 
@@ -104,6 +129,29 @@ impl Ledger {
         *self.capacity.insert(held.unwrap_or(raw))
     }
 
+    /// Hears `signal` from `id`, and returns what it claims.
+    pub(crate) fn claims(&mut self, id: &ContainerId, signal: &Signal) -> Option<MilliCpu> {
+        let entry = self.entries.get_mut(id)?;
+        entry.claims = entry.claims.then(signal);
+        entry.claims.amount()
+    }
+
+    /// Notes what tier A gave `id` of its need, and returns whether it is short.
+    pub(crate) fn stands(&mut self, id: &ContainerId, need: MilliCpu, given: MilliCpu) -> bool {
+        let now = self.now;
+        let Some(entry) = self.entries.get_mut(id) else {
+            return false;
+        };
+        let usage = entry.estimate.map(|known| known.usage());
+        entry.standing = entry.standing.then(need, given, usage, now);
+        entry.standing.is_short()
+    }
+
+    /// How long a change has been wanted for `id`, to be kept up to date by the guard.
+    pub(crate) fn patience(&mut self, id: &ContainerId) -> Option<&mut Patience> {
+        self.entries.get_mut(id).map(|entry| &mut entry.patience)
+    }
+
     /// Notes `write` as done.
     pub(crate) fn note(&mut self, write: &Write, now: Duration) {
         if let Some(entry) = self.entries.get_mut(&write.id) {
@@ -113,5 +161,32 @@ impl Ledger {
                 direction: write.direction(),
             });
         }
+    }
+}
+
+impl Entry {
+    fn new(observed: &Observed, now: Duration) -> Self {
+        Self {
+            demand: Smooth::first(observed.demand.basis_points()),
+            at: now,
+            estimate: None,
+            claims: Claims::default(),
+            standing: Standing::default(),
+            patience: Patience::default(),
+            written: None,
+        }
+    }
+
+    fn estimate(&mut self, observed: &Observed, waterline: &Waterline<'_>) {
+        let Some(usage) = observed.usage else { return };
+        let around = Surroundings {
+            limit: observed.limit,
+            demand: observed.demand,
+            share: waterline.share(observed.request),
+        };
+        self.estimate = Some(match self.estimate {
+            Some(known) => known.then(usage, around),
+            None => Estimate::first(usage, around),
+        });
     }
 }

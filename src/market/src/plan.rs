@@ -8,12 +8,18 @@ use std::time::Duration;
 use mbcas_core::{ContainerId, MilliCpu};
 
 use crate::capacity::capacity;
-use crate::clear::{Clearing, Seat, proportional};
-use crate::guard::{Bench, Direction, HoldReason, Verdict, judge};
-use crate::input::{NodeSnapshot, Participant};
+use crate::clear::least::least_restrictive;
+use crate::clear::proportional::{Seat, proportional};
+use crate::clear::{Allocation, Clearing};
+use crate::guard::least::Case;
+use crate::guard::proportional::{Bench, judge};
+use crate::guard::{Direction, HoldReason, Verdict};
+use crate::input::{NodeSnapshot, Observed, Participant};
 use crate::ledger::Ledger;
 use crate::policy::{Policy, Rule};
-use crate::reason::Reasoning;
+use crate::reason::{LimitReason, Reasoning};
+use crate::waterline::Waterline;
+use crate::weight::{Runner, WeightCurve, delivered};
 
 /// One limit to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +33,10 @@ pub struct Write {
     /// Why the clearing wanted this. A guardrail may have left `to` short of
     /// the grant; the next plans go on from there.
     pub reason: Reasoning,
+    /// Why the limit is to be that.
+    pub limit_reason: LimitReason,
+    /// Growth that takes what the shrinks of the same plan give: not before they are confirmed.
+    pub needs_donor: bool,
 }
 
 impl Write {
@@ -62,6 +72,14 @@ pub enum Condition {
         /// What the market has.
         capacity: MilliCpu,
     },
+    /// With the limits after this plan the kernel would not give every satisfied
+    /// participant what it is promised: guardrails or modes hold a write.
+    Unprotected {
+        /// How many of them.
+        containers: usize,
+        /// What they would miss together.
+        missing: MilliCpu,
+    },
 }
 
 impl Condition {
@@ -70,6 +88,7 @@ impl Condition {
         match self {
             Self::FloorsAboveCapacity { .. } => "floors_above_capacity",
             Self::LimitsAboveCapacity { .. } => "limits_above_capacity",
+            Self::Unprotected { .. } => "unprotected",
         }
     }
 }
@@ -81,6 +100,15 @@ impl fmt::Display for Condition {
                 write!(
                     f,
                     "the floors add up to {floors} and the market has {capacity}: everybody gets its floor and no more"
+                )
+            }
+            Self::Unprotected {
+                containers,
+                missing,
+            } => {
+                write!(
+                    f,
+                    "{containers} containers would miss {missing} of what they are promised: held containers or the largest shrink forbid more for now"
                 )
             }
             Self::LimitsAboveCapacity { limits, capacity } => {
@@ -114,48 +142,38 @@ pub struct Plan {
 /// Decides one cycle of one node: smooth the bids, clear, guard, order.
 ///
 /// `now` is read from any clock that does not go backwards, always the same
-/// one; `ledger` is that of the node's last plan, empty at first.
+/// one; `ledger` is that of the node's last plan, empty at first. Cycles may come
+/// at any time: what is measured in time is measured on that clock.
 ///
-/// After the plan the limits add up to at most the capacity, unless floors,
-/// held containers or the largest shrink forbid it; a condition says so then,
-/// and nobody grows above its floor meanwhile.
+/// After the plan the promises of the rule hold: by the least-restrictive one the
+/// kernel's weights and the limits give each satisfied participant what is protected,
+/// whatever the short ones do; by the proportional one the limits add up to at most
+/// the capacity. Where guardrails or modes are in the way, a condition says so.
 pub fn plan(snapshot: &NodeSnapshot, ledger: &Ledger, policy: &Policy, now: Duration) -> Plan {
-    let mut memory = ledger.observe(snapshot, policy, now);
+    let curves = snapshot.supply.curves();
+    let waterline = Waterline::of(snapshot, curves);
+    let mut memory = ledger.observe(snapshot, policy, &waterline, now);
     let requests = snapshot
         .participants
         .values()
         .map(|observed| observed.request);
     let raw = capacity(snapshot.supply, requests, &snapshot.non_participants);
     let capacity = memory.steady_capacity(raw, policy);
-    let clearing = cleared(snapshot, &memory, policy, capacity);
-    let (verdicts, limits) = guarded(snapshot, &memory, policy, now, &clearing);
-
-    let (mut writes, mut held) = (Vec::new(), Vec::new());
-    let participants = snapshot
-        .participants
-        .iter()
-        .zip(&clearing.allocations)
-        .zip(verdicts);
-    for (((id, observed), allocation), verdict) in participants {
-        match verdict {
-            Verdict::Stay => {}
-            Verdict::Hold(reason) => held.push((id.clone(), reason)),
-            Verdict::Write(to) => {
-                let reason = allocation.reasoning;
-                writes.push(Write {
-                    id: id.clone(),
-                    from: observed.limit,
-                    to,
-                    reason,
-                });
-            }
+    let (clearing, verdicts, broken) = match policy.settings().rule {
+        Rule::Proportional => by_proportion(snapshot, &memory, policy, capacity),
+        Rule::LeastRestrictive => {
+            let clearing = least_restrictive(snapshot, &mut memory, capacity, curves);
+            let verdicts = guarded(snapshot, &mut memory, policy, now, &clearing);
+            let broken = unprotected(snapshot, &clearing, &verdicts, curves);
+            (clearing, verdicts, broken)
         }
-    }
-    writes.sort_by_key(|w| (w.direction(), w.from.is_some(), Reverse(w.delta())));
+    };
+
+    let (writes, held) = settled(snapshot, &clearing, verdicts);
     for write in &writes {
         memory.note(write, now);
     }
-    let conditions = conditions(&clearing, limits);
+    let conditions = floors(&clearing).into_iter().chain(broken).collect();
     Plan {
         capacity,
         clearing,
@@ -166,14 +184,14 @@ pub fn plan(snapshot: &NodeSnapshot, ledger: &Ledger, policy: &Policy, now: Dura
     }
 }
 
-/// The clearing of the snapshot. The bounds are in order and the containers
+/// The seed's rule and its guard. The bounds are in order and the containers
 /// are in a map, so that nothing can be refused.
-fn cleared(
+fn by_proportion(
     snapshot: &NodeSnapshot,
     memory: &Ledger,
     policy: &Policy,
     capacity: MilliCpu,
-) -> Clearing {
+) -> (Clearing, Vec<Verdict>, Option<Condition>) {
     let participants: Vec<Participant> = snapshot
         .participants
         .iter()
@@ -185,36 +203,124 @@ fn cleared(
             cap: observed.cap(snapshot.supply.allocatable),
         })
         .collect();
-    match policy.settings().rule {
-        Rule::Proportional => proportional(capacity, participants.iter().map(Seat::of).collect()),
-    }
+    let clearing = proportional(capacity, participants.iter().map(Seat::of).collect());
+    let now = memory.now();
+    let pairs = snapshot.participants.values().zip(&clearing.allocations);
+    let judged = pairs.map(|(observed, a)| judge(a, observed, memory.written(&a.id), policy, now));
+    let bench = Bench {
+        wishes: judged.collect(),
+        capacity,
+        policy,
+    };
+    let (verdicts, limits) = bench.settle();
+    let above = Condition::LimitsAboveCapacity { limits, capacity };
+    (clearing, verdicts, (limits > capacity).then_some(above))
 }
 
 fn guarded(
     snapshot: &NodeSnapshot,
-    memory: &Ledger,
+    memory: &mut Ledger,
     policy: &Policy,
     now: Duration,
     clearing: &Clearing,
-) -> (Vec<Verdict>, MilliCpu) {
+) -> Vec<Verdict> {
     let pairs = snapshot.participants.values().zip(&clearing.allocations);
-    let judged = pairs.map(|(observed, a)| judge(a, observed, memory.written(&a.id), policy, now));
-    Bench {
-        wishes: judged.collect(),
-        capacity: clearing.capacity,
-        policy,
-    }
-    .settle()
+    pairs
+        .map(|(observed, allocation)| {
+            let case = Case {
+                allocation,
+                observed,
+                cap: observed.cap(snapshot.supply.allocatable),
+                policy,
+                now,
+            };
+            case.judge(memory)
+        })
+        .collect()
 }
 
-fn conditions(clearing: &Clearing, limits: MilliCpu) -> Vec<Condition> {
-    let capacity = clearing.capacity;
-    let floors = (!clearing.feasible).then_some(Condition::FloorsAboveCapacity {
+/// Asks the kernel's weight model what becomes of the promises with the limits as
+/// they will stand: the short ones at theirs, the others at what is protected. Differences
+/// inside a dead-band are as good as done.
+fn unprotected(
+    snapshot: &NodeSnapshot,
+    clearing: &Clearing,
+    verdicts: &[Verdict],
+    curves: &[WeightCurve],
+) -> Option<Condition> {
+    let standing = || {
+        snapshot
+            .participants
+            .values()
+            .zip(&clearing.allocations)
+            .zip(verdicts)
+    };
+    let most = |((observed, allocation), verdict): ((&Observed, &Allocation), &Verdict)| {
+        if !allocation.is_short {
+            return allocation.protected;
+        }
+        match verdict {
+            Verdict::Write(to) => *to,
+            Verdict::Stay | Verdict::Hold(HoldReason::DeadBand { .. }) => allocation.limit,
+            Verdict::Hold(_) => observed.limit.unwrap_or(snapshot.supply.allocatable),
+        }
+    };
+    let space = clearing.capacity.max(clearing.granted);
+    let missing = |curve: &WeightCurve| {
+        let runner = |case: ((&Observed, &Allocation), &Verdict)| Runner {
+            weight: curve.weight(case.0.0.request),
+            most: most(case),
+        };
+        let runners: Vec<Runner> = standing().map(runner).collect();
+        let got = delivered(space, &runners);
+        let missing = clearing.allocations.iter().zip(got);
+        missing
+            .map(|(a, got)| a.protected - got)
+            .collect::<Vec<_>>()
+    };
+    // A quantum is what rounding may take.
+    let short = |missing: &Vec<MilliCpu>| -> (usize, MilliCpu) {
+        let missing = missing.iter().filter(|m| **m > MilliCpu::QUANTUM);
+        (missing.clone().count(), missing.copied().sum())
+    };
+    let worst = curves.iter().map(|curve| short(&missing(curve))).max()?;
+    (worst.0 > 0).then_some(Condition::Unprotected {
+        containers: worst.0,
+        missing: worst.1,
+    })
+}
+
+/// Writes in their order, and what is held, by id.
+fn settled(
+    snapshot: &NodeSnapshot,
+    clearing: &Clearing,
+    verdicts: Vec<Verdict>,
+) -> (Vec<Write>, Vec<(ContainerId, HoldReason)>) {
+    let (mut writes, mut held) = (Vec::new(), Vec::new());
+    let participants = snapshot.participants.iter().zip(&clearing.allocations);
+    for (((id, observed), allocation), verdict) in participants.zip(verdicts) {
+        match verdict {
+            Verdict::Stay => {}
+            Verdict::Hold(reason) => held.push((id.clone(), reason)),
+            Verdict::Write(to) => writes.push(Write {
+                id: id.clone(),
+                from: observed.limit,
+                to,
+                reason: allocation.reasoning,
+                limit_reason: allocation.limit_reason,
+                needs_donor: allocation.limit_reason.is_shared(),
+            }),
+        }
+    }
+    writes.sort_by_key(|w| (w.direction(), w.from.is_some(), Reverse(w.delta())));
+    (writes, held)
+}
+
+fn floors(clearing: &Clearing) -> Option<Condition> {
+    (!clearing.feasible).then_some(Condition::FloorsAboveCapacity {
         floors: clearing.floors,
-        capacity,
-    });
-    let above = (limits > capacity).then_some(Condition::LimitsAboveCapacity { limits, capacity });
-    floors.into_iter().chain(above).collect()
+        capacity: clearing.capacity,
+    })
 }
 
 #[cfg(test)]

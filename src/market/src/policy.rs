@@ -13,8 +13,11 @@ use crate::error::PolicyError;
 /// [`crate::Clearing`], and the guard and the plan after it stay as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rule {
-    /// Floors, then by bid up to the caps; the limit is the grant.
+    /// Grants by need in three tiers; a limit binds only where the kernel's weights
+    /// would not keep the grants.
     #[default]
+    LeastRestrictive,
+    /// Floors, then by bid up to the caps; the limit is the grant.
     Proportional,
 }
 
@@ -22,6 +25,7 @@ impl Rule {
     /// Its name, as configuration writes it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::LeastRestrictive => "least-restrictive",
             Self::Proportional => "proportional",
         }
     }
@@ -31,6 +35,7 @@ impl FromStr for Rule {
     type Err = PolicyError;
     fn from_str(name: &str) -> Result<Self, PolicyError> {
         match name {
+            "least-restrictive" => Ok(Self::LeastRestrictive),
             "proportional" => Ok(Self::Proportional),
             _ => Err(PolicyError::UnknownRule(name.chars().take(40).collect())),
         }
@@ -65,7 +70,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            rule: Rule::Proportional,
+            rule: Rule::default(),
             dead_band: MilliCpu::new(20),
             dead_band_percent: 5,
             max_shrink_percent: 50,
@@ -214,7 +219,9 @@ mod tests {
     #[test]
     fn a_rule_is_read_by_its_name() {
         assert_eq!("proportional".parse(), Ok(Rule::Proportional));
-        assert_eq!(Rule::default().name().parse(), Ok(Rule::Proportional));
+        for rule in [Rule::LeastRestrictive, Rule::Proportional] {
+            assert_eq!(rule.name().parse(), Ok(rule));
+        }
         assert!(
             "tiers"
                 .parse::<Rule>()

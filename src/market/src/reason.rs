@@ -4,7 +4,7 @@ use std::fmt;
 
 use mbcas_core::MilliCpu;
 
-use crate::bid::Bid;
+use crate::bid::{Bid, EffectiveBudget};
 
 /// Why a container was granted what it was, and not more or less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +25,23 @@ pub enum Reasoning {
         /// Its floor.
         floor: MilliCpu,
         /// Its budget.
-        budget: u64,
+        budget: EffectiveBudget,
         /// Σ of the budgets of all whose cap did not bind.
         budgets: u128,
         /// What those shared.
         surplus: MilliCpu,
+    },
+    /// It got what it needs; what it got above that is room for a burst.
+    NeedMet {
+        /// What it needs.
+        need: MilliCpu,
+    },
+    /// It got what it needs, which is less than its floor; the rest of the floor is lent to others.
+    FloorLent {
+        /// What it needs.
+        need: MilliCpu,
+        /// Its floor.
+        floor: MilliCpu,
     },
     /// It got its cap; its bid would have brought more.
     CapBinds {
@@ -56,6 +68,8 @@ impl Reasoning {
         match self {
             Self::Share { .. } => "share",
             Self::ByBudget { .. } => "by_budget",
+            Self::NeedMet { .. } => "need",
+            Self::FloorLent { .. } => "lent",
             Self::CapBinds { .. } => "cap",
             Self::FloorBinds { .. } => "floor",
             Self::FloorsInfeasible { .. } => "floors_infeasible",
@@ -72,6 +86,7 @@ impl fmt::Display for Reasoning {
                 bids,
                 surplus,
             } => {
+                let bids = Bid::new(u64::try_from(*bids).unwrap_or(u64::MAX));
                 write!(
                     f,
                     "its floor {floor} and, for a bid of {bid} among {bids}, its part of the {surplus} above the floors"
@@ -88,6 +103,13 @@ impl fmt::Display for Reasoning {
                     "its floor {floor} and, nobody bidding, for a budget of {budget} among {budgets}, its part of the {surplus} above the floors"
                 )
             }
+            Self::NeedMet { need } => write!(f, "what it needs, {need}, and room above it"),
+            Self::FloorLent { need, floor } => {
+                write!(
+                    f,
+                    "what it needs, {need}; the rest of its floor of {floor} is lent until it needs it"
+                )
+            }
             Self::CapBinds { cap } => write!(f, "its cap {cap}, its bid would have brought more"),
             Self::FloorBinds { floor } => {
                 write!(f, "its floor {floor}, its bid brought nothing above it")
@@ -99,5 +121,56 @@ impl fmt::Display for Reasoning {
                 )
             }
         }
+    }
+}
+
+/// Why a limit is no looser, or no tighter, than it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitReason {
+    /// The rule makes limits of grants.
+    Rule,
+    /// Nothing has to be protected from it: its cap.
+    Unbound,
+    /// It is short, and its weight gives it what its budget would: its cap.
+    WeightsSuffice,
+    /// It is short, and would take what others were promised: what they leave it.
+    Held,
+    /// It has what it needs, and could overrun others before the next cycle: what it has earned.
+    Overdraft,
+    /// It has only just started: its cap.
+    Starting,
+}
+
+impl LimitReason {
+    /// Growth to such a limit takes from others what they have to give first.
+    pub const fn is_shared(self) -> bool {
+        matches!(self, Self::Rule | Self::WeightsSuffice | Self::Held)
+    }
+
+    /// One word, from a closed set, for metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::Unbound => "unbound",
+            Self::WeightsSuffice => "weights",
+            Self::Held => "held",
+            Self::Overdraft => "overdraft",
+            Self::Starting => "starting",
+        }
+    }
+}
+
+impl fmt::Display for LimitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rule => "its grant, by the proportional rule",
+            Self::Unbound => "its cap: nobody has to be protected from it",
+            Self::WeightsSuffice => "its cap: it is short, and its weight holds it to its grant",
+            Self::Held => "held: it is short, and would take what others were promised",
+            Self::Overdraft => {
+                "what it has earned: by itself it could overrun others within a cycle"
+            }
+            Self::Starting => "its cap: it has only just started",
+        })
     }
 }

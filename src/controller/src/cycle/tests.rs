@@ -48,6 +48,15 @@ fn world(pods: &[Value]) -> (Shared, View) {
     (api, view)
 }
 
+/// The rule by which the first cycle already writes.
+fn proportional() -> Policy {
+    let settings = mbcas_market::policy::Settings {
+        rule: mbcas_market::Rule::Proportional,
+        ..mbcas_market::policy::Settings::default()
+    };
+    Policy::new(settings).unwrap()
+}
+
 async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = api.client();
@@ -65,10 +74,12 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
         demands: Demands::default(),
         kubelets: Kubelets::new(config, KubeletTls::Verify),
         actuator: Actuator::new(client, leader),
-        policy: Policy::default(),
+        policy: proportional(),
         terms: Terms {
             mode: Mode::Auto,
             reserve: mbcas_core::MilliCpu::ZERO,
+            curve: None,
+            startup_grace: Duration::from_secs(30),
         },
         interval: Duration::from_secs(15),
         metrics: Arc::new(Metrics::register(&prometheus::Registry::new(), true).unwrap()),

@@ -41,7 +41,16 @@ fn view(pods: Vec<PodView>) -> View {
 const TERMS: Terms = Terms {
     mode: Mode::Auto,
     reserve: MilliCpu::ZERO,
+    curve: None,
+    startup_grace: Duration::from_secs(30),
 };
+
+fn moment() -> Moment {
+    Moment {
+        zero: Instant::now(),
+        wall: Timestamp::UNIX_EPOCH,
+    }
+}
 
 #[test]
 fn who_takes_part_and_why_others_do_not() {
@@ -78,15 +87,20 @@ fn everybody_else_on_the_node_counts_against_its_capacity() {
     let discovery = discover(&view);
     let usage = BTreeMap::from([(
         ("elsewhere".into(), "other".into(), "app".into()),
-        MilliCpu::new(700),
+        Used {
+            cpu: MilliCpu::new(700),
+            seen: Instant::now(),
+        },
     )]);
-    let snapshots = snapshots(&view, &discovery, &BTreeMap::new(), &usage, TERMS);
+    let snapshots = snapshots(&view, &discovery, &BTreeMap::new(), &usage, TERMS, moment());
     assert_eq!(snapshots.len(), 1);
     let others = snapshots[0].non_participants.iter();
-    let mut others: Vec<_> = others.map(|o| (o.request.get(), o.usage.get())).collect();
+    let mut others: Vec<_> = others
+        .map(|o| (o.request.get(), o.usage.map(MilliCpu::get)))
+        .collect();
     others.sort_unstable();
-    // The participant's own sidecar is one of them; without a reading it counts with all it could take.
-    assert_eq!(others, [(10, u64::MAX), (10, u64::MAX), (100, 700)]);
+    // The participant's own sidecar is one of them.
+    assert_eq!(others, [(10, None), (10, None), (100, Some(700))]);
 }
 
 #[test]
@@ -117,9 +131,24 @@ fn a_pod_can_only_be_more_careful_than_the_controller() {
             &BTreeMap::new(),
             &BTreeMap::new(),
             terms,
+            moment(),
         );
         snapshots[0].participants.values().next().unwrap().mode
     };
     assert_eq!(mode("observe", Mode::Auto), Mode::Observe);
     assert_eq!(mode("auto", Mode::Recommend), Mode::Recommend);
+}
+
+#[test]
+fn a_container_is_starting_until_its_grace_ends() {
+    let now = Timestamp::from_second(1_000).unwrap();
+    let starting = |second| {
+        let started = Some(Timestamp::from_second(second).unwrap());
+        is_starting(started, Duration::from_secs(30), now)
+    };
+    assert_eq!(
+        [970, 971, 1_000, 1_060, 1_061].map(starting),
+        [false, true, true, true, false]
+    );
+    assert!(!is_starting(None, Duration::from_secs(30), now));
 }

@@ -16,7 +16,7 @@ fn used(kubelet: &Kubelet) -> Option<u64> {
     kubelet
         .usage
         .get(&("shop".into(), "web".into(), "app".into()))
-        .map(|cpu| cpu.get())
+        .map(|used| used.cpu.get())
 }
 
 #[tokio::test]

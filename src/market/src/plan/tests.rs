@@ -1,12 +1,17 @@
-//! Cycle after cycle on one node: what the guardrails promise.
+//! Cycle after cycle on one node: what the guardrails of each rule promise.
+//!
+//! The tests in this file, in `node` and in `laws` are about the proportional rule.
 
 use mbcas_core::annotations::Mode;
 use mbcas_core::{Budget, Demand, PodId};
 
 use super::*;
-use crate::input::{NodeSupply, Observed};
+use crate::input::NodeSupply;
+use crate::policy::Settings;
 
+mod history;
 mod laws;
+mod least;
 mod node;
 
 /// The time between two cycles.
@@ -31,10 +36,21 @@ fn observed(budget: u64, limit: Option<u64>) -> Observed {
         limit: limit.map(MilliCpu::new),
         min_cpu: None,
         max_cpu: None,
-        budget: Budget::new(budget).unwrap(),
+        budget: Budget::new(budget).unwrap().into(),
+        is_scaled: false,
+        usage: None,
+        starting: false,
         demand: Demand::FULL,
         mode: Mode::Auto,
     }
+}
+
+fn proportional() -> Policy {
+    Policy::new(Settings {
+        rule: Rule::Proportional,
+        ..Settings::default()
+    })
+    .unwrap()
 }
 
 /// One node whose limits do what the plans say.
@@ -53,6 +69,7 @@ impl World {
         let supply = NodeSupply {
             allocatable: MilliCpu::new(capacity),
             reserve: MilliCpu::ZERO,
+            curve: None,
         };
         let participants = participants
             .iter()
@@ -67,7 +84,7 @@ impl World {
         Self {
             snapshot,
             ledger: Ledger::default(),
-            policy: Policy::default(),
+            policy: proportional(),
             now: Duration::from_secs(1000),
             pause: CYCLE,
         }

@@ -39,7 +39,7 @@ fn event() -> impl Strategy<Value = Event> {
     let neighbour = (0u64..300, 0u64..3000, prop::option::of(300u64..2000)).prop_map(
         |(request, usage, limit)| NonParticipant {
             request: MilliCpu::new(request),
-            usage: MilliCpu::new(usage),
+            usage: Some(MilliCpu::new(usage)),
             limit: limit.map(MilliCpu::new),
         },
     );

@@ -35,7 +35,8 @@ fn limits_above_the_capacity_are_said_and_nobody_grows_meanwhile() {
     // A neighbour requests what web and api may not give.
     let neighbour = NonParticipant {
         request: MilliCpu::new(300),
-        ..NonParticipant::default()
+        usage: Some(MilliCpu::ZERO),
+        limit: None,
     };
     world.snapshot.non_participants.push(neighbour);
     let plan = world.step();
@@ -100,7 +101,8 @@ fn a_fall_of_capacity_is_followed_even_inside_the_dead_bands() {
     let mut world = settled();
     let neighbour = NonParticipant {
         request: MilliCpu::new(30),
-        ..NonParticipant::default()
+        usage: Some(MilliCpu::ZERO),
+        limit: None,
     };
     world.snapshot.non_participants.push(neighbour);
     let plan = world.step();
@@ -131,7 +133,7 @@ fn jitter_of_demand_and_of_the_neighbours_settles_into_silence() {
         let request = MilliCpu::new(100);
         world.snapshot.non_participants = vec![NonParticipant {
             request,
-            usage,
+            usage: Some(usage),
             limit: None,
         }];
         quiet = if world.step().writes.is_empty() {

@@ -1,19 +1,11 @@
-//! The node as a whole: who gives way, who may grow.
+//! The node as a whole under the proportional rule: who gives way, who may grow.
 
 use mbcas_core::MilliCpu;
 
-use super::{Direction, HoldReason, Wish};
+use super::Wish;
+use crate::guard::{Direction, HoldReason, Verdict};
 use crate::policy::Policy;
 use crate::pour::{Taker, pour};
-
-/// What a plan does about one participant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It has what the clearing gave it.
-    Stay,
-    Hold(HoldReason),
-    Write(MilliCpu),
-}
 
 /// All participants of one node.
 pub(crate) struct Bench<'a, 'p> {

@@ -66,7 +66,7 @@ fn oracle(input: &NodeMarketInput) -> Vec<f64> {
     let weights: Vec<f64> = input
         .participants
         .iter()
-        .map(|p| p.budget.get() as f64 * (9500 + p.demand.basis_points() / 20) as f64)
+        .map(|p| p.budget.thousandths() as f64 * (9500 + p.demand.basis_points() / 20) as f64)
         .collect();
     let floors: Vec<f64> = input
         .participants
@@ -151,11 +151,11 @@ proptest! {
     fn the_scale_of_the_bids_changes_nothing(input in market(12), factor in 1u64..100) {
         let mut scaled = input.clone();
         for p in &mut scaled.participants {
-            p.budget = Budget::new(p.budget.get() % 10_000 + 1).unwrap();
+            p.budget = EffectiveBudget::from_thousandths(p.budget.thousandths() % 10_000_000 + 1);
         }
         let small = solved(&scaled);
         for p in &mut scaled.participants {
-            p.budget = Budget::new(p.budget.get() * factor).unwrap();
+            p.budget = EffectiveBudget::from_thousandths(p.budget.thousandths() * factor);
         }
         prop_assert_eq!(grants(&small), grants(&solved(&scaled)));
     }
@@ -186,8 +186,8 @@ proptest! {
         prop_assume!(!input.participants.is_empty());
         let i = index.index(input.participants.len());
         let mut raised = input.clone();
-        let budget = (input.participants[i].budget.get() + more).min(1_000_000);
-        raised.participants[i].budget = Budget::new(budget).unwrap();
+        let budget = input.participants[i].budget.thousandths() + more * 1000;
+        raised.participants[i].budget = EffectiveBudget::from_thousandths(budget);
         prop_assert!(solved(&raised).allocations[i].grant >= solved(&input).allocations[i].grant);
     }
 

@@ -1,6 +1,6 @@
 //! The five groups of the seed, by name, and the corners between them. The laws are in `laws`.
 
-use mbcas_core::{Budget, ContainerId, Demand, MilliCpu, PodId};
+use mbcas_core::{Budget, Demand, PodId};
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn id(name: &str) -> ContainerId {
 fn seat(name: &str, budget: u64, floor: u64, cap: u64) -> Participant {
     Participant {
         id: id(name),
-        budget: Budget::new(budget).unwrap(),
+        budget: Budget::new(budget).unwrap().into(),
         demand: Demand::FULL,
         floor: MilliCpu::new(floor),
         cap: MilliCpu::new(cap),
@@ -62,7 +62,7 @@ fn proportional_split_baseline() {
         [(600, "share"), (300, "share"), (100, "share")]
     );
     assert_eq!((clearing.granted.get(), clearing.headroom.get()), (1000, 0));
-    assert_eq!(clearing.price.thousandths(), 10_000_000);
+    assert_eq!(clearing.price.thousandths(), 10_000_000_000);
     // 100 quanta in three equal parts: the odd one goes to the first by id.
     let thirds = solve(
         1000,
@@ -146,14 +146,14 @@ fn floors_caps_and_redistribution() {
     let c = &clearing.allocations[2];
     let reasoning = Reasoning::Share {
         floor: MilliCpu::new(100),
-        bid: Bid::new(1_000_000),
-        bids: 2_000_000,
+        bid: Bid::new(1_000_000_000),
+        bids: 2_000_000_000,
         surplus: MilliCpu::new(650),
     };
     assert_eq!(c.reasoning, reasoning);
     assert_eq!(
         c.reasoning.to_string(),
-        "its floor 100m and, for a bid of 1000000 among 2000000, its part of the 650m above the floors"
+        "its floor 100m and, for a bid of 100.000 among 200.000, its part of the 650m above the floors"
     );
     assert_eq!(clearing.allocation(&id("c")), Some(c));
     assert_eq!(clearing.allocation(&id("x")), None);

@@ -1,0 +1,293 @@
+//! The market's own rule: grants by need, limits only where weights would break them.
+//!
+//! ```text
+//!  usage, demand ─▶ need ─▶ tiers ─▶ short? ─▶ room moved ─▶ enforce ─▶ limit
+//!                     ▲               │
+//!                  claims ◀───────────┘ who is short claims nothing
+//! ```
+
+use mbcas_core::{ContainerId, Demand, MilliCpu};
+
+use super::tiers::{Claimant, Tiers, tiers};
+use super::{Allocation, Clearing, Price, milli, quanta};
+use crate::bid::Bid;
+use crate::claim::Signal;
+use crate::enforce::{Binding, Bounded, Party, enforce, overdraft};
+use crate::headroom::{Holder, moved};
+use crate::input::{NodeSnapshot, Observed};
+use crate::ledger::Ledger;
+use crate::need::Estimate;
+use crate::pour::{Taker, pour};
+use crate::reason::{LimitReason, Reasoning};
+use crate::weight::WeightCurve;
+
+/// What a burst may take above the last peak, in percent of it, and besides.
+const TARGET_PERCENT: u64 = 150;
+const TARGET_MORE: MilliCpu = MilliCpu::new(50);
+
+/// A demand counts up to the part of its limit that a container uses, over this.
+const UTILISED_PERCENT: u64 = 90;
+
+/// One participant on its way through the rule. Amounts in quanta.
+struct Seat<'a> {
+    id: &'a ContainerId,
+    observed: &'a Observed,
+    bid: Bid,
+    floor: u64,
+    cap: u64,
+    need: u64,
+    target: u64,
+    entitlement: u64,
+    is_short: bool,
+    grant: u64,
+}
+
+/// Clears one node, and notes in `memory` who claims what and who is short.
+pub(crate) fn least_restrictive(
+    snapshot: &NodeSnapshot,
+    memory: &mut Ledger,
+    capacity: MilliCpu,
+    curves: &[WeightCurve],
+) -> Clearing {
+    let space = quanta(capacity);
+    let mut seats = seats(snapshot, memory, space);
+    let claimants: Vec<Claimant> = seats.iter().map(Seat::claimant).collect();
+    let tiers = tiers(space, &claimants);
+    for ((seat, need), grant) in seats.iter_mut().zip(&tiers.needs).zip(&tiers.grants) {
+        seat.grant = *grant;
+        seat.is_short = memory.stands(seat.id, milli(seat.need), milli(*need));
+    }
+    // Floors that are needed and do not fit stand all the same.
+    let promised: u64 = tiers.grants.iter().sum();
+    let space = space.max(promised);
+    let holders: Vec<Holder> = seats.iter().map(Seat::holder).collect();
+    for (seat, grant) in seats.iter_mut().zip(moved(space, &holders, curves)) {
+        seat.grant = grant;
+    }
+    let parties: Vec<Party> = seats.iter().map(|seat| seat.party(memory)).collect();
+    let limits = enforce(space, &parties, curves);
+    let of = |((seat, party), limit): ((&Seat<'_>, &Party), Bounded)| {
+        seat.allocation(party, limit, &tiers)
+    };
+    let allocations: Vec<Allocation> = seats.iter().zip(&parties).zip(limits).map(of).collect();
+    let granted = allocations.iter().map(|a| a.grant).sum();
+    let floors: MilliCpu = seats.iter().map(|seat| milli(seat.floor)).sum();
+    Clearing {
+        allocations,
+        price: price(&tiers),
+        capacity,
+        floors,
+        granted,
+        headroom: capacity - granted,
+        feasible: floors <= capacity,
+    }
+}
+
+fn price(tiers: &Tiers) -> Price {
+    match (tiers.open_bids, tiers.open_amount) {
+        (0, _) => Price::ZERO,
+        (_, 0) => Price::UNBOUNDED,
+        (bids, amount) => Price::at(bids, milli(amount)),
+    }
+}
+
+fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &mut Ledger, space: u64) -> Vec<Seat<'a>> {
+    let bounds = |observed: &Observed| {
+        let cap = observed.cap(snapshot.supply.allocatable);
+        (quanta(observed.floor()), quanta(cap))
+    };
+    let entitlements = entitlements(
+        snapshot.participants.values().map(|o| (o, bounds(o))),
+        space,
+    );
+    let seat = |((id, observed), entitlement): ((&'a ContainerId, &'a Observed), u64)| {
+        let (floor, cap) = bounds(observed);
+        let claim = claimed(id, observed, memory, entitlement);
+        let known = memory.estimate(id);
+        let need = known.map_or_else(|| milli(floor), Estimate::need);
+        let need = nearest(need.max(claim)).clamp(1, cap);
+        let peak = known.map_or(need, |known| nearest(known.peak(memory.now())));
+        let target = milli(peak).scaled(TARGET_PERCENT, 100) + TARGET_MORE;
+        Seat {
+            id,
+            observed,
+            bid: Bid::of(observed.budget, believed(id, observed, memory)),
+            floor,
+            cap,
+            need,
+            target: quanta(target).clamp(need, cap),
+            entitlement,
+            is_short: false,
+            grant: 0,
+        }
+    };
+    snapshot
+        .participants
+        .iter()
+        .zip(entitlements)
+        .map(seat)
+        .collect()
+}
+
+/// Floors, and what is above all of them by budget: what each could have if all wanted all.
+fn entitlements<'a>(
+    bounds: impl Iterator<Item = (&'a Observed, (u64, u64))> + Clone,
+    space: u64,
+) -> Vec<u64> {
+    let floors: u64 = bounds.clone().map(|(_, (floor, _))| floor).sum();
+    let takers: Vec<Taker> = bounds
+        .clone()
+        .map(|(observed, (floor, cap))| Taker {
+            weight: observed.budget.thousandths(),
+            room: cap - floor,
+        })
+        .collect();
+    let above = pour(space.saturating_sub(floors), &takers).taken;
+    bounds
+        .zip(above)
+        .map(|((_, (floor, _)), above)| floor + above)
+        .collect()
+}
+
+/// What is claimed, or nothing.
+fn claimed(
+    id: &ContainerId,
+    observed: &Observed,
+    memory: &mut Ledger,
+    entitlement: u64,
+) -> MilliCpu {
+    let need = memory
+        .estimate(id)
+        .map_or_else(|| observed.floor(), Estimate::need);
+    let signal = Signal {
+        now: memory.now(),
+        demand: observed.demand,
+        average: memory.demand(id).unwrap_or(observed.demand),
+        need,
+        entitlement: milli(entitlement),
+        is_short: memory.standing(id).is_short(),
+        usage: observed.usage,
+    };
+    memory.claims(id, &signal).unwrap_or_default()
+}
+
+/// The demand as far as evidence bears it out: urgency of one that leaves its limit unused is not believed.
+fn believed(id: &ContainerId, observed: &Observed, memory: &Ledger) -> Demand {
+    let demand = memory.demand(id).unwrap_or(observed.demand);
+    let Some(known) = memory.estimate(id) else {
+        return demand;
+    };
+    if known.censored().is_some() {
+        return Demand::FULL;
+    }
+    let Some(limit) = observed.limit else {
+        return demand;
+    };
+    let used = known.usage().scaled(
+        Demand::FULL.basis_points() * 100,
+        limit.get() * UTILISED_PERCENT,
+    );
+    demand.min(Demand::from_basis_points(used.get()))
+}
+
+/// To the nearest quantum: rounding needs up would make a shortage of thirty halves.
+fn nearest(amount: MilliCpu) -> u64 {
+    quanta(amount + MilliCpu::new(MilliCpu::QUANTUM.get() / 2))
+}
+
+impl Seat<'_> {
+    fn claimant(&self) -> Claimant {
+        Claimant {
+            bid: self.bid.get(),
+            budget: self.observed.budget.thousandths(),
+            floor: self.floor,
+            need: self.need,
+            target: self.target,
+            cap: self.cap,
+        }
+    }
+
+    fn holder(&self) -> Holder {
+        Holder {
+            request: self.observed.request,
+            grant: self.grant,
+            wanted: self.target.min(self.entitlement),
+            entitlement: self.entitlement,
+            is_short: self.is_short,
+        }
+    }
+
+    fn party(&self, memory: &Ledger) -> Party {
+        let earned = overdraft(memory.estimate(self.id).and_then(Estimate::least));
+        let protected = if self.is_short {
+            0
+        } else {
+            self.grant.min(self.target)
+        };
+        Party {
+            request: self.observed.request,
+            bid: self.bid.get(),
+            floor: self.floor,
+            cap: self.cap,
+            grant: self.grant,
+            protected,
+            is_short: self.is_short,
+            overdraft: quanta(earned).min(self.cap),
+        }
+    }
+
+    fn allocation(&self, party: &Party, limit: Bounded, tiers: &Tiers) -> Allocation {
+        let (limit, limit_reason) = if self.observed.starting {
+            (self.cap, LimitReason::Starting)
+        } else {
+            (
+                limit.limit.max(self.grant.min(self.cap)).max(self.floor),
+                limit.by.into(),
+            )
+        };
+        Allocation {
+            id: self.id.clone(),
+            bid: self.bid,
+            need: milli(self.need),
+            grant: milli(self.grant),
+            reasoning: self.reasoning(tiers),
+            is_short: self.is_short,
+            protected: milli(party.protected),
+            limit: milli(limit),
+            limit_reason,
+        }
+    }
+
+    fn reasoning(&self, tiers: &Tiers) -> Reasoning {
+        let (need, floor) = (milli(self.need), milli(self.floor));
+        if self.grant >= self.need && self.need >= self.cap {
+            Reasoning::CapBinds {
+                cap: milli(self.cap),
+            }
+        } else if self.grant < self.floor {
+            Reasoning::FloorLent { need, floor }
+        } else if self.grant >= self.need {
+            Reasoning::NeedMet { need }
+        } else if self.grant == self.floor {
+            Reasoning::FloorBinds { floor }
+        } else {
+            Reasoning::Share {
+                floor,
+                bid: self.bid,
+                bids: tiers.open_bids,
+                surplus: milli(tiers.open_amount),
+            }
+        }
+    }
+}
+
+impl From<Binding> for LimitReason {
+    fn from(binding: Binding) -> Self {
+        match binding {
+            Binding::Cap => Self::Unbound,
+            Binding::Weights => Self::WeightsSuffice,
+            Binding::Overdraft => Self::Overdraft,
+            Binding::Grant => Self::Held,
+        }
+    }
+}

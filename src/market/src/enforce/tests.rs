@@ -1,0 +1,223 @@
+//! What holds for every set of limits.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::weight::{Runner, delivered};
+
+/// Amounts are so fine that rounding is nothing beside what the laws are about.
+const FINE: u64 = 1_000;
+
+/// A node: capacity, and parties whose promises fit into it.
+fn node() -> impl Strategy<Value = (u64, Vec<Party>)> {
+    let one = (
+        prop_oneof![Just(100u64), 10u64..2_000],
+        1u64..1_000,
+        1u64..150,
+        0u64..400,
+        prop::bool::weighted(0.4),
+        0u64..300,
+    );
+    (prop::collection::vec(one, 1..10), 0u64..300).prop_map(|(ones, spare)| {
+        let party =
+            |(request, bid, grant, room, is_short, overdraft): (u64, u64, u64, u64, bool, u64)| {
+                let (grant, room, overdraft) = (grant * FINE, room * FINE, overdraft * FINE);
+                let cap = grant + room;
+                Party {
+                    request: MilliCpu::new(request),
+                    bid,
+                    floor: grant.min(5),
+                    cap,
+                    grant,
+                    protected: if is_short { 0 } else { grant },
+                    is_short,
+                    overdraft: u64::min(overdraft, cap),
+                }
+            };
+        let parties: Vec<Party> = ones.into_iter().map(party).collect();
+        // Something is left only where nobody is short.
+        let spare = if parties.iter().any(|p| p.is_short) {
+            0
+        } else {
+            spare
+        };
+        (
+            parties.iter().map(|p| p.grant).sum::<u64>() + spare * FINE,
+            parties,
+        )
+    })
+}
+
+fn curve() -> impl Strategy<Value = WeightCurve> {
+    prop::sample::select(WeightCurve::ALL.to_vec())
+}
+
+/// What the kernel gives, in quanta, while the short ones take all that `limits` let them.
+fn served(capacity: u64, parties: &[Party], limits: &[u64], curve: WeightCurve) -> Vec<u64> {
+    let runner = |(party, limit): (&Party, &u64)| Runner {
+        weight: curve.weight(party.request),
+        most: MilliCpu::new(if party.is_short {
+            *limit
+        } else {
+            party.protected
+        }),
+    };
+    let runners: Vec<Runner> = parties.iter().zip(limits).map(runner).collect();
+    let served = delivered(MilliCpu::new(capacity), &runners);
+    served.into_iter().map(MilliCpu::get).collect()
+}
+
+/// Whether every promise is kept, but for one quantum of rounding.
+fn keeps(capacity: u64, parties: &[Party], limits: &[u64], curve: WeightCurve) -> bool {
+    let served = served(capacity, parties, limits, curve);
+    parties.iter().zip(served).all(|(party, got)| {
+        if party.is_short {
+            (got + 1) * 100 >= party.grant * DELIVERED_PERCENT
+        } else {
+            got + 1 >= party.protected
+        }
+    })
+}
+
+fn limits(capacity: u64, parties: &[Party], curves: &[WeightCurve]) -> Vec<u64> {
+    let bounded = enforce(capacity, parties, curves);
+    bounded.into_iter().map(|bounded| bounded.limit).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    #[test]
+    fn promises_are_kept_whatever_the_short_ones_do(
+        (capacity, parties) in node(), curve in curve(), takes in prop::collection::vec(0u64..=100, 10),
+    ) {
+        let limits = limits(capacity, &parties, &[curve]);
+        prop_assert!(keeps(capacity, &parties, &limits, curve), "{limits:?}");
+        // And if they take less, nobody else is worse off.
+        let less: Vec<u64> = limits.iter().zip(&takes).map(|(limit, percent)| limit * percent / 100).collect();
+        let served = served(capacity, &parties, &less, curve);
+        for (party, got) in parties.iter().zip(served).filter(|(party, _)| !party.is_short) {
+            prop_assert!(got + 1 >= party.protected);
+        }
+    }
+
+    #[test]
+    fn they_are_kept_under_every_curve_where_the_curve_is_not_known((capacity, parties) in node()) {
+        let limits = limits(capacity, &parties, &WeightCurve::ALL);
+        for curve in WeightCurve::ALL {
+            let served = served(capacity, &parties, &limits, curve);
+            for (party, got) in parties.iter().zip(served).filter(|(party, _)| !party.is_short) {
+                prop_assert!(got + 1 >= party.protected, "{curve}: {got} of {}", party.protected);
+            }
+        }
+    }
+
+    #[test]
+    fn no_limit_of_a_short_one_is_tighter_than_that_needs((capacity, parties) in node(), curve in curve()) {
+        let bounded = enforce(capacity, &parties, &[curve]);
+        let limits: Vec<u64> = bounded.iter().map(|b| b.limit).collect();
+        let held = bounded.iter().enumerate().filter(|(_, b)| b.by == Binding::Grant);
+        for (i, _) in held {
+            let mut looser = limits.clone();
+            looser[i] += 10 * FINE;
+            let looser_breaks = !keeps(capacity, &parties, &looser, curve);
+            prop_assert!(looser_breaks || looser[i] >= parties[i].cap, "{i} of {bounded:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_never_below_a_grant_and_never_above_a_cap((capacity, parties) in node()) {
+        for (party, bounded) in parties.iter().zip(enforce(capacity, &parties, &WeightCurve::ALL)) {
+            prop_assert!(bounded.limit >= party.grant.min(party.cap), "{party:?} {bounded:?}");
+            prop_assert!(bounded.limit <= party.cap.max(party.floor));
+        }
+    }
+
+    #[test]
+    fn one_satisfied_one_that_has_no_limit_harms_no_other((capacity, parties) in node(), curve in curve()) {
+        let bounded = enforce(capacity, &parties, &[curve]);
+        let unlimited = (0..parties.len()).filter(|i| !parties[*i].is_short && bounded[*i].by == Binding::Cap);
+        for i in unlimited {
+            let runner = |j: usize| Runner {
+                weight: curve.weight(parties[j].request),
+                most: MilliCpu::new(if j == i || parties[j].is_short { bounded[j].limit } else { parties[j].protected }),
+            };
+            let runners: Vec<Runner> = (0..parties.len()).map(runner).collect();
+            let got = delivered(MilliCpu::new(capacity), &runners);
+            for j in (0..parties.len()).filter(|j| *j != i && !parties[*j].is_short) {
+                prop_assert!(got[j].get() + 1 >= parties[j].protected, "{i} harms {j}: {bounded:?}");
+            }
+        }
+    }
+}
+
+fn satisfied(request: u64, protected: u64) -> Party {
+    Party {
+        request: MilliCpu::new(request),
+        bid: 600,
+        floor: 1,
+        cap: 390,
+        grant: protected,
+        protected,
+        is_short: false,
+        overdraft: 200,
+    }
+}
+
+fn short(request: u64, grant: u64) -> Party {
+    Party {
+        bid: 100,
+        grant,
+        protected: 0,
+        is_short: true,
+        ..satisfied(request, 0)
+    }
+}
+
+fn outcome(parties: &[Party]) -> Vec<(u64, Binding)> {
+    let bounded = enforce(360, parties, &[WeightCurve::Shares]);
+    bounded.into_iter().map(|b| (b.limit, b.by)).collect()
+}
+
+#[test]
+fn where_requests_are_right_nobody_is_held() {
+    let node = [satisfied(900, 80), short(300, 280)];
+    assert_eq!(
+        outcome(&node),
+        [(390, Binding::Cap), (390, Binding::Weights)]
+    );
+}
+
+#[test]
+fn where_requests_are_wrong_the_greedy_one_is_held_and_the_victim_is_not() {
+    let node = [satisfied(100, 80), short(1000, 280)];
+    assert_eq!(outcome(&node), [(390, Binding::Cap), (280, Binding::Grant)]);
+}
+
+#[test]
+fn weights_that_split_otherwise_than_budgets_are_corrected() {
+    // Equal requests, grants 6 : 3 : 1: the first one needs no limit.
+    let node = [short(100, 216), short(100, 108), short(100, 36)];
+    let limits = outcome(&node);
+    assert_eq!(limits[0], (390, Binding::Weights));
+    assert_eq!([limits[1].1, limits[2].1], [Binding::Grant; 2]);
+    let right = [short(600, 216), short(300, 108), short(100, 36)];
+    assert!(
+        outcome(&right)
+            .iter()
+            .all(|limit| *limit == (390, Binding::Weights))
+    );
+}
+
+#[test]
+fn one_that_could_overrun_others_has_what_it_earned() {
+    // Nobody is short; the heavy one could take nearly all of the node.
+    let node = [satisfied(10, 80), satisfied(2000, 100)];
+    assert_eq!(
+        outcome(&node),
+        [(390, Binding::Cap), (200, Binding::Overdraft)]
+    );
+    assert_eq!(overdraft(None), MilliCpu::ZERO);
+    assert_eq!(overdraft(Some(MilliCpu::new(50))), MilliCpu::new(450));
+    assert_eq!(overdraft(Some(MilliCpu::new(500))), MilliCpu::new(2600));
+}

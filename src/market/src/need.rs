@@ -1,0 +1,190 @@
+//! How much CPU a container could use, from what it was seen to use.
+//!
+//! Usage says it, as long as nothing keeps the container from using more. Where
+//! something does, its own limit or a node that is full, usage is *censored*: it
+//! says "at least this much". Then the need is taken to be half as much again,
+//! window after window, until a window is not censored any more.
+//!
+//! ```text
+//!  usage ──▶ censored? ──no──▶ need = average of usage, half-life 30 s
+//!                │yes
+//!                └───────────▶ need = 1.5 × what holds it
+//! ```
+
+use std::time::Duration;
+
+use mbcas_core::{Demand, MilliCpu};
+
+use crate::input::Usage;
+use crate::smooth::{Smooth, faded};
+
+/// Half-life of the average of usage: two cycles (research of the control
+/// loop, §2: shorter follows the noise of 10 s windows, longer is late for a ramp).
+const HALF_LIFE: Duration = Duration::from_secs(30);
+
+/// How long a peak counts whole, and how fast it is forgotten then.
+const PEAK: Duration = Duration::from_mins(2);
+const PEAK_HALF_LIFE: Duration = Duration::from_mins(1);
+
+/// A censored container needs so many percent of what holds it.
+const ESCAPE_PERCENT: u64 = 150;
+
+/// At so much of its limit a container that is throttled or in demand is held by it,
+const HELD_PERCENT: u64 = 90;
+/// and at so much any container is.
+const FULL_PERCENT: u64 = 97;
+
+/// Throttled in so many basis points of its periods.
+const THROTTLED: u64 = 8_000;
+/// A demand that says that something waits.
+const WAITING: Demand = Demand::from_basis_points(3_000);
+
+/// How many windows the smallest need is looked for in.
+const WINDOWS: usize = 4;
+
+/// What holds a container back, if anything does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Censor {
+    /// Its own limit.
+    Limit,
+    /// The node is full, and it has its whole weight share.
+    Node,
+}
+
+impl Censor {
+    /// One word, from a closed set, for metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// What is known about the need of one container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    usage: MilliCpu,
+    average: Smooth,
+    peak: MilliCpu,
+    peak_at: Duration,
+    /// The needs of the last windows, the newest first.
+    recent: [MilliCpu; WINDOWS],
+    windows: u8,
+    /// When the newest window ended.
+    until: Duration,
+    censored: Option<(Censor, MilliCpu)>,
+}
+
+/// What surrounds a container while its usage is judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings {
+    /// Its limit.
+    pub(crate) limit: Option<MilliCpu>,
+    /// What its agent says.
+    pub(crate) demand: Demand,
+    /// The node is full, and this is what its weight gives it there.
+    pub(crate) share: Option<MilliCpu>,
+}
+
+impl Estimate {
+    /// From the first window.
+    pub(crate) fn first(usage: Usage, around: Surroundings) -> Self {
+        let start = Self {
+            usage: usage.cpu,
+            average: Smooth::first(usage.cpu.get()),
+            peak: usage.cpu,
+            peak_at: usage.until,
+            recent: [usage.cpu; WINDOWS],
+            windows: 0,
+            until: usage.until,
+            censored: None,
+        };
+        start.with(usage, around)
+    }
+
+    /// With a further window. One that was seen already changes nothing.
+    #[must_use]
+    pub(crate) fn then(self, usage: Usage, around: Surroundings) -> Self {
+        if usage.until <= self.until {
+            return self;
+        }
+        let elapsed = usage.until.saturating_sub(self.until);
+        let average = self.average.then(usage.cpu.get(), elapsed, HALF_LIFE);
+        Self { average, ..self }.with(usage, around)
+    }
+
+    fn with(mut self, usage: Usage, around: Surroundings) -> Self {
+        self.usage = usage.cpu;
+        self.until = usage.until;
+        if usage.cpu >= self.peak_then(usage.until) {
+            (self.peak, self.peak_at) = (usage.cpu, usage.until);
+        }
+        self.censored = censor(usage, around);
+        self.recent.rotate_right(1);
+        self.recent[0] = self.need();
+        self.windows = self.windows.saturating_add(1);
+        self
+    }
+
+    /// What it could use.
+    pub fn need(&self) -> MilliCpu {
+        let average = MilliCpu::new(self.average.value());
+        match self.censored {
+            Some((_, held)) => held.scaled(ESCAPE_PERCENT, 100).max(average),
+            None => average,
+        }
+    }
+
+    /// What it used over the newest window.
+    pub fn usage(&self) -> MilliCpu {
+        self.usage
+    }
+
+    /// When that window ended.
+    pub fn until(&self) -> Duration {
+        self.until
+    }
+
+    /// What holds it back.
+    pub fn censored(&self) -> Option<Censor> {
+        self.censored.map(|(censor, _)| censor)
+    }
+
+    /// The most that it used in two minutes, forgotten slowly after that; not below its need.
+    pub fn peak(&self, now: Duration) -> MilliCpu {
+        self.peak_then(now).max(self.need())
+    }
+
+    /// The smallest need of the last four windows; nothing before there were four.
+    ///
+    /// A container that wakes has earned nothing yet, whatever it used once.
+    pub fn least(&self) -> Option<MilliCpu> {
+        (usize::from(self.windows) >= WINDOWS)
+            .then(|| self.recent.into_iter().min().unwrap_or_default())
+    }
+
+    fn peak_then(&self, now: Duration) -> MilliCpu {
+        let old = now.saturating_sub(self.peak_at).saturating_sub(PEAK);
+        MilliCpu::new(faded(self.peak.get(), old, PEAK_HALF_LIFE))
+    }
+}
+
+/// What kept the container from using more in this window, and how much that was.
+///
+/// Being throttled alone says nothing about need: a container whose threads
+/// wake together is throttled at a fifth of its limit.
+fn censor(usage: Usage, around: Surroundings) -> Option<(Censor, MilliCpu)> {
+    let reaches = |percent, amount: MilliCpu| usage.cpu >= amount.scaled(percent, 100);
+    let waits = around.demand >= WAITING || usage.throttled.is_some_and(|t| t >= THROTTLED);
+    let limit = around
+        .limit
+        .filter(|l| reaches(FULL_PERCENT, *l) || (waits && reaches(HELD_PERCENT, *l)));
+    let share = around.share.filter(|share| reaches(HELD_PERCENT, *share));
+    limit
+        .map(|limit| (Censor::Limit, limit))
+        .or_else(|| share.map(|_| (Censor::Node, usage.cpu)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Each constant by the failure that it prevents.
+
+use super::*;
+
+/// Windows of 15 s.
+const WINDOW: Duration = Duration::from_secs(15);
+
+fn free(limit: u64) -> Surroundings {
+    Surroundings {
+        limit: Some(MilliCpu::new(limit)),
+        demand: Demand::ZERO,
+        share: None,
+    }
+}
+
+fn window(n: u32, cpu: u64) -> Usage {
+    Usage {
+        cpu: MilliCpu::new(cpu),
+        until: WINDOW * n,
+        throttled: None,
+    }
+}
+
+fn after(windows: &[u64], around: Surroundings) -> Estimate {
+    let mut windows = (1..).zip(windows).map(|(n, cpu)| window(n, *cpu));
+    let first = Estimate::first(windows.next().unwrap(), around);
+    windows.fold(first, |estimate, usage| estimate.then(usage, around))
+}
+
+fn need(estimate: &Estimate) -> u64 {
+    estimate.need().get()
+}
+
+#[test]
+fn the_need_is_the_average_of_usage() {
+    assert_eq!(need(&after(&[300], free(1000))), 300);
+    // Two windows are one half-life.
+    assert_eq!(need(&after(&[300, 500, 500], free(1000))), 400);
+    let steady = after(&[300; 40], free(1000));
+    assert_eq!(need(&steady), 300);
+}
+
+#[test]
+fn a_window_counts_once() {
+    let once = after(&[300, 500], free(1000));
+    assert_eq!(once.then(window(2, 900), free(1000)), once);
+    assert_eq!(once.then(window(1, 900), free(1000)), once);
+}
+
+#[test]
+fn a_limit_that_is_reached_hides_the_need() {
+    let around = free(200);
+    assert_eq!(need(&after(&[195], around)), 300);
+    // Below 97 % it takes a sign that something waits.
+    assert_eq!(after(&[185], around).censored(), None);
+    let waits = Surroundings {
+        demand: Demand::NEUTRAL,
+        ..around
+    };
+    assert_eq!(after(&[185], waits).censored(), Some(Censor::Limit));
+    let throttled = Usage {
+        throttled: Some(9_000),
+        ..window(1, 185)
+    };
+    assert_eq!(
+        Estimate::first(throttled, around).censored(),
+        Some(Censor::Limit)
+    );
+}
+
+#[test]
+fn being_throttled_alone_is_no_need() {
+    let throttled = Usage {
+        throttled: Some(10_000),
+        ..window(1, 60)
+    };
+    assert_eq!(need(&Estimate::first(throttled, free(200))), 60);
+}
+
+#[test]
+fn a_full_node_hides_the_need_of_those_at_their_share() {
+    let full = |share| Surroundings {
+        share: Some(MilliCpu::new(share)),
+        ..free(4000)
+    };
+    let held = after(&[500], full(500));
+    assert_eq!((held.censored(), need(&held)), (Some(Censor::Node), 750));
+    let content = after(&[100], full(500));
+    assert_eq!((content.censored(), need(&content)), (None, 100));
+}
+
+#[test]
+fn the_escape_ends_with_the_first_window_that_is_not_censored() {
+    let mut estimate = after(&[200], free(200));
+    assert_eq!(need(&estimate), 300);
+    estimate = estimate.then(window(2, 300), free(300));
+    assert_eq!(need(&estimate), 450);
+    estimate = estimate.then(window(3, 320), free(450));
+    assert_eq!(estimate.censored(), None);
+    assert!((250..=320).contains(&need(&estimate)));
+}
+
+#[test]
+fn a_peak_counts_for_two_minutes_and_is_forgotten_then() {
+    let estimate = after(&[100, 900, 100, 100], free(4000));
+    let peak = |seconds| estimate.peak(Duration::from_secs(seconds)).get();
+    assert_eq!([peak(60), peak(150)], [900, 900]);
+    assert_eq!(peak(210), 450);
+    assert!(peak(100_000) < 400);
+}
+
+#[test]
+fn nothing_is_earned_before_four_windows() {
+    assert_eq!(after(&[100, 100, 100], free(4000)).least(), None);
+    let earned = after(&[100, 100, 100, 100], free(4000));
+    assert_eq!(earned.least(), Some(MilliCpu::new(100)));
+    // Who was silent a minute ago has earned silence.
+    let woken = after(&[1000, 0, 0, 0, 1000], free(4000));
+    assert!(woken.least().unwrap() < MilliCpu::new(400));
+}

@@ -1,0 +1,180 @@
+//! What holds for every node and every history under the least-restrictive rule.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::input::Usage;
+use crate::weight::WeightCurve;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Comes(u8, Observed),
+    Goes(u8),
+    Demands(u8, u64),
+    Uses(u8, u64),
+    Restarts(u8, bool),
+    Early(u64),
+}
+
+fn participant() -> impl Strategy<Value = Observed> {
+    let optional = || prop::option::of(10u64..3000);
+    (
+        1u64..1000,
+        optional(),
+        optional(),
+        optional(),
+        1u64..300,
+        0u64..3000,
+    )
+        .prop_map(|(budget, limit, min, max, request, usage)| Observed {
+            request: MilliCpu::new(request),
+            limit: limit.map(|limit| MilliCpu::new(limit.max(request))),
+            min_cpu: min.filter(|min| *min < 400).map(MilliCpu::new),
+            max_cpu: max.map(MilliCpu::new),
+            usage: (usage > 0).then(|| used(usage, Duration::ZERO)),
+            ..observed(budget, None)
+        })
+}
+
+fn used(cpu: u64, until: Duration) -> Usage {
+    Usage {
+        cpu: MilliCpu::new(cpu),
+        until,
+        throttled: None,
+    }
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => (0u8..10, participant()).prop_map(|(who, p)| Event::Comes(who, p)),
+        1 => (0u8..10).prop_map(Event::Goes),
+        4 => (0u8..10, 0u64..=10_000).prop_map(|(who, d)| Event::Demands(who, d)),
+        8 => (0u8..10, 0u64..4_000).prop_map(|(who, cpu)| Event::Uses(who, cpu)),
+        1 => (0u8..10, any::<bool>()).prop_map(|(who, starting)| Event::Restarts(who, starting)),
+        1 => (100u64..15_000).prop_map(Event::Early),
+    ]
+}
+
+fn happens(world: &mut World, event: Event) {
+    let until = world.now;
+    let name = |who: u8| id(&who.to_string());
+    match event {
+        Event::Comes(who, p) => {
+            let old = world.snapshot.participants.get(&name(who));
+            let limit = old.map_or(p.limit, |old| old.limit.map(|l| l.max(p.request)));
+            world
+                .snapshot
+                .participants
+                .insert(name(who), Observed { limit, ..p });
+        }
+        Event::Goes(who) => drop(world.snapshot.participants.remove(&name(who))),
+        Event::Early(ms) => world.pause = Duration::from_millis(ms),
+        Event::Demands(who, d) => {
+            if let Some(p) = world.snapshot.participants.get_mut(&name(who)) {
+                p.demand = Demand::from_basis_points(d);
+            }
+        }
+        Event::Uses(who, cpu) => {
+            if let Some(p) = world.snapshot.participants.get_mut(&name(who)) {
+                p.usage = Some(used(cpu.min(p.limit.map_or(4000, MilliCpu::get)), until));
+            }
+        }
+        Event::Restarts(who, starting) => {
+            if let Some(p) = world.snapshot.participants.get_mut(&name(who)) {
+                p.starting = starting;
+            }
+        }
+    }
+}
+
+fn check(before: &NodeSnapshot, plan: &Plan) -> Result<(), TestCaseError> {
+    let clearing = &plan.clearing;
+    let grants: MilliCpu = clearing.allocations.iter().map(|a| a.grant).sum();
+    let needed: MilliCpu = before
+        .participants
+        .values()
+        .zip(&clearing.allocations)
+        .map(|(o, a)| o.floor().min(a.need.max(MilliCpu::QUANTUM)))
+        .sum();
+    prop_assert!(
+        grants <= plan.capacity.max(needed),
+        "{grants} of {}",
+        plan.capacity
+    );
+    prop_assert_eq!(grants, clearing.granted);
+    for ((id, observed), a) in before.participants.iter().zip(&clearing.allocations) {
+        prop_assert_eq!(id, &a.id);
+        let (floor, cap) = (observed.floor(), observed.cap(before.supply.allocatable));
+        prop_assert!(a.limit >= floor && a.limit <= cap, "{a:?} {observed:?}");
+        prop_assert!(a.limit >= a.grant && a.grant >= a.need.min(floor), "{a:?}");
+        prop_assert!(a.protected <= a.grant);
+        prop_assert!(!(a.is_short && a.protected > MilliCpu::ZERO));
+    }
+    for write in &plan.writes {
+        let observed = &before.participants[&write.id];
+        prop_assert!(write.to >= observed.floor(), "{write:?} {observed:?}");
+        prop_assert!(write.to.get().is_multiple_of(10));
+        prop_assert!(write.from != Some(write.to));
+    }
+    // Whoever is neither written nor held has what was wanted, or no limit.
+    for a in &clearing.allocations {
+        let is_named =
+            plan.writes.iter().any(|w| w.id == a.id) || plan.held.iter().any(|(id, _)| *id == a.id);
+        let has = before.participants[&a.id].limit;
+        prop_assert!(
+            is_named || has.is_none_or(|has| has == a.limit),
+            "{a:?} has {has:?}"
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn every_history_keeps_the_promises(
+        capacity in 200u64..6_000, curve in prop::option::of(prop::sample::select(WeightCurve::ALL.to_vec())),
+        cycles in prop::collection::vec(prop::collection::vec(event(), 0..6), 1..25),
+    ) {
+        let mut world = World::new(capacity, &[]);
+        world.policy = Policy::default();
+        world.snapshot.supply.curve = curve;
+        let mut broken = 0;
+        for events in cycles {
+            for event in events {
+                happens(&mut world, event);
+            }
+            let (before, ledger) = (world.snapshot.clone(), world.ledger.clone());
+            let plan = world.step();
+            check(&before, &plan)?;
+            let again = super::plan(&before, &ledger, &world.policy, world.now);
+            prop_assert_eq!(&plan, &again);
+            // Nothing happens any more: two cycles later the kernel protects all.
+            broken = if conditions(&plan).contains(&"unprotected") { broken + 1 } else { 0 };
+        }
+        for p in world.snapshot.participants.values_mut() {
+            p.starting = false;
+        }
+        for cycle in 0..12 {
+            let before = world.snapshot.clone();
+            let plan = world.step();
+            check(&before, &plan)?;
+            broken = if conditions(&plan).contains(&"unprotected") { broken + 1 } else { 0 };
+            prop_assert!(cycle < 8 || broken == 0, "still unprotected after {cycle} quiet cycles: {:?}", plan.conditions);
+        }
+    }
+
+    #[test]
+    fn a_node_where_nothing_changes_comes_to_rest(
+        capacity in 500u64..6_000, participants in prop::collection::vec(participant(), 1..10),
+    ) {
+        let named: Vec<(String, Observed)> = participants.into_iter().enumerate().map(|(i, p)| (i.to_string(), p)).collect();
+        let named: Vec<(&str, Observed)> = named.iter().map(|(n, p)| (n.as_str(), p.clone())).collect();
+        let mut world = World::new(capacity, &named);
+        world.policy = Policy::default();
+        let plans = world.steps(40);
+        let late: usize = plans[30..].iter().map(|plan| plan.writes.len()).sum();
+        prop_assert_eq!(late, 0, "{:?}", plans[30..].iter().map(writes).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,50 @@
+//! Whether a node is full, and what it gives to a weight then.
+
+use mbcas_core::MilliCpu;
+
+use crate::input::NodeSnapshot;
+use crate::weight::{Level, WeightCurve};
+
+/// What each container has of a full node by its weight; nothing while the node is not full.
+///
+/// Who uses that much might want more. The height of the water is read off the
+/// one that has most for its weight among those that use a twentieth of
+/// the node: what smaller ones use in idle moments says nothing about it.
+pub(crate) struct Waterline<'a> {
+    curves: &'a [WeightCurve],
+    levels: Vec<Level>,
+}
+
+/// A node is full when its containers use so many percent of what pods may have.
+const FULL_PERCENT: u64 = 95;
+
+impl<'a> Waterline<'a> {
+    pub(crate) fn of(snapshot: &NodeSnapshot, curves: &'a [WeightCurve]) -> Self {
+        let space = snapshot.supply.allocatable - snapshot.supply.reserve;
+        let participants = snapshot.participants.values();
+        let participants = participants.filter_map(|o| Some((o.request, o.usage?.cpu)));
+        let others = snapshot.non_participants.iter();
+        let others = others.filter_map(|other| Some((other.request, other.usage?)));
+        let used: Vec<(MilliCpu, MilliCpu)> = participants.chain(others).collect();
+        let total: MilliCpu = used.iter().map(|(_, cpu)| *cpu).sum();
+        let is_full = space > MilliCpu::ZERO && total >= space.scaled(FULL_PERCENT, 100);
+        let large = || used.iter().filter(|(_, cpu)| *cpu >= space.scaled(1, 20));
+        let level = |curve: &WeightCurve| {
+            let levels = large().map(|(request, cpu)| Level::of(cpu.get(), curve.weight(*request)));
+            levels.max()
+        };
+        let levels = curves
+            .iter()
+            .filter(|_| is_full)
+            .filter_map(level)
+            .collect();
+        Self { curves, levels }
+    }
+
+    /// The least that any of the curves gives.
+    pub(crate) fn share(&self, request: MilliCpu) -> Option<MilliCpu> {
+        let curves = self.curves.iter().zip(&self.levels);
+        let share = curves.map(|(curve, level)| level.of_weight(curve.weight(request)));
+        share.min().map(MilliCpu::new)
+    }
+}
