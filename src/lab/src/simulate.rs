@@ -12,7 +12,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`kernel`], [`weight`] | CFS as a fluid: shares by weight, quotas per 100 ms |
+//! | [`kernel`] | CFS as a fluid: shares by weight, quotas per 100 ms |
 //! | [`load`], [`trace`], [`work`] | what is asked of pods and how they answer |
 //! | [`agent`], [`kubelet`], [`actuator`] | what is seen, how late, and how late limits hold |
 //! | [`governor`] | what decides limits: the market and its rivals |
@@ -25,13 +25,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use mbcas_market::weight::WeightCurve;
 use thiserror::Error;
 
 use governor::Kind;
 use outcome::Outcome;
 use report::Summary;
 use scenario::{Scenario, Traces};
-use weight::Curve;
 
 pub mod actuator;
 pub mod agent;
@@ -49,7 +49,6 @@ pub mod report;
 pub mod scenario;
 pub mod time;
 pub mod trace;
-pub mod weight;
 pub mod work;
 
 /// Simulates a node under each way of setting limits, and prints what came of it.
@@ -70,9 +69,12 @@ pub struct Args {
     /// A trace for the scenarios that follow one: a whole number per line, a line per second. Without it one is made up.
     #[arg(long)]
     pub trace: Option<PathBuf>,
-    /// How the node makes weights of requests.
-    #[arg(long, value_enum, default_value_t)]
-    pub curve: Curve,
+    /// How the node makes weights of requests: shares (cgroup v1), or by cgroup v2 linear or quadratic.
+    #[arg(long, default_value = "shares")]
+    pub curve: WeightCurve,
+    /// The market is not told which curve the node has.
+    #[arg(long)]
+    pub curve_unknown: bool,
 }
 
 /// Why nothing is simulated.
@@ -175,6 +177,7 @@ fn meant(args: &Args, traces: &Traces) -> Result<Vec<Scenario>, SimulateError> {
     }
     for scenario in &mut meant {
         scenario.machine.curve = args.curve;
+        scenario.machine.is_curve_known = !args.curve_unknown;
         if let Some(minutes) = args.minutes {
             let least = scenario.measure_from + Duration::from_mins(1);
             scenario.length = Duration::from_mins(minutes).max(least);

@@ -51,9 +51,9 @@ impl Actuator {
         }
     }
 
-    /// Writes `limit` for `pod`; at once where that is done on the node itself.
-    /// A limit that is there already is not written.
-    pub fn write(&mut self, pod: usize, limit: MilliCpu, now: Nanos, at_once: bool) {
+    /// Writes `limit` for `pod` at `now`, and tells when it will hold: at once
+    /// where that is done on the node itself. A limit that is there already is not written.
+    pub fn write(&mut self, pod: usize, limit: MilliCpu, now: Nanos, at_once: bool) -> Nanos {
         let delay = if at_once {
             Nanos::ZERO
         } else {
@@ -61,7 +61,7 @@ impl Actuator {
         };
         let slot = &mut self.slots[pod];
         if slot.spec == Some(limit) {
-            return;
+            return now;
         }
         // From no limit to one is less than there was.
         let grew = slot.spec.is_some_and(|old| old < limit);
@@ -71,6 +71,7 @@ impl Actuator {
         slot.spec = Some(limit);
         slot.due = Some(now + delay);
         self.due = self.slots.iter().filter_map(|slot| slot.due).min();
+        now + delay
     }
 
     /// Calls `apply` for each limit that begins to hold at `now`.
@@ -113,12 +114,14 @@ mod tests {
         let mut held = Vec::new();
         for ms in 0..10_000 {
             let now = Nanos::millis(ms);
-            match ms {
-                0 | 6_000 => actuator.write(0, high, now, false),
-                1 => actuator.write(0, high, now, false),
-                3_000 => actuator.write(0, low, now, false),
-                9_000 => actuator.write(1, low, now, true),
-                _ => {}
+            let write = match ms {
+                0 | 1 | 6_000 => Some((0, high, false)),
+                3_000 => Some((0, low, false)),
+                9_000 => Some((1, low, true)),
+                _ => None,
+            };
+            if let Some((pod, limit, at_once)) = write {
+                actuator.write(pod, limit, now, at_once);
             }
             actuator.settle(now, |pod, limit| held.push((ms, pod, limit)));
             if ms == 3_000 {

@@ -75,10 +75,15 @@ impl Agent {
         self.told.update(filtered.min(told), SAMPLING.into());
     }
 
+    /// Whether demand is urgent now.
+    pub fn is_urgent(&self) -> bool {
+        self.filtered.value() >= JUMP_LEVEL
+    }
+
     /// Whether demand has jumped since the market last looked.
     pub fn has_jumped(&self) -> bool {
         let filtered = self.filtered.value();
-        filtered >= JUMP_LEVEL && filtered >= self.told.value() + JUMP_RISE
+        self.is_urgent() && filtered >= self.told.value() + JUMP_RISE
     }
 
     /// What the market reads; a jump is over then. Nothing where there is no agent.

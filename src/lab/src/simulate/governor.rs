@@ -7,16 +7,17 @@
 //! | [`Fixed::TwiceLoad`] | a limit of twice what the pod is expected to need |
 //! | [`Utilisation`] | what Autothrottle calls K8s-CPU, and in spirit VPA: the recent peak at 60 % |
 //! | [`Captain`] | Autothrottle's, from the node's own counters, every second |
-//! | [`Market`] | MBCAS |
+//! | [`Market`] | MBCAS, by either of its rules |
 
 use std::time::Duration;
 
 use mbcas_core::{ContainerId, Demand, MilliCpu};
+use mbcas_market::Rule;
+use mbcas_market::weight::WeightCurve;
 
 use super::kernel::Counters;
 use super::kubelet::Usage;
 use super::pod::PodSpec;
-use super::weight::Curve;
 
 mod captain;
 mod market;
@@ -37,8 +38,8 @@ pub struct NodeView<'a> {
     pub allocatable: MilliCpu,
     /// What the operator keeps out of the market.
     pub reserve: MilliCpu,
-    /// How the node's runtime makes weights of requests.
-    pub curve: Curve,
+    /// How the node's runtime makes weights of requests, where that is known.
+    pub curve: Option<WeightCurve>,
     /// Its pods, always in the same order.
     pub pods: &'a [PodView<'a>],
 }
@@ -69,6 +70,8 @@ pub struct Decision {
     pub pod: usize,
     /// What it shall be.
     pub limit: MilliCpu,
+    /// It takes what other decisions of the same time free, and waits until that holds.
+    pub needs_donor: bool,
 }
 
 /// Decides limits.
@@ -165,6 +168,8 @@ pub enum Kind {
     K8sCpu,
     /// Autothrottle's Captain.
     Captain,
+    /// MBCAS by the seed's rule: limits are grants, in proportion to bids.
+    Proportional,
     /// MBCAS, as it is by default.
     Market,
 }
@@ -178,7 +183,8 @@ impl Kind {
             Self::Twice => Box::new(Fixed::TwiceLoad),
             Self::K8sCpu => Box::new(Utilisation::default()),
             Self::Captain => Box::new(Captain::default()),
-            Self::Market => Box::new(Market::default()),
+            Self::Proportional => Box::new(Market::new(Rule::Proportional)),
+            Self::Market => Box::new(Market::new(Rule::LeastRestrictive)),
         }
     }
 }

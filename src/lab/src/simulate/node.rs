@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::actuator::Actuator;
 use super::agent::{Agent, SAMPLING};
-use super::governor::{Governor, NodeView, PodView};
+use super::governor::{Decision, Governor, NodeView, PodView};
 use super::kernel::{Group, Kernel, PERIOD};
 use super::kubelet::Kubelet;
 use super::latency::Latency;
@@ -29,6 +29,18 @@ const NODE_REST: Nanos = Nanos::SECOND;
 /// The least time between two events of one pod.
 const POD_REST: Nanos = Nanos::millis(2_000);
 
+/// How often an event is followed up while the pod's demand stays urgent, so
+/// that what it was given can be raised before usage is known. After that its
+/// queue is no news: a standing queue would be an event every two seconds for ever.
+const FOLLOW_UPS: u32 = 3;
+
+/// The events of one pod.
+#[derive(Clone, Copy, Debug, Default)]
+struct Events {
+    last: Option<Nanos>,
+    to_follow: u32,
+}
+
 /// A node while it is simulated.
 struct Node<'a> {
     scenario: &'a Scenario,
@@ -39,7 +51,7 @@ struct Node<'a> {
     actuator: Actuator,
     next_turn: Nanos,
     last_event: Option<Nanos>,
-    last_jumps: Vec<Option<Nanos>>,
+    events: Vec<Events>,
 }
 
 /// Simulates `scenario` under `governor`. The same seed gives the same bits,
@@ -107,7 +119,7 @@ impl<'a> Node<'a> {
             actuator: Actuator::new(limits, random.random()),
             next_turn: FIRST_TURN,
             last_event: None,
-            last_jumps: vec![None; pods.len()],
+            events: vec![Events::default(); pods.len()],
         })
     }
 
@@ -122,6 +134,9 @@ impl<'a> Node<'a> {
     fn look(&mut self, now: Nanos, governor: &mut dyn Governor) {
         for (pod, (agent, group)) in self.agents.iter_mut().zip(&self.kernel.groups).enumerate() {
             agent.sample(group.work.waiting(), now);
+            if !agent.is_urgent() {
+                self.events[pod].to_follow = 0;
+            }
             self.kubelet.look(now, pod, &group.counters);
         }
         let is_turn = now >= self.next_turn;
@@ -145,16 +160,26 @@ impl<'a> Node<'a> {
         if now < FIRST_TURN || !rested(self.last_event, NODE_REST) {
             return Vec::new();
         }
-        let agents = self.agents.iter().zip(&self.last_jumps).enumerate();
+        let agents = self.agents.iter().zip(&self.events).enumerate();
+        let is_due = |agent: &Agent, events: &Events| {
+            let follows = events.to_follow > 0 && agent.is_urgent();
+            (agent.has_jumped() || follows) && rested(events.last, POD_REST)
+        };
         agents
-            .filter(|(_, (agent, last))| agent.has_jumped() && rested(**last, POD_REST))
+            .filter(|(_, (agent, events))| is_due(agent, events))
             .map(|(pod, _)| pod)
             .collect()
     }
 
     fn ask(&mut self, now: Nanos, governor: &mut dyn Governor, jumps: &[usize], is_event: bool) {
         for pod in jumps {
-            self.last_jumps[*pod] = Some(now);
+            let events = &mut self.events[*pod];
+            events.to_follow = if self.agents[*pod].has_jumped() {
+                FOLLOW_UPS
+            } else {
+                events.to_follow.saturating_sub(1)
+            };
+            events.last = Some(now);
             self.last_event = Some(now);
         }
         let mut pods = Vec::with_capacity(self.ids.len());
@@ -175,13 +200,21 @@ impl<'a> Node<'a> {
             is_event,
             allocatable: machine.allocatable,
             reserve: machine.reserve,
-            curve: machine.curve,
+            curve: machine.is_curve_known.then_some(machine.curve),
             pods: &pods,
         });
-        let at_once = governor.is_on_the_node();
-        for decision in decisions {
-            self.actuator
-                .write(decision.pod, decision.limit, now, at_once);
+        self.write(now, &decisions, governor.is_on_the_node());
+    }
+
+    /// Writes what was decided; what needs a donor when all donors have given.
+    fn write(&mut self, now: Nanos, decisions: &[Decision], at_once: bool) {
+        let mut given = now;
+        for waits in [false, true] {
+            let from = given;
+            for Decision { pod, limit, .. } in decisions.iter().filter(|d| d.needs_donor == waits) {
+                let holds = self.actuator.write(*pod, *limit, from, at_once);
+                given = given.max(holds);
+            }
         }
     }
 }

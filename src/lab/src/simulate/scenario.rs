@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mbcas_core::MilliCpu;
+use mbcas_market::weight::WeightCurve;
 
 use super::pod::PodSpec;
 use super::trace;
-use super::weight::Curve;
 
 mod fleet;
 mod games;
@@ -24,7 +24,9 @@ pub struct Machine {
     /// What the operator keeps out of the market.
     pub reserve: MilliCpu,
     /// How its runtime makes weights of requests.
-    pub curve: Curve,
+    pub curve: WeightCurve,
+    /// Whether the market is told so.
+    pub is_curve_known: bool,
 }
 
 impl Default for Machine {
@@ -33,7 +35,8 @@ impl Default for Machine {
             cores: 4,
             allocatable: MilliCpu::new(3_900),
             reserve: MilliCpu::new(300),
-            curve: Curve::V1,
+            curve: WeightCurve::Shares,
+            is_curve_known: true,
         }
     }
 }

@@ -74,7 +74,11 @@ impl Governor for Captain {
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 // from 10m to a cap
                 let limit = MilliCpu::new((hold.limit * 1_000.0) as u64);
-                decisions.push(Decision { pod, limit });
+                decisions.push(Decision {
+                    pod,
+                    limit,
+                    needs_donor: false,
+                });
             }
         }
         decisions

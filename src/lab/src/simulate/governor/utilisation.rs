@@ -56,7 +56,11 @@ impl Governor for Utilisation {
                 .ceil_to_quantum()
                 .max(view.spec.request)
                 .min(view.spec.max.unwrap_or(node.allocatable));
-            decisions.push(Decision { pod, limit });
+            decisions.push(Decision {
+                pod,
+                limit,
+                needs_donor: false,
+            });
         }
         decisions
     }

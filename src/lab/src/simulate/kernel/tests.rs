@@ -1,18 +1,18 @@
 use std::time::Duration;
 
+use mbcas_market::weight::WeightCurve;
 use proptest::prelude::*;
 
 use super::*;
 use crate::simulate::latency::Latency;
 use crate::simulate::load::{Arrivals, Cost, Load};
-use crate::simulate::weight::Curve;
 use crate::simulate::work::{Burner, Service};
 
 const MINUTE: u64 = 60;
 
 fn burner(request: u64, threads: u32, limit: Option<u64>) -> Group {
     let wakes = Duration::ZERO;
-    let weight = Curve::V1.weight(MilliCpu::new(request));
+    let weight = WeightCurve::Shares.weight(MilliCpu::new(request));
     let work = Work::Burner(Burner { threads, wakes });
     let mut group = Group::new(weight, Nanos::millis(request % 100), work);
     group.limit(limit.map(MilliCpu::new));
@@ -24,7 +24,7 @@ fn service(request: u64, load: f64, workers: usize, limit: Option<u64>) -> Group
     let cost = Cost::Exponential(Nanos::millis(10));
     let arrivals = Arrivals::new(Load::Steady(load), cost, end, request);
     let latency = Latency::since(Nanos::ZERO).unwrap();
-    let weight = Curve::V1.weight(MilliCpu::new(request));
+    let weight = WeightCurve::Shares.weight(MilliCpu::new(request));
     let work = Work::Service(Box::new(Service::new(arrivals, workers, latency)));
     let mut group = Group::new(weight, Nanos::millis(request % 100), work);
     group.limit(limit.map(MilliCpu::new));
