@@ -28,7 +28,7 @@ use std::time::Duration;
 use mbcas_market::weight::WeightCurve;
 use thiserror::Error;
 
-use governor::Kind;
+use governor::{Decision, Kind, NodeView};
 use outcome::Outcome;
 use report::Summary;
 use scenario::{Scenario, Traces};
@@ -75,6 +75,9 @@ pub struct Args {
     /// The market is not told which curve the node has.
     #[arg(long)]
     pub curve_unknown: bool,
+    /// Prints every decision, with what the governor saw, instead of tables.
+    #[arg(long)]
+    pub explain: bool,
 }
 
 /// Why nothing is simulated.
@@ -102,6 +105,9 @@ pub enum SimulateError {
 /// [`SimulateError`].
 #[allow(clippy::print_stdout)] // this is the command's answer
 pub fn run(args: &Args) -> Result<(), SimulateError> {
+    if args.explain {
+        return explain(args);
+    }
     let summaries = simulate(args)?;
     println!("{}", report::table(&summaries));
     println!(
@@ -121,11 +127,7 @@ pub fn run(args: &Args) -> Result<(), SimulateError> {
 /// [`SimulateError`].
 pub fn simulate(args: &Args) -> Result<Vec<Summary>, SimulateError> {
     let file = args.trace.as_deref().map(trace::read).transpose()?;
-    let kinds = if args.governor.is_empty() {
-        <Kind as clap::ValueEnum>::value_variants()
-    } else {
-        &args.governor
-    };
+    let kinds = kinds(args);
     let mut jobs = Vec::new();
     for seed in 1..=args.seeds {
         let file = file.clone();
@@ -160,6 +162,31 @@ pub fn simulate(args: &Args) -> Result<Vec<Summary>, SimulateError> {
         }
     }
     Ok(summaries)
+}
+
+/// Prints what governors see and decide, for the first seed.
+#[allow(clippy::print_stdout)] // this is the command's answer
+fn explain(args: &Args) -> Result<(), SimulateError> {
+    let file = args.trace.as_deref().map(trace::read).transpose()?;
+    for scenario in meant(args, &Traces { file, seed: 1 })? {
+        for kind in kinds(args) {
+            let mut governor = kind.build();
+            println!("{} under {}", scenario.name, governor.name());
+            let mut print = |node: &NodeView<'_>, decisions: &[Decision]| {
+                println!("{}", report::decision(node, decisions));
+            };
+            node::run(&scenario, governor.as_mut(), 1, &mut print)?;
+        }
+    }
+    Ok(())
+}
+
+fn kinds(args: &Args) -> &[Kind] {
+    if args.governor.is_empty() {
+        <Kind as clap::ValueEnum>::value_variants()
+    } else {
+        &args.governor
+    }
 }
 
 fn meant(args: &Args, traces: &Traces) -> Result<Vec<Scenario>, SimulateError> {
@@ -199,7 +226,7 @@ fn on_all_cores(jobs: &[(Scenario, Kind, u64)]) -> Result<Vec<Outcome>, Simulate
                     let Some((scenario, kind, seed)) = jobs.get(place) else {
                         break;
                     };
-                    let outcome = node::run(scenario, kind.build().as_mut(), *seed);
+                    let outcome = node::run(scenario, kind.build().as_mut(), *seed, &mut |_, _| ());
                     done.lock()
                         .unwrap_or_else(PoisonError::into_inner)
                         .push((place, outcome));

@@ -48,7 +48,7 @@ pub struct NodeView<'a> {
 #[derive(Clone, Debug)]
 pub struct PodView<'a> {
     /// Who.
-    pub id: &'a ContainerId,
+    pub id: ContainerId,
     /// As it was created.
     pub spec: &'a PodSpec,
     /// Its limit; while a write is on its way, the larger one.

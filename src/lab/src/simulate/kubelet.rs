@@ -145,7 +145,7 @@ mod tests {
             assert_eq!(usage.cpu, MilliCpu::new(300));
             assert!(usage.throttled.is_none_or(|t| (t - 0.4).abs() < 1e-9));
             if usage.until > last {
-                assert!(last.is_zero() || usage.until - last == usage.window);
+                assert!(last.is_zero() || usage.until == last + usage.window);
                 assert!((10..=31).contains(&usage.window.as_secs()), "{usage:?}");
                 (last, windows) = (usage.until, windows + 1);
             }

@@ -54,8 +54,11 @@ struct Node<'a> {
     events: Vec<Events>,
 }
 
+/// Whoever wants to hear what a governor saw and decided.
+pub type Listener<'a> = &'a mut dyn FnMut(&NodeView<'_>, &[Decision]);
+
 /// Simulates `scenario` under `governor`. The same seed gives the same bits,
-/// and the same requests under every governor.
+/// and the same requests under every governor. `listener` hears of every decision.
 ///
 /// # Errors
 /// Never: the bounds of the histograms are constants that are taken.
@@ -63,6 +66,7 @@ pub fn run(
     scenario: &Scenario,
     governor: &mut dyn Governor,
     seed: u64,
+    listener: Listener<'_>,
 ) -> Result<Outcome, CreationError> {
     let mut node = Node::new(scenario, governor, seed)?;
     let (from, end) = (
@@ -76,7 +80,7 @@ pub fn run(
             watch.begin(&node.kernel, &node.actuator);
         }
         if now.get().is_multiple_of(SAMPLING.get()) {
-            node.look(now, governor);
+            node.look(now, governor, listener);
         }
         if now >= from && now.get().is_multiple_of(Nanos::SECOND.get()) {
             watch.second(&node.actuator);
@@ -131,7 +135,7 @@ impl<'a> Node<'a> {
     }
 
     /// What happens ten times a second: agents and kubelet look, and the governor may be asked.
-    fn look(&mut self, now: Nanos, governor: &mut dyn Governor) {
+    fn look(&mut self, now: Nanos, governor: &mut dyn Governor, listener: Listener<'_>) {
         for (pod, (agent, group)) in self.agents.iter_mut().zip(&self.kernel.groups).enumerate() {
             agent.sample(group.work.waiting(), now);
             if !agent.is_urgent() {
@@ -151,7 +155,20 @@ impl<'a> Node<'a> {
         if is_turn {
             self.next_turn = now + governor.interval().into();
         }
-        self.ask(now, governor, &jumps, !is_turn);
+        self.note(now, &jumps);
+        let pods = self.views(&jumps);
+        let machine = &self.scenario.machine;
+        let view = NodeView {
+            now: now.into(),
+            is_event: !is_turn,
+            allocatable: machine.allocatable,
+            reserve: machine.reserve,
+            curve: machine.is_curve_known.then_some(machine.curve),
+            pods: &pods,
+        };
+        let decisions = governor.decide(&view);
+        listener(&view, &decisions);
+        self.write(now, &decisions, governor.is_on_the_node());
     }
 
     /// The pods whose demand has jumped, where an event is due.
@@ -171,7 +188,8 @@ impl<'a> Node<'a> {
             .collect()
     }
 
-    fn ask(&mut self, now: Nanos, governor: &mut dyn Governor, jumps: &[usize], is_event: bool) {
+    /// Notes that the market hears of these jumps now.
+    fn note(&mut self, now: Nanos, jumps: &[usize]) {
         for pod in jumps {
             let events = &mut self.events[*pod];
             events.to_follow = if self.agents[*pod].has_jumped() {
@@ -182,10 +200,15 @@ impl<'a> Node<'a> {
             events.last = Some(now);
             self.last_event = Some(now);
         }
-        let mut pods = Vec::with_capacity(self.ids.len());
-        for (pod, spec) in self.scenario.pods.iter().enumerate() {
+    }
+
+    fn views(&mut self, jumps: &[usize]) -> Vec<PodView<'a>> {
+        // Out of `self`, so that what is borrowed is the scenario and not the node.
+        let scenario = self.scenario;
+        let mut pods = Vec::with_capacity(scenario.pods.len());
+        for (pod, spec) in scenario.pods.iter().enumerate() {
             pods.push(PodView {
-                id: &self.ids[pod],
+                id: self.ids[pod].clone(),
                 spec,
                 limit: self.actuator.limit(pod),
                 usage: self.kubelet.read(pod),
@@ -194,16 +217,7 @@ impl<'a> Node<'a> {
                 counters: self.kernel.groups[pod].counters,
             });
         }
-        let machine = &self.scenario.machine;
-        let decisions = governor.decide(&NodeView {
-            now: now.into(),
-            is_event,
-            allocatable: machine.allocatable,
-            reserve: machine.reserve,
-            curve: machine.is_curve_known.then_some(machine.curve),
-            pods: &pods,
-        });
-        self.write(now, &decisions, governor.is_on_the_node());
+        pods
     }
 
     /// Writes what was decided; what needs a donor when all donors have given.

@@ -3,6 +3,7 @@
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 
+use super::governor::{Decision, NodeView};
 use super::latency::Latency;
 use super::outcome::{Outcome, PodOutcome};
 use super::pod::Role;
@@ -130,6 +131,25 @@ impl Summary {
             change(&others),
         ]
     }
+}
+
+/// One line: when, what was seen of each pod (usage/limit, and its demand), and what was decided.
+pub fn decision(node: &NodeView<'_>, decisions: &[Decision]) -> String {
+    let why = if node.is_event { "jump" } else { "turn" };
+    let mut words = vec![format!("{:>7.1} s {why}", node.now.as_secs_f64())];
+    for (place, pod) in node.pods.iter().enumerate() {
+        let usage = pod.usage.map_or_else(dash, |usage| usage.cpu.to_string());
+        let limit = pod.limit.map_or_else(dash, |limit| limit.to_string());
+        let demand = pod.demand.map_or_else(dash, |demand| demand.to_string());
+        let jumped = if pod.jumped { "!" } else { "" };
+        words.push(format!(
+            " {}: {usage}/{limit} {demand}{jumped}",
+            pod.spec.name
+        ));
+        let decided = decisions.iter().filter(|decision| decision.pod == place);
+        words.extend(decided.map(|decision| format!("-> {}", decision.limit)));
+    }
+    words.join(" ")
 }
 
 /// The main table.

@@ -54,7 +54,7 @@ impl Governor for Market {
         let plan = plan(&snapshot, &self.ledger, &self.policy, node.now);
         self.ledger = plan.ledger;
         let decided = |write: &Write| {
-            let pod = node.pods.iter().position(|pod| *pod.id == write.id)?;
+            let pod = node.pods.iter().position(|pod| pod.id == write.id)?;
             Some(Decision {
                 pod,
                 limit: write.to,

@@ -16,7 +16,7 @@ fn scenario(name: &str, seconds: u64) -> Scenario {
 }
 
 fn figures(scenario: &Scenario, kind: Kind, seed: u64) -> Vec<(u64, u64, u64, u64, String)> {
-    let outcome = run(scenario, kind.build().as_mut(), seed).unwrap();
+    let outcome = run(scenario, kind.build().as_mut(), seed, &mut |_, _| ()).unwrap();
     let figures = outcome.pods.iter().map(|pod| {
         let latency = pod.latency.as_ref();
         let p99 = latency.and_then(|l| l.quantile(0.99)).unwrap_or_default();
@@ -45,7 +45,7 @@ fn the_same_seed_gives_the_same_bits() {
 fn every_governor_sees_the_same_requests() {
     let scenario = scenario("victim-alone", 30);
     let count = |kind: Kind| {
-        let outcome = run(&scenario, kind.build().as_mut(), 5).unwrap();
+        let outcome = run(&scenario, kind.build().as_mut(), 5, &mut |_, _| ()).unwrap();
         let latencies = outcome.pods.iter().filter_map(|pod| pod.latency.as_ref());
         latencies.map(Latency::count).collect::<Vec<_>>()
     };
@@ -57,7 +57,7 @@ fn every_governor_sees_the_same_requests() {
 #[test]
 fn a_victim_with_the_right_request_hardly_feels_a_burner() {
     let p = |scenario: &Scenario| {
-        let outcome = run(scenario, Kind::None.build().as_mut(), 1).unwrap();
+        let outcome = run(scenario, Kind::None.build().as_mut(), 1, &mut |_, _| ()).unwrap();
         let latency = outcome.pods[0].latency.as_ref().unwrap();
         let burner = outcome.pods.last().unwrap().cpu;
         (
@@ -76,7 +76,7 @@ fn a_victim_with_the_right_request_hardly_feels_a_burner() {
 #[test]
 fn limits_hold() {
     let scenario = scenario("victim-wrong", 30);
-    let outcome = run(&scenario, Kind::Request.build().as_mut(), 1).unwrap();
+    let outcome = run(&scenario, Kind::Request.build().as_mut(), 1, &mut |_, _| ()).unwrap();
     let used: Vec<_> = outcome.pods.iter().map(|pod| pod.cpu).collect();
     let near = |value: f64, expected: f64| (value / expected - 1.0).abs() < 0.02;
     assert!(

@@ -27,7 +27,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// A full node with a hog: a service of budget 200 that needs no more than the others.
+/// A full node with a hog: a service of budget 200 that needs no more than it is entitled to.
 fn liar(name: &str, manner: Manner) -> Scenario {
     let service = |name: &str, load: f64, budget| {
         PodSpec::service(name, Load::Steady(load), 800)
@@ -35,11 +35,12 @@ fn liar(name: &str, manner: Manner) -> Scenario {
             .request(200)
     };
     let pods = vec![
-        service("liar", 0.8, 200).role(Role::Focus).agent(manner),
-        service("web", 0.8, 200),
-        service("api", 0.7, 300),
-        service("jobs", 0.6, 100),
-        PodSpec::burner("hog").request(200),
+        service("liar", 0.6, 200).role(Role::Focus).agent(manner),
+        service("web", 0.6, 200),
+        service("api", 0.6, 300),
+        service("jobs", 0.4, 100),
+        // So heavy that its weight alone would push the others below what they need.
+        PodSpec::burner("hog").request(800),
     ];
     Scenario::new(name, pods).lasting(GAME)
 }
