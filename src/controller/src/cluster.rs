@@ -52,10 +52,7 @@ pub struct ContainerView {
 impl PodView {
     /// The pod's container `name`, fully named.
     pub fn container(&self, name: &str) -> ContainerId {
-        ContainerId {
-            pod: self.id.clone(),
-            container: name.to_owned(),
-        }
+        ContainerId::new(self.id.clone(), name)
     }
 }
 

@@ -195,10 +195,11 @@ fn by_proportion(
     let participants: Vec<Participant> = snapshot
         .participants
         .iter()
-        .map(|(id, observed)| Participant {
+        .zip(memory.entries())
+        .map(|((id, observed), entry)| Participant {
             id: id.clone(),
             budget: observed.budget,
-            demand: memory.demand(id).unwrap_or(observed.demand),
+            demand: entry.demand(),
             floor: observed.floor(),
             cap: observed.cap(snapshot.supply.allocatable),
         })
@@ -206,7 +207,9 @@ fn by_proportion(
     let clearing = proportional(capacity, participants.iter().map(Seat::of).collect());
     let now = memory.now();
     let pairs = snapshot.participants.values().zip(&clearing.allocations);
-    let judged = pairs.map(|(observed, a)| judge(a, observed, memory.written(&a.id), policy, now));
+    let judged = pairs
+        .zip(memory.entries())
+        .map(|((observed, a), entry)| judge(a, observed, entry.written(), policy, now));
     let bench = Bench {
         wishes: judged.collect(),
         capacity,
@@ -226,7 +229,8 @@ fn guarded(
 ) -> Vec<Verdict> {
     let pairs = snapshot.participants.values().zip(&clearing.allocations);
     pairs
-        .map(|(observed, allocation)| {
+        .zip(memory.entries_mut())
+        .map(|((observed, allocation), entry)| {
             let case = Case {
                 allocation,
                 observed,
@@ -234,7 +238,7 @@ fn guarded(
                 policy,
                 now,
             };
-            case.judge(memory)
+            case.judge(entry)
         })
         .collect()
 }
@@ -259,11 +263,16 @@ fn unprotected(
         if !allocation.is_short {
             return allocation.protected;
         }
-        match verdict {
+        let limit = match verdict {
             Verdict::Write(to) => *to,
             Verdict::Stay | Verdict::Hold(HoldReason::DeadBand { .. }) => allocation.limit,
             Verdict::Hold(_) => observed.limit.unwrap_or(snapshot.supply.allocatable),
+        };
+        // No limit is below a floor. What is lent of one its owner may take back at any time.
+        if limit <= observed.floor() {
+            return limit.min(allocation.grant);
         }
+        limit
     };
     let space = clearing.capacity.max(clearing.granted);
     let missing = |curve: &WeightCurve| {

@@ -6,6 +6,8 @@
 //!                  claims ◀───────────┘ who is short claims nothing
 //! ```
 
+use std::time::Duration;
+
 use mbcas_core::{ContainerId, Demand, MilliCpu};
 
 use super::tiers::{Claimant, Tiers, tiers};
@@ -15,7 +17,7 @@ use crate::claim::Signal;
 use crate::enforce::{Binding, Bounded, Party, enforce, overdraft};
 use crate::headroom::{Holder, moved};
 use crate::input::{NodeSnapshot, Observed};
-use crate::ledger::Ledger;
+use crate::ledger::{Entry, Ledger};
 use crate::need::Estimate;
 use crate::pour::{Taker, pour};
 use crate::reason::{LimitReason, Reasoning};
@@ -25,13 +27,14 @@ use crate::weight::WeightCurve;
 const TARGET_PERCENT: u64 = 150;
 const TARGET_MORE: MilliCpu = MilliCpu::new(50);
 
-/// A demand counts up to the part of its limit that a container uses, over this.
+/// A demand counts up to the part of its entitlement that a container uses, over this.
 const UTILISED_PERCENT: u64 = 90;
 
 /// One participant on its way through the rule. Amounts in quanta.
 struct Seat<'a> {
     id: &'a ContainerId,
     observed: &'a Observed,
+    entry: &'a mut Entry,
     bid: Bid,
     floor: u64,
     cap: u64,
@@ -49,13 +52,13 @@ pub(crate) fn least_restrictive(
     capacity: MilliCpu,
     curves: &[WeightCurve],
 ) -> Clearing {
-    let space = quanta(capacity);
+    let (space, now) = (quanta(capacity), memory.now());
     let mut seats = seats(snapshot, memory, space);
     let claimants: Vec<Claimant> = seats.iter().map(Seat::claimant).collect();
     let tiers = tiers(space, &claimants);
     for ((seat, need), grant) in seats.iter_mut().zip(&tiers.needs).zip(&tiers.grants) {
         seat.grant = *grant;
-        seat.is_short = memory.stands(seat.id, milli(seat.need), milli(*need));
+        seat.is_short = seat.entry.stands(milli(seat.need), milli(*need), now);
     }
     // Floors that are needed and do not fit stand all the same.
     let promised: u64 = tiers.grants.iter().sum();
@@ -64,7 +67,7 @@ pub(crate) fn least_restrictive(
     for (seat, grant) in seats.iter_mut().zip(moved(space, &holders, curves)) {
         seat.grant = grant;
     }
-    let parties: Vec<Party> = seats.iter().map(|seat| seat.party(memory)).collect();
+    let parties: Vec<Party> = seats.iter().map(Seat::party).collect();
     let limits = enforce(space, &parties, curves);
     let of = |((seat, party), limit): ((&Seat<'_>, &Party), Bounded)| {
         seat.allocation(party, limit, &tiers)
@@ -91,41 +94,40 @@ fn price(tiers: &Tiers) -> Price {
     }
 }
 
-fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &mut Ledger, space: u64) -> Vec<Seat<'a>> {
+fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &'a mut Ledger, space: u64) -> Vec<Seat<'a>> {
+    let now = memory.now();
     let bounds = |observed: &Observed| {
         let cap = observed.cap(snapshot.supply.allocatable);
         (quanta(observed.floor()), quanta(cap))
     };
-    let entitlements = entitlements(
-        snapshot.participants.values().map(|o| (o, bounds(o))),
-        space,
-    );
-    let seat = |((id, observed), entitlement): ((&'a ContainerId, &'a Observed), u64)| {
-        let (floor, cap) = bounds(observed);
-        let claim = claimed(id, observed, memory, entitlement);
-        let known = memory.estimate(id);
-        let need = known.map_or_else(|| milli(floor), Estimate::need);
-        let need = nearest(need.max(claim)).clamp(1, cap);
-        let peak = known.map_or(need, |known| nearest(known.peak(memory.now())));
-        let target = milli(peak).scaled(TARGET_PERCENT, 100) + TARGET_MORE;
-        Seat {
-            id,
-            observed,
-            bid: Bid::of(observed.budget, believed(id, observed, memory)),
-            floor,
-            cap,
-            need,
-            target: quanta(target).clamp(need, cap),
-            entitlement,
-            is_short: false,
-            grant: 0,
-        }
-    };
-    snapshot
-        .participants
-        .iter()
+    let all = snapshot.participants.values();
+    let entitlements = entitlements(all.map(|o| (o, bounds(o))), space);
+    // The ledger observed this snapshot: both are in the same order.
+    let participants = snapshot.participants.iter().zip(memory.entries_mut());
+    participants
         .zip(entitlements)
-        .map(seat)
+        .map(|(((id, observed), entry), entitlement)| {
+            let (floor, cap) = bounds(observed);
+            let claim = claimed(observed, entry, entitlement, now);
+            let known = entry.estimate();
+            let need = known.map_or_else(|| milli(floor), Estimate::need);
+            let need = nearest(need.max(claim)).clamp(1, cap);
+            let peak = known.map_or(need, |known| nearest(known.peak(now)));
+            let target = milli(peak).scaled(TARGET_PERCENT, 100) + TARGET_MORE;
+            Seat {
+                id,
+                observed,
+                bid: Bid::of(observed.budget, believed(entry, milli(entitlement))),
+                entry,
+                floor,
+                cap,
+                need,
+                target: quanta(target).clamp(need, cap),
+                entitlement,
+                is_short: false,
+                grant: 0,
+            }
+        })
         .collect()
 }
 
@@ -150,44 +152,38 @@ fn entitlements<'a>(
 }
 
 /// What is claimed, or nothing.
-fn claimed(
-    id: &ContainerId,
-    observed: &Observed,
-    memory: &mut Ledger,
-    entitlement: u64,
-) -> MilliCpu {
-    let need = memory
-        .estimate(id)
-        .map_or_else(|| observed.floor(), Estimate::need);
+fn claimed(observed: &Observed, entry: &mut Entry, entitlement: u64, now: Duration) -> MilliCpu {
+    let known = entry.estimate();
     let signal = Signal {
-        now: memory.now(),
+        now,
         demand: observed.demand,
-        average: memory.demand(id).unwrap_or(observed.demand),
-        need,
+        average: entry.demand(),
+        need: known.map_or_else(|| observed.floor(), Estimate::need),
         entitlement: milli(entitlement),
-        is_short: memory.standing(id).is_short(),
+        is_short: entry.is_short(),
         usage: observed.usage,
     };
-    memory.claims(id, &signal).unwrap_or_default()
+    entry.claims(&signal).unwrap_or_default()
 }
 
-/// The demand as far as evidence bears it out: urgency of one that leaves its limit unused is not believed.
-fn believed(id: &ContainerId, observed: &Observed, memory: &Ledger) -> Demand {
-    let demand = memory.demand(id).unwrap_or(observed.demand);
-    let Some(known) = memory.estimate(id) else {
+/// The demand as far as evidence bears it out: urgency of one that leaves what it is entitled to
+/// unused is not believed. Not what its limit leaves: limits follow bids, and a bid that followed them
+/// would be a limit cycle.
+fn believed(entry: &Entry, entitlement: MilliCpu) -> Demand {
+    let demand = entry.demand();
+    let Some(known) = entry.estimate() else {
         return demand;
     };
     if known.censored().is_some() {
         return Demand::FULL;
     }
-    let Some(limit) = observed.limit else {
-        return demand;
-    };
-    let used = known.usage().scaled(
+    let (whole, part) = (
         Demand::FULL.basis_points() * 100,
-        limit.get() * UTILISED_PERCENT,
+        entitlement.get() * UTILISED_PERCENT,
     );
-    demand.min(Demand::from_basis_points(used.get()))
+    demand.min(Demand::from_basis_points(
+        known.usage().scaled(whole, part).get(),
+    ))
 }
 
 /// To the nearest quantum: rounding needs up would make a shortage of thirty halves.
@@ -217,8 +213,8 @@ impl Seat<'_> {
         }
     }
 
-    fn party(&self, memory: &Ledger) -> Party {
-        let earned = overdraft(memory.estimate(self.id).and_then(Estimate::least));
+    fn party(&self) -> Party {
+        let earned = overdraft(self.entry.estimate().and_then(Estimate::least));
         let protected = if self.is_short {
             0
         } else {

@@ -23,10 +23,7 @@ fn id(name: &str) -> ContainerId {
         name: name.into(),
         uid: name.into(),
     };
-    ContainerId {
-        pod,
-        container: "app".into(),
-    }
+    ContainerId::new(pod, "app")
 }
 
 /// A participant in auto mode, at full demand, with a request of 100m.
