@@ -252,14 +252,12 @@ fn work(spec: &PodSpec, scenario: &Scenario, seed: u64) -> Result<Work, Creation
 }
 
 fn id(spec: &PodSpec) -> ContainerId {
-    ContainerId {
-        pod: PodId {
-            namespace: "lab".to_owned(),
-            name: spec.name.clone(),
-            uid: spec.name.clone(),
-        },
-        container: "app".to_owned(),
-    }
+    let pod = PodId {
+        namespace: "lab".to_owned(),
+        name: spec.name.clone(),
+        uid: spec.name.clone(),
+    };
+    ContainerId::new(pod, "app")
 }
 
 /// What a limit counts with where a mean is taken: none at all as all of the node.
