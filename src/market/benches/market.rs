@@ -5,7 +5,12 @@
 //! market repeat WHAT TIMES does `solve` or `plan` so often and says nothing, to be counted by valgrind
 //! ```
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a tool of ours, not a part of the market
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss
+)] // a tool of ours, not a part of the market
 #![allow(missing_docs)]
 
 use std::hint::black_box;

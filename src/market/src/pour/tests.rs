@@ -44,7 +44,7 @@ fn rounds(amount: u64, takers: &[Taker]) -> u32 {
         taken: &mut taken,
         open: &mut open,
     };
-    (0..)
+    (0..u32::MAX)
         .find(|_| !basin.fill_the_full(&mut weight, &mut left))
         .unwrap()
 }
