@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use kube::api::{Api, ResourceExt};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -63,6 +64,8 @@ pub struct NodeView {
     pub name: String,
     /// What it has for pods.
     pub allocatable: MilliCpu,
+    /// What the machine has in all.
+    pub cores: MilliCpu,
     /// Where its kubelet listens.
     pub kubelet: Option<(String, i32)>,
 }
@@ -261,12 +264,12 @@ pub(crate) fn pod_view(pod: &Pod) -> Option<PodView> {
 
 fn node_view(node: &Node) -> NodeView {
     let status = node.status.as_ref();
-    let allocatable = status
-        .and_then(|s| s.allocatable.as_ref())
-        .and_then(|a| a.get("cpu"));
-    let allocatable = allocatable
-        .and_then(|q| Quantity::parse(&q.0).ok())
-        .and_then(|q| q.as_cpu());
+    let cpu = |amounts: Option<&BTreeMap<String, Amount>>| {
+        let cpu = Quantity::parse(&amounts?.get("cpu")?.0).ok();
+        cpu.and_then(|cpu| cpu.as_cpu())
+    };
+    let allocatable = cpu(status.and_then(|s| s.allocatable.as_ref()));
+    let cores = cpu(status.and_then(|s| s.capacity.as_ref()));
     let addresses = status
         .and_then(|s| s.addresses.as_deref())
         .unwrap_or_default();
@@ -280,6 +283,7 @@ fn node_view(node: &Node) -> NodeView {
     NodeView {
         name: node.name_any(),
         allocatable: allocatable.unwrap_or_default(),
+        cores: cores.or(allocatable).unwrap_or_default(),
         kubelet: internal.map(|address| (address, port.map_or(10250, |p| p.port))),
     }
 }

@@ -109,6 +109,7 @@ pub fn snapshots(
             supply: NodeSupply {
                 allocatable: node.allocatable,
                 reserve: terms.reserve,
+                cores: node.cores,
                 curve: terms.curve,
             },
             ..NodeSnapshot::default()

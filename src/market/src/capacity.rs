@@ -19,7 +19,7 @@ use crate::weight::WeightCurve;
 /// use mbcas_market::capacity::capacity;
 /// use mbcas_market::input::{NodeSupply, NonParticipant};
 ///
-/// let supply = NodeSupply { allocatable: MilliCpu::new(2000), reserve: MilliCpu::new(100), curve: None };
+/// let supply = NodeSupply { allocatable: MilliCpu::new(2000), reserve: MilliCpu::new(100), cores: MilliCpu::new(2000), curve: None };
 /// let participants = [MilliCpu::new(500), MilliCpu::new(500)];
 /// // A full core is burnt by a container without a request: its weight share is 3m.
 /// let burner = NonParticipant { usage: Some(MilliCpu::new(1000)), ..NonParticipant::default() };
@@ -67,6 +67,7 @@ mod tests {
     const SUPPLY: NodeSupply = NodeSupply {
         allocatable: MilliCpu::new(4000),
         reserve: MilliCpu::new(400),
+        cores: MilliCpu::new(4000),
         curve: None,
     };
 

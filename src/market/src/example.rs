@@ -70,6 +70,7 @@ impl Node {
             supply: NodeSupply {
                 allocatable: MilliCpu::new(allocatable),
                 reserve: MilliCpu::ZERO,
+                cores: MilliCpu::new(allocatable),
                 curve: Some(WeightCurve::Shares),
             },
             ..NodeSnapshot::default()

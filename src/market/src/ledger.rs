@@ -201,9 +201,9 @@ impl Entry {
         self.written.as_ref()
     }
 
-    /// Whether it is short.
-    pub(crate) fn is_short(&self) -> bool {
-        self.standing.is_short()
+    /// How it stood after the last clearing.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing
     }
 
     /// Hears `signal`, and returns what is claimed.
@@ -212,17 +212,19 @@ impl Entry {
         self.claims.amount()
     }
 
-    /// Notes what tier A gave of its need, and what it can use of that, and returns whether it is short.
+    /// Notes what tier A gave of its need, and returns how it stands.
     pub(crate) fn stands(
         &mut self,
         need: MilliCpu,
         given: MilliCpu,
-        held: MilliCpu,
+        limit: Option<MilliCpu>,
         now: Duration,
-    ) -> bool {
-        let usage = self.estimate.map_or(MilliCpu::ZERO, |known| known.usage());
-        let is_full = usage > held.scaled(USED_PERCENT, 100);
+    ) -> Standing {
+        let is_full = self.estimate.is_some_and(|known| {
+            let nears = |limit: MilliCpu| known.usage() > limit.scaled(USED_PERCENT, 100);
+            known.censored().is_some() || limit.is_some_and(nears)
+        });
         self.standing = self.standing.then(need, given, is_full, now);
-        self.standing.is_short()
+        self.standing
     }
 }

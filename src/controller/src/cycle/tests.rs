@@ -35,6 +35,7 @@ fn world(pods: &[Value]) -> (Shared, View) {
     let node = crate::cluster::NodeView {
         name: "n1".into(),
         allocatable: mbcas_core::MilliCpu::new(2_000),
+        cores: mbcas_core::MilliCpu::new(2_000),
         kubelet: None,
     };
     let views = pods

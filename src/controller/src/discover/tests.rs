@@ -26,6 +26,7 @@ fn view(pods: Vec<PodView>) -> View {
     let node = NodeView {
         name: "n1".into(),
         allocatable: MilliCpu::new(2_000),
+        cores: MilliCpu::new(2_000),
         kubelet: None,
     };
     View {

@@ -36,6 +36,8 @@ pub struct NodeView<'a> {
     pub is_event: bool,
     /// CPU for pods.
     pub allocatable: MilliCpu,
+    /// What the machine has in all.
+    pub cores: MilliCpu,
     /// What the operator keeps out of the market.
     pub reserve: MilliCpu,
     /// How the node's runtime makes weights of requests, where that is known.

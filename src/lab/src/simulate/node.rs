@@ -162,6 +162,7 @@ impl<'a> Node<'a> {
             now: now.into(),
             is_event: !is_turn,
             allocatable: machine.allocatable,
+            cores: MilliCpu::new(u64::from(machine.cores) * 1_000),
             reserve: machine.reserve,
             curve: machine.is_curve_known.then_some(machine.curve),
             pods: &pods,

@@ -21,6 +21,7 @@ use crate::ledger::{Entry, Ledger};
 use crate::need::Estimate;
 use crate::pour::{Taker, pour};
 use crate::reason::{LimitReason, Reasoning};
+use crate::standing::Standing;
 use crate::weight::Weights;
 
 /// What a burst may take above the last peak, in percent of it, and besides.
@@ -41,7 +42,7 @@ struct Seat<'a> {
     need: u64,
     target: u64,
     entitlement: u64,
-    is_short: bool,
+    standing: Standing,
     grant: u64,
 }
 
@@ -58,9 +59,11 @@ pub(crate) fn least_restrictive(
     let tiers = tiers(space, &claimants);
     for ((seat, given), grant) in seats.iter_mut().zip(&tiers.needs).zip(&tiers.grants) {
         seat.grant = *grant;
-        let given = milli(*given);
-        let held = seat.observed.limit.map_or(given, |limit| limit.min(given));
-        seat.is_short = seat.entry.stands(milli(seat.need), given, held, now);
+        let limit = seat.observed.limit;
+        let standing = seat
+            .entry
+            .stands(milli(seat.need), milli(*given), limit, now);
+        seat.standing = standing;
     }
     // Floors that are needed and do not fit stand all the same.
     let promised: u64 = tiers.grants.iter().sum();
@@ -114,19 +117,22 @@ fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &'a mut Ledger, space: u64) -> 
             let known = entry.estimate();
             let need = known.map_or_else(|| milli(floor), Estimate::need);
             let need = nearest(need.max(claim)).clamp(1, cap);
-            let peak = known.map_or(need, |known| nearest(known.peak(now)));
+            // What one that is short used while nobody held it is no measure of what it needs.
+            let peak = known
+                .filter(|_| entry.standing() == Standing::Satisfied)
+                .map_or(need, |known| nearest(known.peak(now)));
             let target = milli(peak).scaled(TARGET_PERCENT, 100) + TARGET_MORE;
             Seat {
                 id,
                 observed,
                 bid: Bid::of(observed.budget, believed(entry, milli(entitlement))),
-                entry,
                 floor,
                 cap,
                 need,
                 target: quanta(target).clamp(need, cap),
                 entitlement,
-                is_short: false,
+                standing: entry.standing(),
+                entry,
                 grant: 0,
             }
         })
@@ -162,7 +168,7 @@ fn claimed(observed: &Observed, entry: &mut Entry, entitlement: u64, now: Durati
         average: entry.demand(),
         need: known.map_or_else(|| observed.floor(), Estimate::need),
         entitlement: milli(entitlement),
-        is_short: entry.is_short(),
+        is_short: entry.standing() == Standing::Short,
         usage: observed.usage,
     };
     entry.claims(&signal).unwrap_or_default()
@@ -194,6 +200,10 @@ fn nearest(amount: MilliCpu) -> u64 {
 }
 
 impl Seat<'_> {
+    fn is_short(&self) -> bool {
+        self.standing == Standing::Short
+    }
+
     fn claimant(&self) -> Claimant {
         Claimant {
             bid: self.bid.get(),
@@ -210,13 +220,13 @@ impl Seat<'_> {
             grant: self.grant,
             wanted: self.target.min(self.entitlement),
             entitlement: self.entitlement,
-            is_short: self.is_short,
+            is_short: self.is_short(),
         }
     }
 
     fn party(&self) -> Party {
         let earned = overdraft(self.entry.estimate().and_then(Estimate::least));
-        let protected = if self.is_short {
+        let protected = if self.is_short() {
             0
         } else {
             self.grant.min(self.target)
@@ -228,27 +238,28 @@ impl Seat<'_> {
             grant: self.grant,
             protected,
             entitlement: self.entitlement,
-            is_short: self.is_short,
+            is_short: self.is_short(),
             overdraft: quanta(earned).min(self.cap),
         }
     }
 
     fn allocation(&self, party: &Party, limit: Bounded, tiers: &Tiers) -> Allocation {
+        let room = self.target.max(self.grant);
         let (limit, limit_reason) = if self.observed.starting {
             (self.cap, LimitReason::Starting)
+        } else if matches!(self.standing, Standing::Recovering(_)) && room < limit.limit {
+            (room, LimitReason::Recovering)
         } else {
-            (
-                limit.limit.max(self.grant.min(self.cap)).max(self.floor),
-                limit.by.into(),
-            )
+            (limit.limit.max(self.grant), limit.by.into())
         };
+        let limit = limit.min(self.cap).max(self.floor);
         Allocation {
             id: self.id.clone(),
             bid: self.bid,
             need: milli(self.need),
             grant: milli(self.grant),
             reasoning: self.reasoning(tiers),
-            is_short: self.is_short,
+            is_short: self.is_short(),
             protected: milli(party.protected),
             limit: milli(limit),
             limit_reason,

@@ -75,7 +75,7 @@ impl Case<'_> {
     fn binds(&self) -> bool {
         matches!(
             self.allocation.limit_reason,
-            LimitReason::Held | LimitReason::Overdraft
+            LimitReason::Held | LimitReason::Overdraft | LimitReason::Recovering
         )
     }
 
@@ -118,6 +118,10 @@ impl Case<'_> {
         }
         if wanted - from <= self.band(from, self.policy.settings().dead_band_percent) {
             return Verdict::Hold(HoldReason::DeadBand { wanted });
+        }
+        // There is room for it: that it was held until now is why it has to be let go.
+        if self.allocation.grant >= self.allocation.need {
+            return Verdict::Write(wanted);
         }
         let shrunk = entry
             .written()

@@ -66,6 +66,7 @@ impl World {
         let supply = NodeSupply {
             allocatable: MilliCpu::new(capacity),
             reserve: MilliCpu::ZERO,
+            cores: MilliCpu::new(capacity),
             curve: None,
         };
         let participants = participants

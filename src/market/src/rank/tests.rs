@@ -38,6 +38,7 @@ fn node(name: usize, budget: u64) -> NodeSnapshot {
         supply: NodeSupply {
             allocatable: MilliCpu::new(4000),
             reserve: MilliCpu::ZERO,
+            cores: MilliCpu::new(4000),
             curve: Some(WeightCurve::Shares),
         },
         participants: [(ContainerId::new(pod, "app"), observed(budget, 150, 150))].into(),
