@@ -28,6 +28,9 @@ use crate::weight::Weights;
 const TARGET_PERCENT: u64 = 150;
 const TARGET_MORE: MilliCpu = MilliCpu::new(50);
 
+/// The same in a shortage, taken from what others hold above their entitlements.
+const HEADROOM_PERCENT: u64 = 130;
+
 /// A demand counts up to the part of its entitlement that a container uses, over this.
 const UTILISED_PERCENT: u64 = 90;
 
@@ -41,6 +44,8 @@ struct Seat<'a> {
     cap: u64,
     need: u64,
     target: u64,
+    /// What it would have in a shortage, where its weight would not protect it.
+    roomy: u64,
     entitlement: u64,
     standing: Standing,
     grant: u64,
@@ -130,6 +135,8 @@ fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &'a mut Ledger, space: u64) -> 
                 cap,
                 need,
                 target: quanta(target).clamp(need, cap),
+                roomy: quanta(milli(peak).scaled(HEADROOM_PERCENT, 100) + TARGET_MORE)
+                    .clamp(need, cap),
                 entitlement,
                 standing: entry.standing(),
                 entry,
@@ -218,7 +225,7 @@ impl Seat<'_> {
     fn holder(&self) -> Holder {
         Holder {
             grant: self.grant,
-            wanted: self.target.min(self.entitlement),
+            wanted: self.roomy.min(self.entitlement),
             entitlement: self.entitlement,
             is_short: self.is_short(),
         }
