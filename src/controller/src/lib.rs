@@ -25,3 +25,4 @@ pub mod metrics;
 mod observe;
 pub mod report;
 pub mod run;
+pub mod unenforced;
