@@ -25,4 +25,5 @@ pub mod metrics;
 mod observe;
 pub mod report;
 pub mod run;
+pub mod switch;
 pub mod unenforced;
