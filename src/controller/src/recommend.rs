@@ -1,7 +1,7 @@
 //! What MBCAS would do, on the pod itself: the annotation `mbcas.dev/recommendation`.
 //!
 //! It is a write like others, so it is rare: where MBCAS only recommends, at
-//! most every [`PAUSE`] per pod and [`AT_MOST`] in a cycle, who has waited longest first.
+//! most every five minutes per pod and thirty in a cycle, who has waited longest first.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

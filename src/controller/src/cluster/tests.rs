@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::node::node_view;
 use super::*;
+use crate::autoscalers::VerticalPodAutoscaler;
 
 fn view_of(pod: serde_json::Value) -> Option<PodView> {
     pod_view(&serde_json::from_value(pod).unwrap())
@@ -220,4 +221,31 @@ async fn what_may_not_be_seen_or_is_not_there_is_done_without() {
     assert_eq!(after(then(404)).await, (unseen(), 0, true));
     let back = [Err(refused(404))].into_iter().chain(listed()).collect();
     assert_eq!(after(back).await, (vec![], 1, true));
+}
+
+/// An API server without the kind says so in plain text.
+#[tokio::test]
+async fn a_cluster_without_vertical_autoscalers_is_a_cluster() {
+    let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+        let text = b"404 page not found\n".to_vec();
+        let answer = http::Response::builder().status(404);
+        answer.body(kube::client::Body::from(text))
+    });
+    let (cluster, readiness) = (Cluster::default(), ready::Readiness::new());
+    let handle = readiness.handle("verticalpodautoscalers");
+    let client = Client::new(service, "default");
+    let watch = cluster
+        .clone()
+        .watch::<DeserializeGuard<VerticalPodAutoscaler>>(client, Config::default(), handle);
+    let is_ready = async {
+        while !readiness.pending().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = watch => unreachable!("a watch has no end"),
+        () = is_ready => {}
+    }
+    let unseen: Vec<_> = cluster.view().unseen.into_iter().collect();
+    assert_eq!(unseen, ["verticalpodautoscalers"]);
 }
