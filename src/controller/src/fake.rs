@@ -19,6 +19,12 @@ pub(crate) struct FakeApi {
     pub(crate) resize: bool,
     /// The pods, whole.
     pub(crate) pods: Vec<Value>,
+    /// Whether it answers no question about the switch.
+    pub(crate) is_down: bool,
+    /// What the switch says, if it is there.
+    pub(crate) switch: Option<Value>,
+    /// Every other write: statuses, events, recommendations.
+    pub(crate) notes: Vec<(String, Value)>,
     /// Every write to a pod: path and body.
     pub(crate) writes: Vec<(String, Value)>,
 }
@@ -98,6 +104,26 @@ impl FakeApi {
         }
         if path == "/api/v1" {
             return (StatusCode::OK, self.resources());
+        }
+        if path.contains("/configmaps/") {
+            if self.is_down {
+                return refusal(403, "Forbidden");
+            }
+            let answer = |data| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": data});
+            let found = self
+                .switch
+                .clone()
+                .map(|data| (StatusCode::OK, answer(data)));
+            return found.unwrap_or_else(|| refusal(404, "NotFound"));
+        }
+        if path.ends_with("/status") || path.contains("/events") {
+            self.notes.push((path.to_owned(), body.clone()));
+            let body = if path.contains("/pods/") {
+                json!({"metadata": {}})
+            } else {
+                body
+            };
+            return (StatusCode::OK, body);
         }
         let name = path.split('/').nth(6).unwrap_or_default().to_owned();
         let pod = self

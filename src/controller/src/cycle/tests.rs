@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::{View, pod_view};
+use crate::cluster::{NamespaceView, View, pod_view};
 use crate::fake::{Clients, FakeApi, Shared};
 use crate::kubelet::KubeletTls;
 use crate::lease::Candidate;
@@ -37,6 +37,7 @@ fn world(pods: &[Value]) -> (Shared, View) {
         allocatable: mbcas_core::MilliCpu::new(2_000),
         cores: mbcas_core::MilliCpu::new(2_000),
         kubelet: None,
+        is_opted_out: false,
     };
     let views = pods
         .iter()
@@ -44,7 +45,8 @@ fn world(pods: &[Value]) -> (Shared, View) {
     let view = View {
         pods: views.map(|p| (p.id.uid.clone(), p)).collect(),
         nodes: BTreeMap::from([("n1".into(), node)]),
-        namespaces: ["shop".to_owned()].into(),
+        namespaces: BTreeMap::from([("shop".into(), NamespaceView::default())]),
+        ..View::default()
     };
     (api, view)
 }
@@ -74,10 +76,15 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
         cluster: Cluster::with(view),
         demands: Demands::default(),
         kubelets: Kubelets::new(config, KubeletTls::Verify),
+        scribe: Scribe::new(client.clone(), leader.clone(), true),
+        switch: Switch::new(Api::namespaced(client.clone(), "m")),
+        mode: Mode::Auto,
+        canary: Canary::ALL,
+        unenforced: Unenforced::default(),
         actuator: Actuator::new(client, leader),
         policy: proportional(),
         terms: Terms {
-            mode: Mode::Auto,
+            default_max: mbcas_core::MilliCpu::new(64_000),
             reserve: mbcas_core::MilliCpu::ZERO,
             curve: None,
             startup_grace: Duration::from_secs(30),
@@ -194,4 +201,155 @@ async fn nothing_is_written_before_usage_is_known_unless_the_kubelet_stays_silen
     candidate.look_once().await;
     market.cycle(Mode::Auto).await;
     assert_eq!(limits(&api).len(), 1);
+}
+
+/// A BudgetPolicy of `shop`, as the cluster has it.
+fn with_policy(view: &mut View, spec: &Value) {
+    let policy = json!({"apiVersion": "mbcas.dev/v1alpha1", "kind": "BudgetPolicy",
+                        "metadata": {"name": "default", "namespace": "shop", "generation": 2}, "spec": spec});
+    let policy: mbcas_api::BudgetPolicy = serde_json::from_value(policy).unwrap();
+    crate::cluster::Watched::keep(&policy, view);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespaces_total_binds_its_pods_and_its_status_says_so() {
+    let pods = [
+        pod("shop", "a", &json!({"mbcas.budget": "600"})),
+        pod("shop", "b", &json!({"mbcas.budget": "600"})),
+        pod("rich", "c", &json!({"mbcas.budget": "300"})),
+    ];
+    let (api, mut view) = world(&pods);
+    view.namespaces
+        .insert("rich".into(), NamespaceView::default());
+    with_policy(&mut view, &json!({"budget": {"total": 300}}));
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    market.cycle(Mode::Auto).await;
+    let limits = limits(&api);
+    let of = |name: &str| limits[name].trim_end_matches('m').parse::<u64>().unwrap();
+    let (a, b) = (
+        of("/api/v1/namespaces/shop/pods/a/resize"),
+        of("/api/v1/namespaces/shop/pods/b/resize"),
+    );
+    let c = of("/api/v1/namespaces/rich/pods/c/resize");
+    // 300 for both of shop, against 300 for the one of rich.
+    assert!(
+        a.abs_diff(b) <= 10 && (a + b - 200).abs_diff(c - 100) <= 30,
+        "{limits:?}"
+    );
+
+    let notes = api.lock().unwrap().notes.clone();
+    let [(path, body)] = notes.as_slice() else {
+        panic!("{notes:?}")
+    };
+    assert_eq!(
+        path,
+        "/apis/mbcas.dev/v1alpha1/namespaces/shop/budgetpolicies/default/status"
+    );
+    let status = &body["status"];
+    assert_eq!(
+        (&status["pods"], &status["budgetUsed"]),
+        (&json!(2), &json!(1200))
+    );
+    assert_eq!(status["observedGeneration"], 2);
+    assert_eq!(status["conditions"][0]["reason"], "BudgetsExceeded");
+    assert_eq!(status["conditions"][0]["status"], "True");
+    // The watch has not shown it yet; that is no reason to write it again.
+    candidate.look_once().await;
+    market.cycle(Mode::Auto).await;
+    assert_eq!(api.lock().unwrap().notes.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_switch_stops_writes_within_a_cycle_and_lets_them_go_on() {
+    let (api, view) = world(&[pod("shop", "top", &json!({}))]);
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    for (data, written) in [
+        (Some(json!({"mode": "recommend"})), 0),
+        (Some(json!({"frozen": "true"})), 0),
+        (Some(json!({"mode": "of"})), 0),
+        (None, 1),
+    ] {
+        api.lock().unwrap().switch = data;
+        candidate.look_once().await;
+        market.cycle(Mode::Auto).await;
+        assert_eq!(limits(&api).len(), written);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_it_only_recommends_the_pod_says_what_it_would_get() {
+    let (api, view) = world(&[pod("shop", "top", &json!({"mbcas.mode": "recommend"}))]);
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    market.cycle(Mode::Auto).await;
+    let notes = api.lock().unwrap().notes.clone();
+    let [(path, body)] = notes.as_slice() else {
+        panic!("{notes:?}")
+    };
+    assert_eq!(path, "/api/v1/namespaces/shop/pods/top/status");
+    assert_eq!(body["metadata"]["uid"], "top");
+    let text = body["metadata"]["annotations"]["mbcas.dev/recommendation"]
+        .as_str()
+        .unwrap();
+    assert!(text.contains(r#""container":"app","limit":""#), "{text}");
+    assert!(limits(&api).is_empty());
+    candidate.look_once().await;
+    market.cycle(Mode::Auto).await;
+    assert_eq!(api.lock().unwrap().notes.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vertical_autoscaler_is_left_alone_and_told_once() {
+    let mut owned = pod("shop", "top", &json!({}));
+    owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "u", "controller": true}]);
+    let (api, mut view) = world(&[owned]);
+    let vertical = json!({"apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
+                          "metadata": {"name": "db", "namespace": "shop", "uid": "vpa"},
+                          "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db"}}});
+    let vertical: crate::autoscalers::VerticalPodAutoscaler =
+        serde_json::from_value(vertical).unwrap();
+    crate::cluster::Watched::keep(&vertical, &mut view);
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    for _ in 0..2 {
+        candidate.look_once().await;
+        market.cycle(Mode::Auto).await;
+    }
+    assert!(limits(&api).is_empty());
+    assert_eq!(
+        market.metrics.restrained.with_label_values(&["vpa"]).get(),
+        1
+    );
+    let notes = api.lock().unwrap().notes.clone();
+    let events = notes.iter().filter(|(path, _)| path.contains("/events"));
+    let events: Vec<_> = events.map(|(_, body)| body["reason"].clone()).collect();
+    assert_eq!(events, ["VerticalAutoscaler"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_growth_without_room_in_the_quota_is_not_asked_for_and_is_planned_again() {
+    let mut small = pod("shop", "top", &json!({}));
+    for path in [
+        "/spec/containers/0/resources/limits",
+        "/status/containerStatuses/0/resources/limits",
+    ] {
+        *small.pointer_mut(path).unwrap() = json!({"cpu": "150m"});
+    }
+    let (api, mut view) = world(&[small]);
+    let quota = |used: &str| -> k8s_openapi::api::core::v1::ResourceQuota {
+        let quota = json!({"metadata": {"name": "q", "namespace": "shop"}, "spec": {"hard": {"limits.cpu": "4"}},
+                           "status": {"used": {"limits.cpu": used}}});
+        serde_json::from_value(quota).unwrap()
+    };
+    crate::cluster::Watched::keep(&quota("4"), &mut view);
+    let (mut market, mut candidate) = market(&api, view.clone(), true).await;
+    market.cycle(Mode::Auto).await;
+    assert!(limits(&api).is_empty());
+    crate::cluster::Watched::keep(&quota("3500m"), &mut view);
+    market.cluster = Cluster::with(view);
+    candidate.look_once().await;
+    market.cycle(Mode::Auto).await;
+    // What it has, and the half core that is left.
+    assert_eq!(
+        limits(&api)["/api/v1/namespaces/shop/pods/top/resize"],
+        "650m"
+    );
 }
