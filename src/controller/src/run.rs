@@ -33,7 +33,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Whatever keeps it from starting, or the task that ended unasked.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let token = shutdown::on_signals()?;
-    let config = Config::infer().await.context("finding the cluster")?;
+    let mut config = Config::infer().await.context("finding the cluster")?;
+    // It would repeat a busy server's refusals for minutes, past the Lease that was asked for,
+    // and hide them from who could write slower.
+    config.default_retry = false;
     let client = Client::try_from(config.clone()).context("making a client for the cluster")?;
     let registry = prometheus::Registry::new();
     let metrics = Arc::new(Metrics::register(&registry, args.pod_metrics)?);
