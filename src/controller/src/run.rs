@@ -21,7 +21,7 @@ use crate::cycle::Loop;
 use crate::demand::Demands;
 use crate::discover::Terms;
 use crate::kubelets::Kubelets;
-use crate::lease::{Candidate, Leader};
+use crate::lease::{Candidate, Leader, clock};
 use crate::metrics::Metrics;
 
 /// How long a cycle in progress may take to end after SIGTERM.
@@ -47,7 +47,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let identity = format!("{}_{:016x}", args.pod, rand::random::<u64>());
     let leases = Api::namespaced(client.clone(), &args.namespace);
     let deployments = Api::namespaced(client.clone(), &args.namespace);
-    let (candidate, leader) = Candidate::new(leases, deployments, identity);
+    let (candidate, leader) = Candidate::new(leases, deployments, &identity, clock::since_boot);
     let market = Loop {
         cluster: cluster.clone(),
         demands: Demands::default(),
@@ -63,6 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         interval: args.interval,
         metrics: metrics.clone(),
         ledgers: std::collections::BTreeMap::new(),
+        epoch: None,
         respected: std::collections::BTreeMap::new(),
         known: std::collections::BTreeSet::new(),
         started: Instant::now(),
@@ -124,7 +125,7 @@ async fn stoppable<E>(
 async fn turns(
     mut market: Loop,
     client: Client,
-    leader: Leader,
+    mut leader: Leader,
     readiness: Readiness,
     token: CancellationToken,
 ) -> Result<(), std::convert::Infallible> {
@@ -139,19 +140,20 @@ async fn turns(
         tokio::select! {
             () = token.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
+            () = leader.turned() => {}
         }
-        let leads = leader.epoch().is_some();
-        market.metrics.leader.set(i64::from(leads));
-        if !leads || !readiness.pending().is_empty() {
+        let epoch = leader.epoch();
+        market.metrics.leader.set(i64::from(epoch.is_some()));
+        let Some(epoch) = epoch.filter(|_| readiness.pending().is_empty()) else {
             continue;
-        }
+        };
         let mode = probe.permitted(market.terms.mode).await;
         market
             .metrics
             .supported
             .set(i64::from(probe.verdict == Some(Support::Supported)));
         let started = Instant::now();
-        market.cycle(mode).await;
+        market.cycle(mode, epoch).await;
         market
             .metrics
             .cycle_seconds

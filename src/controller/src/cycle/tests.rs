@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::{View, pod_view};
-use crate::fake::{Clients, FakeApi, Shared};
+use crate::fake::{Clients, FakeApi, Shared, paused_clock};
 use crate::kubelet::KubeletTls;
 use crate::lease::Candidate;
 use kube::api::Api;
@@ -63,10 +63,11 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
     let (mut candidate, leader) = Candidate::new(
         Api::namespaced(client.clone(), "m"),
         Api::namespaced(client.clone(), "m"),
-        "a".into(),
+        "a",
+        paused_clock,
     );
     if leads {
-        candidate.look_once().await;
+        candidate.lead().await;
     }
     let config = kube::Config::new("https://127.0.0.1:1".parse().unwrap());
     let market = Loop {
@@ -84,6 +85,7 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
         interval: Duration::from_secs(15),
         metrics: Arc::new(Metrics::register(&prometheus::Registry::new(), true).unwrap()),
         ledgers: BTreeMap::new(),
+        epoch: None,
         respected: BTreeMap::new(),
         known: BTreeSet::new(),
         started: Instant::now(),
@@ -116,7 +118,7 @@ async fn a_cycle_writes_limits_by_budget_and_nothing_else() {
     ];
     let (api, view) = world(&pods);
     let (mut market, _candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     let limits = limits(&api);
     let paths: Vec<_> = limits.keys().map(String::as_str).collect();
     assert_eq!(
@@ -144,7 +146,7 @@ async fn a_cycle_writes_limits_by_budget_and_nothing_else() {
 async fn recommending_writes_nothing() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
     let (mut market, _candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Recommend).await;
+    market.cycle(Mode::Recommend, 0).await;
     assert!(limits(&api).is_empty());
 }
 
@@ -152,7 +154,7 @@ async fn recommending_writes_nothing() {
 async fn without_the_lease_nothing_is_written() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
     let (mut market, _candidate) = market(&api, view, false).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
 }
 
@@ -160,7 +162,7 @@ async fn without_the_lease_nothing_is_written() {
 async fn a_pod_that_may_only_be_watched_is_not_written() {
     let (api, view) = world(&[pod("shop", "top", &json!({"mbcas.mode": "observe"}))]);
     let (mut market, _candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
 }
 
@@ -174,10 +176,10 @@ async fn a_container_of_another_resizer_is_left_to_it() {
         .next()
         .unwrap();
     market.respected.insert(id, Instant::now() + RESPECT);
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
     tokio::time::advance(RESPECT * 2).await;
-    market.cycle(Mode::Recommend).await;
+    market.cycle(Mode::Recommend, 0).await;
     assert!(market.respected.is_empty());
 }
 
@@ -187,10 +189,32 @@ async fn nothing_is_written_before_usage_is_known_unless_the_kubelet_stays_silen
     let node = view.nodes.get_mut("n1").unwrap();
     node.kubelet = Some(("127.0.0.1".to_owned(), 1)); // nobody listens there
     let (mut market, mut candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
     tokio::time::advance(Duration::from_secs(30)).await;
-    candidate.look_once().await;
-    market.cycle(Mode::Auto).await;
+    candidate.lead().await;
+    market.cycle(Mode::Auto, 0).await;
     assert_eq!(limits(&api).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_remembered_in_another_term_is_forgotten() {
+    let (api, view) = world(&[pod("shop", "top", &json!({}))]);
+    let (mut market, _candidate) = market(&api, view, true).await;
+    market.cycle(Mode::Auto, 0).await;
+    assert_eq!(market.ledgers.len(), 1);
+    market
+        .ledgers
+        .insert("of an earlier term".into(), Ledger::default());
+    market.cycle(Mode::Auto, 0).await;
+    market
+        .ledgers
+        .insert("of an earlier term".into(), Ledger::default());
+    market.cycle(Mode::Auto, 1).await;
+    assert!(!market.ledgers.contains_key("of an earlier term"));
+    assert_eq!(
+        limits(&api).len(),
+        1,
+        "nothing is written in a term that is not ours"
+    );
 }
