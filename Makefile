@@ -18,7 +18,7 @@ test-unit: ## the tests that run anywhere: no root, no cluster
 test-chart: ## the chart as helm 3 and helm 4 render it, against the schemas of Kubernetes 1.33 to 1.37
 	@deploy/test.sh chart
 
-test-long: ## what admission holds for every pod, on a million generated ones of each law
+test-long: ## what admission holds for every pod, and the elections, on a million generated ones of each
 	@deploy/test.sh long
 
 check: ## formatting, lints, every crate alone, docs, dependencies, scripts

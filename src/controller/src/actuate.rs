@@ -2,7 +2,7 @@
 //!
 //! Across pods nobody but us keeps that order (the kubelet does inside one
 //! pod), and without it a node's limits would for a moment promise more than
-//! its market has. Before every single write the Lease is asked again.
+//! its market has. Every request that writes passes the [`fence`](crate::lease::fence).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::lease::Leader;
+use crate::lease::fence::{Fenced, fenced};
 
 /// Writes per second, over all nodes: what a cluster takes as steady churn
 /// (SIG Scalability's thresholds: 20 pod changes per second).
@@ -93,17 +94,33 @@ impl Actuator {
         }
     }
 
-    /// Carries out the plans of several nodes.
-    pub async fn actuate(&self, plans: &[Plan]) -> Outcomes {
+    /// Carries out the plans of several nodes, which were made in the term `epoch`.
+    pub async fn actuate(&self, plans: &[Plan], epoch: i32) -> Outcomes {
+        let hand = Hand {
+            client: fenced(&self.client, &self.leader, epoch),
+            leader: &self.leader,
+            epoch,
+            pace: &self.pace,
+        };
         let nodes: Vec<_> = plans
             .iter()
-            .map(|plan| self.actuate_node(&plan.writes).boxed())
+            .map(|plan| hand.actuate_node(&plan.writes).boxed())
             .collect();
         let nodes = futures::stream::iter(nodes).buffer_unordered(NODES_AT_ONCE);
         let outcomes: Vec<Outcomes> = nodes.collect().await;
         outcomes.into_iter().flatten().collect()
     }
+}
 
+/// The hand in one term.
+struct Hand<'a> {
+    client: Client,
+    leader: &'a Leader,
+    epoch: i32,
+    pace: &'a Mutex<Interval>,
+}
+
+impl Hand<'_> {
     async fn actuate_node(&self, writes: &[Write]) -> Outcomes {
         let (shrinks, grows): (Vec<_>, Vec<_>) = writes
             .iter()
@@ -155,7 +172,8 @@ impl Actuator {
     /// One write; nothing where the pod is as wanted already.
     async fn write(&self, write: &Write) -> Result<Option<(ResizePlan, Option<i64>)>, Outcome> {
         self.pace.lock().await.tick().await;
-        if self.leader.epoch().is_none() {
+        // The fence asks again; this spares the reading.
+        if self.leader.epoch() != Some(self.epoch) {
             return Err(Outcome::NotLeading);
         }
         let request = ResizeRequest {
@@ -179,6 +197,11 @@ impl Actuator {
                 tracing::warn!(?pause, "The API server is busy; writing slower");
                 self.pace.lock().await.reset_after(pause);
                 Err(Outcome::Refused(ApplyError::Busy(pause)))
+            }
+            Err(ApplyError::Failed { source, .. })
+                if matches!(Fenced::of(&source), Some(Fenced::NotLeading(_))) =>
+            {
+                Err(Outcome::NotLeading)
             }
             Err(error) => Err(Outcome::Refused(error)),
         }

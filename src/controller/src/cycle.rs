@@ -59,6 +59,8 @@ pub struct Loop {
     pub metrics: Arc<Metrics>,
     /// What the market remembers, by node.
     pub ledgers: BTreeMap<String, Ledger>,
+    /// The term in which it remembers that; another leader may have written since an earlier one.
+    pub epoch: Option<i32>,
     /// Containers that another resizer owns, and until when they are left to it.
     pub respected: BTreeMap<ContainerId, Instant>,
     /// Containers that have series of their own.
@@ -68,8 +70,11 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// One cycle over all nodes; `mode` is how far it may go today.
-    pub async fn cycle(&mut self, mode: Mode) {
+    /// One cycle over all nodes in the term `epoch`; `mode` is how far it may go today.
+    pub async fn cycle(&mut self, mode: Mode, epoch: i32) {
+        if self.epoch.replace(epoch) != Some(epoch) {
+            self.ledgers.clear();
+        }
         let view = self.cluster.view();
         let switch = self.switch.look().await;
         let discovery = discover(&view);
@@ -84,7 +89,7 @@ impl Loop {
         let plans = self.plans(&snapshots, &view);
         observe::solved(&snapshots, &plans);
 
-        let outcomes = self.actuator.actuate(&plans).await;
+        let outcomes = self.actuator.actuate(&plans, epoch).await;
         self.remember(&snapshots, &plans, &outcomes);
         observe::patched(&plans, &outcomes, &self.metrics);
         observe::published(

@@ -1,7 +1,8 @@
 //! A small API server for tests: a Lease with optimistic concurrency, pods that
 //! take resizes or not, and a note of every write.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -10,11 +11,15 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tower::service_fn;
 
+use crate::lease::clock::Moment;
+
 /// The server's state.
 #[derive(Debug, Default)]
 pub(crate) struct FakeApi {
     lease: Option<Value>,
     version: u64,
+    /// Writes to pods are noted and never answered.
+    pub(crate) is_silent: bool,
     /// Whether `pods/resize` is served.
     pub(crate) resize: bool,
     /// The pods, whole.
@@ -27,6 +32,14 @@ pub(crate) struct FakeApi {
     pub(crate) notes: Vec<(String, Value)>,
     /// Every write to a pod: path and body.
     pub(crate) writes: Vec<(String, Value)>,
+}
+
+/// tokio's clock, which tests wind on, for a candidate.
+pub(crate) fn paused_clock() -> Moment {
+    static LONG_AGO: OnceLock<std::time::Instant> = OnceLock::new();
+    let hour = Duration::from_hours(1);
+    let zero = LONG_AGO.get_or_init(|| std::time::Instant::now().checked_sub(hour).unwrap());
+    Moment::after_zero(tokio::time::Instant::now().into_std().duration_since(*zero))
 }
 
 /// The server, shared by its clients.
@@ -50,12 +63,16 @@ impl Clients for Shared {
 
 async fn answer(api: &Shared, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
+    let is_write = head.method == Method::PATCH;
     let bytes = body.collect().await.unwrap().to_bytes();
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     let (status, answer) = api
         .lock()
         .unwrap()
         .handle(&head.method, head.uri.path(), body);
+    if is_write && api.lock().unwrap().is_silent {
+        std::future::pending::<()>().await;
+    }
     Response::builder()
         .status(status)
         .body(Body::from(serde_json::to_vec(&answer).unwrap()))
@@ -81,6 +98,25 @@ impl FakeApi {
             .pointer("/spec/holderIdentity")?
             .as_str()
             .map(str::to_owned)
+    }
+
+    /// Somebody deletes the Lease.
+    pub(crate) fn delete_lease(&mut self) {
+        self.lease = None;
+    }
+
+    /// Somebody changes the Lease's `spec`.
+    pub(crate) fn edit_lease(&mut self, edit: impl FnOnce(&mut Value)) {
+        let mut lease = self.lease.clone().unwrap();
+        edit(&mut lease["spec"]);
+        let version = lease["metadata"]["resourceVersion"].clone();
+        lease["metadata"]["resourceVersion"] = version;
+        self.handle_lease(&Method::PUT, lease);
+    }
+
+    /// The Lease's `spec`.
+    pub(crate) fn lease_spec(&self) -> Value {
+        self.lease.as_ref().unwrap()["spec"].clone()
     }
 
     pub(crate) fn lease_owner(&self) -> Option<String> {
@@ -155,7 +191,7 @@ impl FakeApi {
     fn handle_lease(&mut self, method: &Method, mut body: Value) -> (StatusCode, Value) {
         match (method, &self.lease) {
             (&Method::GET, Some(lease)) => return (StatusCode::OK, lease.clone()),
-            (&Method::GET, None) => return refusal(404, "NotFound"),
+            (&Method::GET | &Method::PUT, None) => return refusal(404, "NotFound"),
             (&Method::POST, Some(_)) => return refusal(409, "AlreadyExists"),
             (&Method::PUT, Some(lease))
                 if lease.pointer("/metadata/resourceVersion")

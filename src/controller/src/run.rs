@@ -28,7 +28,7 @@ use crate::cycle::Loop;
 use crate::demand::Demands;
 use crate::discover::Terms;
 use crate::kubelets::Kubelets;
-use crate::lease::{Candidate, Leader};
+use crate::lease::{Candidate, Leader, clock};
 use crate::metrics::Metrics;
 use crate::scribe::Scribe;
 use crate::switch::Switch;
@@ -43,7 +43,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Whatever keeps it from starting, or the task that ended unasked.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let token = shutdown::on_signals()?;
-    let config = kube::Config::infer().await.context("finding the cluster")?;
+    let mut config = kube::Config::infer().await.context("finding the cluster")?;
+    // It would repeat a busy server's refusals for minutes, past the Lease that was asked for,
+    // and hide them from who could write slower.
+    config.default_retry = false;
     let client = Client::try_from(config.clone()).context("making a client for the cluster")?;
     let registry = prometheus::Registry::new();
     let metrics = Arc::new(Metrics::register(&registry, args.pod_metrics)?);
@@ -54,7 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let identity = format!("{}_{:016x}", args.pod, rand::random::<u64>());
     let leases = Api::namespaced(client.clone(), &args.namespace);
     let deployments = Api::namespaced(client.clone(), &args.namespace);
-    let (candidate, leader) = Candidate::new(leases, deployments, identity);
+    let (candidate, leader) = Candidate::new(leases, deployments, &identity, clock::since_boot);
     let market = Loop {
         cluster: cluster.clone(),
         demands: Demands::default(),
@@ -75,6 +78,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         interval: args.interval,
         metrics: metrics.clone(),
         ledgers: std::collections::BTreeMap::new(),
+        epoch: None,
         respected: std::collections::BTreeMap::new(),
         known: std::collections::BTreeSet::new(),
         started: Instant::now(),
@@ -152,7 +156,7 @@ async fn stoppable<E>(
 async fn turns(
     mut market: Loop,
     client: Client,
-    leader: Leader,
+    mut leader: Leader,
     readiness: Readiness,
     token: CancellationToken,
 ) -> Result<(), std::convert::Infallible> {
@@ -167,19 +171,20 @@ async fn turns(
         tokio::select! {
             () = token.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
+            () = leader.turned() => {}
         }
-        let leads = leader.epoch().is_some();
-        market.metrics.leader.set(i64::from(leads));
-        if !leads || !readiness.pending().is_empty() {
+        let epoch = leader.epoch();
+        market.metrics.leader.set(i64::from(epoch.is_some()));
+        let Some(epoch) = epoch.filter(|_| readiness.pending().is_empty()) else {
             continue;
-        }
+        };
         let mode = probe.permitted(market.mode).await;
         market
             .metrics
             .supported
             .set(i64::from(probe.verdict == Some(Support::Supported)));
         let started = Instant::now();
-        market.cycle(mode).await;
+        market.cycle(mode, epoch).await;
         market
             .metrics
             .cycle_seconds

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::{NamespaceView, View, pod_view};
-use crate::fake::{Clients, FakeApi, Shared};
+use crate::fake::{Clients, FakeApi, Shared, paused_clock};
 use crate::kubelet::KubeletTls;
 use crate::lease::Candidate;
 use kube::api::Api;
@@ -66,10 +66,11 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
     let (mut candidate, leader) = Candidate::new(
         Api::namespaced(client.clone(), "m"),
         Api::namespaced(client.clone(), "m"),
-        "a".into(),
+        "a",
+        paused_clock,
     );
     if leads {
-        candidate.look_once().await;
+        candidate.lead().await;
     }
     let config = kube::Config::new("https://127.0.0.1:1".parse().unwrap());
     let market = Loop {
@@ -92,6 +93,7 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
         interval: Duration::from_secs(15),
         metrics: Arc::new(Metrics::register(&prometheus::Registry::new(), true).unwrap()),
         ledgers: BTreeMap::new(),
+        epoch: None,
         respected: BTreeMap::new(),
         known: BTreeSet::new(),
         started: Instant::now(),
@@ -124,7 +126,7 @@ async fn a_cycle_writes_limits_by_budget_and_nothing_else() {
     ];
     let (api, view) = world(&pods);
     let (mut market, _candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     let limits = limits(&api);
     let paths: Vec<_> = limits.keys().map(String::as_str).collect();
     assert_eq!(
@@ -152,7 +154,7 @@ async fn a_cycle_writes_limits_by_budget_and_nothing_else() {
 async fn recommending_writes_nothing() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
     let (mut market, _candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Recommend).await;
+    market.cycle(Mode::Recommend, 0).await;
     assert!(limits(&api).is_empty());
 }
 
@@ -160,7 +162,7 @@ async fn recommending_writes_nothing() {
 async fn without_the_lease_nothing_is_written() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
     let (mut market, _candidate) = market(&api, view, false).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
 }
 
@@ -168,7 +170,7 @@ async fn without_the_lease_nothing_is_written() {
 async fn a_pod_that_may_only_be_watched_is_not_written() {
     let (api, view) = world(&[pod("shop", "top", &json!({"mbcas.mode": "observe"}))]);
     let (mut market, _candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
 }
 
@@ -182,10 +184,10 @@ async fn a_container_of_another_resizer_is_left_to_it() {
         .next()
         .unwrap();
     market.respected.insert(id, Instant::now() + RESPECT);
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
     tokio::time::advance(RESPECT * 2).await;
-    market.cycle(Mode::Recommend).await;
+    market.cycle(Mode::Recommend, 0).await;
     assert!(market.respected.is_empty());
 }
 
@@ -195,11 +197,11 @@ async fn nothing_is_written_before_usage_is_known_unless_the_kubelet_stays_silen
     let node = view.nodes.get_mut("n1").unwrap();
     node.kubelet = Some(("127.0.0.1".to_owned(), 1)); // nobody listens there
     let (mut market, mut candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
     tokio::time::advance(Duration::from_secs(30)).await;
-    candidate.look_once().await;
-    market.cycle(Mode::Auto).await;
+    candidate.lead().await;
+    market.cycle(Mode::Auto, 0).await;
     assert_eq!(limits(&api).len(), 1);
 }
 
@@ -223,7 +225,7 @@ async fn a_namespaces_total_binds_its_pods_and_its_status_says_so() {
         .insert("rich".into(), NamespaceView::default());
     with_policy(&mut view, &json!({"budget": {"total": 300}}));
     let (mut market, mut candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     let limits = limits(&api);
     let of = |name: &str| limits[name].trim_end_matches('m').parse::<u64>().unwrap();
     let (a, b) = (
@@ -254,8 +256,8 @@ async fn a_namespaces_total_binds_its_pods_and_its_status_says_so() {
     assert_eq!(status["conditions"][0]["reason"], "BudgetsExceeded");
     assert_eq!(status["conditions"][0]["status"], "True");
     // The watch has not shown it yet; that is no reason to write it again.
-    candidate.look_once().await;
-    market.cycle(Mode::Auto).await;
+    candidate.lead().await;
+    market.cycle(Mode::Auto, 0).await;
     assert_eq!(api.lock().unwrap().notes.len(), 1);
 }
 
@@ -270,8 +272,8 @@ async fn the_switch_stops_writes_within_a_cycle_and_lets_them_go_on() {
         (None, 1),
     ] {
         api.lock().unwrap().switch = data;
-        candidate.look_once().await;
-        market.cycle(Mode::Auto).await;
+        candidate.lead().await;
+        market.cycle(Mode::Auto, 0).await;
         assert_eq!(limits(&api).len(), written);
     }
 }
@@ -280,7 +282,7 @@ async fn the_switch_stops_writes_within_a_cycle_and_lets_them_go_on() {
 async fn where_it_only_recommends_the_pod_says_what_it_would_get() {
     let (api, view) = world(&[pod("shop", "top", &json!({"mbcas.mode": "recommend"}))]);
     let (mut market, mut candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     let notes = api.lock().unwrap().notes.clone();
     let [(path, body)] = notes.as_slice() else {
         panic!("{notes:?}")
@@ -292,8 +294,8 @@ async fn where_it_only_recommends_the_pod_says_what_it_would_get() {
         .unwrap();
     assert!(text.contains(r#""container":"app","limit":""#), "{text}");
     assert!(limits(&api).is_empty());
-    candidate.look_once().await;
-    market.cycle(Mode::Auto).await;
+    candidate.lead().await;
+    market.cycle(Mode::Auto, 0).await;
     assert_eq!(api.lock().unwrap().notes.len(), 1);
 }
 
@@ -310,8 +312,8 @@ async fn a_vertical_autoscaler_is_left_alone_and_told_once() {
     crate::cluster::Watched::keep(&vertical, &mut view);
     let (mut market, mut candidate) = market(&api, view, true).await;
     for _ in 0..2 {
-        candidate.look_once().await;
-        market.cycle(Mode::Auto).await;
+        candidate.lead().await;
+        market.cycle(Mode::Auto, 0).await;
     }
     assert!(limits(&api).is_empty());
     assert_eq!(
@@ -341,15 +343,37 @@ async fn a_growth_without_room_in_the_quota_is_not_asked_for_and_is_planned_agai
     };
     crate::cluster::Watched::keep(&quota("4"), &mut view);
     let (mut market, mut candidate) = market(&api, view.clone(), true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
     crate::cluster::Watched::keep(&quota("3500m"), &mut view);
     market.cluster = Cluster::with(view);
-    candidate.look_once().await;
-    market.cycle(Mode::Auto).await;
+    candidate.lead().await;
+    market.cycle(Mode::Auto, 0).await;
     // What it has, and the half core that is left.
     assert_eq!(
         limits(&api)["/api/v1/namespaces/shop/pods/top/resize"],
         "650m"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_remembered_in_another_term_is_forgotten() {
+    let (api, view) = world(&[pod("shop", "top", &json!({}))]);
+    let (mut market, _candidate) = market(&api, view, true).await;
+    market.cycle(Mode::Auto, 0).await;
+    assert_eq!(market.ledgers.len(), 1);
+    market
+        .ledgers
+        .insert("of an earlier term".into(), Ledger::default());
+    market.cycle(Mode::Auto, 0).await;
+    market
+        .ledgers
+        .insert("of an earlier term".into(), Ledger::default());
+    market.cycle(Mode::Auto, 1).await;
+    assert!(!market.ledgers.contains_key("of an earlier term"));
+    assert_eq!(
+        limits(&api).len(),
+        1,
+        "nothing is written in a term that is not ours"
     );
 }
