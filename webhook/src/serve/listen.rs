@@ -25,7 +25,7 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use super::connections::{Connections, Place, SWEEP};
-use super::gather::Gather;
+use super::gather::{self, Gather};
 use super::unread::Unread;
 use super::{ServeError, tls};
 use crate::metrics::Metrics;
@@ -134,9 +134,12 @@ impl Server {
         // Answers that nobody reads are not kept for ever either.
         let unread = u32::try_from(UNREAD.as_millis()).unwrap_or(u32::MAX);
         let _ = sockopt::set_tcp_user_timeout(&stream, unread);
+        let accept = self.tls.accept_with(Gather::new(stream), |tls| {
+            tls.set_buffer_limit(Some(gather::MOST));
+        });
         let stream = tokio::select! {
             () = place.told_to_leave() => return,
-            stream = self.tls.accept(Gather::new(stream)).into_fallible() => match stream {
+            stream = accept.into_fallible() => match stream {
                 Ok(stream) => stream,
                 Err((why, mut stream)) => {
                     debug!("handshake failed: {why}");
