@@ -169,7 +169,10 @@ impl Server {
             return;
         }
         connection.as_mut().graceful_shutdown();
-        let _ = timeout(patience, connection).await;
+        tokio::select! {
+            () = place.cut_off() => {}
+            _ = timeout(patience, connection) => {}
+        }
     }
 }
 
