@@ -206,6 +206,12 @@ impl Connections {
         self.metrics.connection_closed(why);
     }
 
+    /// How many bytes requests and answers take.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     fn now(&self) -> u64 {
         self.sweeps.load(Ordering::Relaxed)
     }

@@ -11,7 +11,7 @@ use axum::body::HttpBody;
 use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use mbcas_certs::LiveCertificate;
 use rustix::net::sockopt;
@@ -26,6 +26,7 @@ use tracing::{debug, warn};
 
 use super::connections::{Connections, Place, SWEEP};
 use super::gather::{self, Gather};
+use super::requests::{Attended, Requests};
 use super::unread::Unread;
 use super::{ServeError, tls};
 use crate::metrics::Metrics;
@@ -80,7 +81,6 @@ pub async fn serve(
     let closing = CancellationToken::new();
     let server = Arc::new(Server {
         tls: TlsAcceptor::from(tls(live)?),
-        http: http(),
         router,
     });
     let connections = Connections::new(closing.clone(), metrics);
@@ -122,7 +122,6 @@ pub async fn serve(
 
 struct Server {
     tls: TlsAcceptor,
-    http: Builder<TokioExecutor>,
     router: Router,
 }
 
@@ -159,7 +158,10 @@ impl Server {
                 Ok::<_, Infallible>(answer.map(|body| Unread::new(body, held)))
             }
         });
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let requests = Requests::default();
+        let http = http(requests.clone());
+        let connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let mut connection = Attended::new(connection, requests);
         tokio::select! {
             _ = &mut connection => return,
             () = place.told_to_leave() => {}
@@ -168,7 +170,7 @@ impl Server {
         if patience.is_zero() {
             return;
         }
-        connection.as_mut().graceful_shutdown();
+        connection.connection().graceful_shutdown();
         tokio::select! {
             () = place.cut_off() => {}
             _ = timeout(patience, connection) => {}
@@ -177,8 +179,8 @@ impl Server {
 }
 
 /// HTTP with bounds on everything that a peer decides.
-fn http() -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
+fn http(requests: Requests) -> Builder<Requests> {
+    let mut http = Builder::new(requests);
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)

@@ -74,3 +74,33 @@ impl Buf for Piece {
         self.bytes.advance(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use prometheus::Registry;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::serve::connections::Connections;
+
+    #[tokio::test]
+    async fn an_answer_counts_until_whoever_sends_it_has_let_go_of_its_bytes() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let all = Connections::new(CancellationToken::new(), metrics);
+        let place = all.enter([10, 0, 0, 1].into()).unwrap();
+        let asking = place.ask();
+        let mut answer = Unread::new(Body::from("answer"), asking.answered(6));
+        let held = all.held();
+        assert!(held > 6);
+        // As HTTP/2 does as soon as a byte may be sent: the body is done, and its bytes wait.
+        let mut piece = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(answer.is_end_stream());
+        drop(answer);
+        piece.advance(1);
+        assert_eq!((piece.chunk(), all.held()), (&b"nswer"[..], held));
+        drop(piece);
+        assert_eq!(all.held(), 0);
+    }
+}

@@ -191,7 +191,7 @@ impl Attack {
 
     fn reading(bytes: u32) -> Self {
         let attackers = if is_long() { 300 } else { 50 };
-        Self::new(attackers, 500, async move |target, _| {
+        Self::new(attackers, 500, move |target: Target, _| async move {
             let connection = target.http2_that_reads(bytes).await?;
             let mut streams = JoinSet::new();
             for _ in 0..100 {
