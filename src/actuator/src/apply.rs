@@ -2,17 +2,29 @@
 
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, Patch, PatchParams};
+use kube::Client;
+use kube::api::{Api, GetParams, Patch, PatchParams};
+use kube::client::Body;
+use kube::core::Request;
 use kube::core::Status;
-use thiserror::Error;
 
+use crate::answer::{ApplyError, explain};
+use crate::gate::{Gate, Open};
 use crate::plan::{ResizePlan, plan};
 use crate::refusal::Refusal;
 use crate::request::ResizeRequest;
 
-/// How often [`resize`] reads again after a conflict before it gives up.
+/// How often [`resize`] writes at most.
 const ATTEMPTS: u32 = 5;
+
+/// How long is waited after the first conflict; twice as long after each further one.
+const BACKOFF: Duration = Duration::from_millis(50);
+
+/// How long one request may take. A writer that leads by a Lease keeps 5 s free
+/// between its last write and the end of the Lease, for what is on its way.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// What the API server has accepted.
 #[derive(Clone, Debug)]
@@ -23,108 +35,67 @@ pub struct Applied {
     pub pod: Box<Pod>,
 }
 
-/// Why a resize was not accepted, by what the caller can do about it.
-#[derive(Debug, Error)]
-pub enum ApplyError {
-    /// Refused before it was sent.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The pod changed between reading and writing: read again.
-    #[error("pod {0} changed while it was being resized; reading it again may help")]
-    Stale(String),
-    /// There is no such pod, or another one has its name.
-    #[error("there is no pod {0}, or another one has taken its name")]
-    Gone(String),
-    /// The API server has no `pods/resize`.
-    #[error(
-        "the API server does not serve pods/resize: Kubernetes 1.33 or later has it switched on"
-    )]
-    Unsupported,
-    /// Another resizer owns the field.
-    #[error("pod {pod} is resized by another manager: {message}")]
-    Contested {
-        /// The pod.
-        pod: String,
-        /// The server's words, which name the manager and the field.
-        message: String,
-    },
-    /// The node can never hold it.
-    #[error("the node of pod {pod} cannot hold this: {message}")]
-    Infeasible {
-        /// The pod.
-        pod: String,
-        /// The server's words.
-        message: String,
-    },
-    /// Not allowed: permissions, a quota, a LimitRange, a policy.
-    #[error("resizing pod {pod} is forbidden: {message}")]
-    Forbidden {
-        /// The pod.
-        pod: String,
-        /// The server's words.
-        message: String,
-    },
-    /// The values are wrong.
-    #[error("resizing pod {pod} is invalid: {message}")]
-    Invalid {
-        /// The pod.
-        pod: String,
-        /// The server's words.
-        message: String,
-    },
-    /// The API server is busy: wait at least this long.
-    #[error("the API server is busy; it asks to wait {0:?}")]
-    Busy(Duration),
-    /// Anything else: the connection, an unexpected answer.
-    #[error("resizing pod {pod} failed: {source}")]
-    Failed {
-        /// The pod.
-        pod: String,
-        /// The cause.
-        source: Box<kube::Error>,
-    },
-}
-
-impl ApplyError {
-    /// A word for metrics, from a closed set.
-    pub const fn outcome(&self) -> &'static str {
-        match self {
-            Self::Refused(_) => "refused",
-            Self::Stale(_) => "stale",
-            Self::Gone(_) => "gone",
-            Self::Unsupported => "unsupported",
-            Self::Contested { .. } => "contested",
-            Self::Infeasible { .. } => "infeasible",
-            Self::Forbidden { .. } => "forbidden",
-            Self::Invalid { .. } => "invalid",
-            Self::Busy(_) => "busy",
-            Self::Failed { .. } => "failed",
-        }
-    }
-}
-
 /// Sends `plan`; with `dry_run` the server checks everything and keeps nothing.
 ///
 /// # Errors
-/// [`ApplyError`], never [`ApplyError::Refused`].
+/// [`ApplyError`], never [`ApplyError::Refused`] or [`ApplyError::Stopped`].
 pub async fn apply(
     pods: &Api<Pod>,
     plan: &ResizePlan,
     dry_run: bool,
 ) -> Result<Applied, ApplyError> {
+    let shown = || format!("{}/{}", plan.namespace, plan.pod);
     let mut params = PatchParams::apply(&plan.manager);
     params.force = plan.force;
     params.dry_run = dry_run;
-    match pods
-        .patch_resize(&plan.pod, &params, &Patch::Apply(&plan.patch))
+    let failed = |source| ApplyError::Failed {
+        pod: shown(),
+        source: Box::new(source),
+    };
+    let request = Request::new(pods.resource_url())
+        .patch_subresource("resize", &plan.pod, &params, &Patch::Apply(&plan.patch))
+        .map_err(|error| failed(kube::Error::BuildRequest(error)))?;
+    let pod = send(pods.clone().into_client(), request, &shown()).await?;
+    Ok(Applied {
+        generation: pod.metadata.generation,
+        pod: Box::new(pod),
+    })
+}
+
+/// As [`Client::request`], but with an end, and with an eye on the one header that counts.
+async fn send(
+    client: Client,
+    request: http::Request<Vec<u8>>,
+    shown: &str,
+) -> Result<Pod, ApplyError> {
+    let answering = async {
+        let response = client.send(request.map(Body::from)).await?;
+        let (head, body) = response.into_parts();
+        Ok::<_, kube::Error>((head, body.collect_bytes().await?))
+    };
+    let failed = |source| ApplyError::Failed {
+        pod: shown.to_owned(),
+        source: Box::new(source),
+    };
+    let (head, bytes) = tokio::time::timeout(ANSWER, answering)
         .await
-    {
-        Ok(pod) => Ok(Applied {
-            generation: pod.metadata.generation,
-            pod: Box::new(pod),
-        }),
-        Err(error) => Err(explain(error, format!("{}/{}", plan.namespace, plan.pod))),
+        .map_err(|_| ApplyError::Unanswered {
+            pod: shown.to_owned(),
+            after: ANSWER,
+        })?
+        .map_err(failed)?;
+    if head.status.is_success() {
+        return serde_json::from_slice(&bytes)
+            .map_err(|error| failed(kube::Error::SerdeError(error)));
     }
+    let status: Status = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(&bytes);
+        Status::failure(text.trim(), "NotAStatus").with_code(head.status.as_u16())
+    });
+    let seconds = head.headers.get(RETRY_AFTER);
+    let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let error = kube::Error::Api(status.boxed());
+    Err(explain(error, shown.to_owned(), seconds))
 }
 
 /// Reads the pod, plans, and applies; after a conflict it reads again, at most
@@ -132,7 +103,7 @@ pub async fn apply(
 /// out; one without changes was not sent.
 ///
 /// # Errors
-/// [`ApplyError`]; [`ApplyError::Stale`] only after the last attempt.
+/// [`ApplyError`]; [`ApplyError::Stale`] and [`ApplyError::Busy`] only after the last attempt.
 pub async fn resize(
     pods: &Api<Pod>,
     name: &str,
@@ -140,97 +111,148 @@ pub async fn resize(
     manager: &str,
     dry_run: bool,
 ) -> Result<(ResizePlan, Option<Applied>), ApplyError> {
-    let mut planned = plan_now(pods, name, request, manager).await?;
-    let mut attempt = 1;
-    loop {
-        if planned.changes.is_empty() {
-            return Ok((planned, None));
-        }
-        let refused = match apply(pods, &planned, dry_run).await {
-            Ok(applied) => return Ok((planned, Some(applied))),
-            Err(refused @ (ApplyError::Stale(_) | ApplyError::Contested { .. })) => refused,
-            Err(other) => return Err(other),
-        };
-        if attempt == ATTEMPTS {
-            return Err(refused);
-        }
-        tokio::time::sleep(Duration::from_millis(50) * attempt).await;
-        attempt += 1;
-        let again = plan_now(pods, name, request, manager).await?;
-        if again.uid != planned.uid {
-            return Err(ApplyError::Gone(format!("{}/{name}", planned.namespace)));
-        }
-        // The API server looks at owners before it looks at versions, so what was
-        // only stale can look contested. It is, if nothing has changed since.
-        let is_contested = matches!(refused, ApplyError::Contested { .. });
-        if is_contested && again.resource_version == planned.resource_version {
-            return Err(refused);
-        }
-        planned = again;
-    }
+    resize_through(&Open, pods, name, request, manager, dry_run).await
 }
 
-async fn plan_now(
+/// As [`resize`], and asks `gate` before every write.
+///
+/// # Errors
+/// As [`resize`], and [`ApplyError::Stopped`] once the gate is closed.
+pub async fn resize_through(
+    gate: &impl Gate,
     pods: &Api<Pod>,
     name: &str,
     request: &ResizeRequest,
     manager: &str,
-) -> Result<ResizePlan, ApplyError> {
-    let pod = pods.get(name).await.map_err(|e| {
-        explain(
-            e,
-            format!("{}/{name}", pods.namespace().unwrap_or_default()),
-        )
-    })?;
-    Ok(plan(&pod, request, manager)?)
-}
-
-fn explain(error: kube::Error, pod: String) -> ApplyError {
-    let status = match error {
-        kube::Error::Api(status) => status,
-        other => {
-            return ApplyError::Failed {
-                pod,
-                source: Box::new(other),
-            };
-        }
+    dry_run: bool,
+) -> Result<(ResizePlan, Option<Applied>), ApplyError> {
+    let job = Job {
+        pods,
+        name,
+        request,
+        manager,
+        dry_run,
     };
-    let message = status.message.clone();
-    match status.code {
-        // A missing pod is named in the details; a missing subresource has none.
-        404 if status.details.as_ref().is_none_or(|d| d.name.is_empty()) => ApplyError::Unsupported,
-        404 => ApplyError::Gone(pod),
-        // The uid is immutable: an apply that names another one meets a replacement.
-        // With a stale version, as is usual then, the answer is a plain 409 instead,
-        // and the next read finds out.
-        422 if message.contains("metadata.uid") => ApplyError::Gone(pod),
-        409 if has_cause(&status, "FieldManagerConflict") => ApplyError::Contested { pod, message },
-        409 => ApplyError::Stale(pod),
-        403 if has_cause(&status, "NodeCapacity") || has_cause(&status, "UnsupportedPlatform") => {
-            ApplyError::Infeasible { pod, message }
+    let mut before = None;
+    let mut attempt = 1;
+    loop {
+        if !gate.pass().await {
+            return Err(ApplyError::Stopped(job.shown()));
         }
-        401 | 403 => ApplyError::Forbidden { pod, message },
-        400 | 422 => ApplyError::Invalid { pod, message },
-        429 => ApplyError::Busy(retry_after(&status)),
-        _ => ApplyError::Failed {
-            pod,
-            source: Box::new(kube::Error::Api(status)),
-        },
+        let refused = match job.attempt(gate, &mut before).await {
+            Ok(done) => return Ok(done),
+            Err(refused) => refused,
+        };
+        match &refused {
+            _ if attempt == ATTEMPTS => return Err(refused),
+            ApplyError::Busy(wait) => gate.busy(*wait).await,
+            ApplyError::Stale(_) | ApplyError::Contested { .. } if before.is_some() => {
+                let wait = BACKOFF * (1 << (attempt - 1));
+                tokio::time::sleep(wait / 2 + spread(wait)).await;
+            }
+            _ => return Err(refused),
+        }
+        attempt += 1;
     }
 }
 
-fn has_cause(status: &Status, reason: &str) -> bool {
-    let causes = status
-        .details
-        .as_ref()
-        .map(|d| d.causes.as_slice())
-        .unwrap_or_default();
-    causes.iter().any(|cause| cause.reason == reason)
+/// One resize, however often it has to be tried.
+struct Job<'a> {
+    pods: &'a Api<Pod>,
+    name: &'a str,
+    request: &'a ResizeRequest,
+    manager: &'a str,
+    dry_run: bool,
 }
 
-fn retry_after(status: &Status) -> Duration {
-    let seconds = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
-    Duration::from_secs(u64::from(seconds.max(1)))
+/// What was looked at before, when the write was refused.
+struct Before {
+    uid: String,
+    container_id: Option<String>,
+    resource_version: String,
+    /// The server's words, if it said that another resizer owns the field.
+    contested: Option<String>,
+}
+
+impl Job<'_> {
+    fn shown(&self) -> String {
+        format!(
+            "{}/{}",
+            self.pods.namespace().unwrap_or_default(),
+            self.name
+        )
+    }
+
+    /// Reads, plans and writes once. `before` is what the last attempt looked at, if it was refused.
+    async fn attempt(
+        &self,
+        gate: &impl Gate,
+        before: &mut Option<Before>,
+    ) -> Result<(ResizePlan, Option<Applied>), ApplyError> {
+        let planned = plan(&self.read().await?, self.request, self.manager)?;
+        if let Some(before) = before.take() {
+            self.same_target(before, &planned)?;
+        }
+        if planned.changes.is_empty() {
+            return Ok((planned, None));
+        }
+        // Reading took time, and the gate may have closed meanwhile.
+        if !gate.is_open() {
+            return Err(ApplyError::Stopped(self.shown()));
+        }
+        let refused = match apply(self.pods, &planned, self.dry_run).await {
+            Ok(applied) => return Ok((planned, Some(applied))),
+            Err(refused) => refused,
+        };
+        *before = Some(Before {
+            uid: planned.uid,
+            container_id: planned.container_id,
+            resource_version: planned.resource_version,
+            contested: match &refused {
+                ApplyError::Contested { message, .. } => Some(message.clone()),
+                _ => None,
+            },
+        });
+        Err(refused)
+    }
+
+    async fn read(&self) -> Result<Pod, ApplyError> {
+        let read = Request::new(self.pods.resource_url())
+            .get(self.name, &GetParams::default())
+            .map_err(|error| ApplyError::Failed {
+                pod: self.shown(),
+                source: Box::new(kube::Error::BuildRequest(error)),
+            })?;
+        send(self.pods.clone().into_client(), read, &self.shown()).await
+    }
+
+    /// Whether what was read again is still what was meant.
+    fn same_target(&self, before: Before, again: &ResizePlan) -> Result<(), ApplyError> {
+        if again.uid != before.uid {
+            return Err(ApplyError::Gone(self.shown()));
+        }
+        // A new container starts at what the kubelet allocated, and may need something else.
+        if again.container_id != before.container_id {
+            let container = again.container.clone();
+            return Err(Refusal::Restarted(self.shown(), container).into());
+        }
+        // The API server looks at owners before it looks at versions, so what was
+        // only stale can look contested. It is, if nothing has changed since.
+        match before.contested {
+            Some(message) if again.resource_version == before.resource_version => {
+                Err(ApplyError::Contested {
+                    pod: self.shown(),
+                    message,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A random time up to `most`, so that those who were refused together do not come back together.
+pub(crate) fn spread(most: Duration) -> Duration {
+    most.mul_f64(rand::random::<f64>())
 }
 
 #[cfg(test)]

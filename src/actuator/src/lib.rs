@@ -12,20 +12,26 @@
 //!
 //! The controller and the `mbcas resize` command use the same three steps.
 
+mod answer;
 mod apply;
+pub mod bounds;
 #[cfg(test)]
 mod fixtures;
+mod gate;
 mod ownership;
 mod plan;
 mod refusal;
 mod request;
+pub mod rivals;
 mod settle;
 mod support;
 
-pub use apply::{Applied, ApplyError, apply, resize};
+pub use answer::{ApplyError, Ban, Rule};
+pub use apply::{Applied, apply, resize, resize_through};
+pub use gate::{Gate, Open};
 pub use ownership::{Field, Ownership};
 pub use plan::{Change, ResizePlan, plan};
 pub use refusal::Refusal;
 pub use request::{ResizePolicy, ResizeRequest, Resource, Side};
 pub use settle::{Progress, Settled, progress, settle, settle_watched};
-pub use support::{Support, support};
+pub use support::{Support, Version, support, version};

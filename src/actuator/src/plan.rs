@@ -1,19 +1,25 @@
 //! Deciding a resize, without touching anything.
 
 mod checks;
+mod fit;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
 use serde_json::{Map, Value, json};
 
+use crate::bounds::Constraint;
 use crate::ownership::{Field, Ownership};
 use crate::refusal::Refusal;
-use crate::request::{ResizeRequest, Resource, Side};
-use checks::{refuse_inverted, refuse_qos_change, refuse_restart, refuse_unresizable};
+use crate::request::{ResizePolicy, ResizeRequest, Resource, Side};
+use checks::{
+    refuse_inconsiderate, refuse_inverted, refuse_qos_change, refuse_restart, refuse_taking,
+    refuse_unresizable,
+};
+use fit::fitted;
 
 /// What one resize will do: everything that [`crate::apply`] and [`crate::settle()`] need.
 #[derive(Clone, Debug)]
@@ -30,6 +36,10 @@ pub struct ResizePlan {
     pub generation: Option<i64>,
     /// The container that changes.
     pub container: String,
+    /// Which run of it was looked at.
+    pub container_id: Option<String>,
+    /// What bound the CPU amount, where it was fitted to [`ResizeRequest::bounds`].
+    pub bound_by: Option<Constraint>,
     /// Every amount that was asked for, in a fixed order: what the status has to show in the end.
     pub wanted: Vec<Change>,
     /// Those of [`Self::wanted`] that the spec does not have yet. Empty: the spec is as asked already.
@@ -51,6 +61,42 @@ pub struct Change {
     pub from: Option<Quantity>,
     /// What it will have.
     pub to: Quantity,
+}
+
+impl ResizePlan {
+    /// The request that takes this plan back, for a resize that the kubelet deferred or
+    /// cannot do: what the spec asks for counts against the node all the same. Absent
+    /// where it cannot be taken back: amounts of memory are only raised, and what was
+    /// not there before cannot be removed.
+    pub fn undo(&self) -> Option<ResizeRequest> {
+        let before = |side| {
+            let change = self.changes.iter().find(|c| c.field.side == side);
+            change.and_then(|c| c.from.clone())
+        };
+        let changed = |side| self.changes.iter().any(|c| c.field.side == side);
+        if self.changes.is_empty()
+            || self
+                .changes
+                .iter()
+                .any(|c| c.field.resource != Resource::Cpu)
+            || self.changes.iter().any(|c| c.from.is_none())
+        {
+            return None;
+        }
+        let (cpu, policy) = if changed(Side::Limits) {
+            (before(Side::Limits), ResizePolicy::Limits)
+        } else {
+            (before(Side::Requests), ResizePolicy::Requests)
+        };
+        Some(ResizeRequest {
+            uid: Some(self.uid.clone()),
+            container: Some(self.container.clone()),
+            cpu,
+            cpu_request: before(Side::Requests).filter(|_| policy == ResizePolicy::Limits),
+            policy,
+            ..ResizeRequest::default()
+        })
+    }
 }
 
 impl Change {
@@ -77,14 +123,18 @@ pub fn plan(pod: &Pod, request: &ResizeRequest, manager: &str) -> Result<ResizeP
     if request.uid.as_ref().is_some_and(|meant| *meant != uid) {
         return Err(Refusal::Replaced(shown));
     }
-    refuse_unresizable(pod, spec, &shown)?;
+    refuse_unresizable(pod, spec, request, &shown)?;
     if request.amounts().is_empty() {
         return Err(Refusal::NothingAsked);
     }
     let (container, init) = resolve(pod, spec, request.container.as_deref(), &shown)?;
-    let wanted = wanted(container, init, request)?;
+    let run = run_of(pod, &container.name, init);
+    refuse_inconsiderate(pod, spec, request, run, &container.name, &shown)?;
+    let (request, bound_by) = fitted(pod, spec, container, request)?;
+    let wanted = wanted(container, init, &request)?;
     let changes: Vec<Change> = wanted.iter().filter(|c| c.is_news()).cloned().collect();
     refuse_restart(container, &changes)?;
+    refuse_taking(pod, container, &request, &changes, &shown)?;
     let after = with_changes(spec, &changes);
     refuse_inverted(&after, &container.name, &changes)?;
     refuse_qos_change(pod, spec, &after)?;
@@ -100,6 +150,8 @@ pub fn plan(pod: &Pod, request: &ResizeRequest, manager: &str) -> Result<ResizeP
         resource_version,
         generation: pod.metadata.generation,
         container: container.name.clone(),
+        container_id: run.and_then(|run| run.container_id.clone()),
+        bound_by,
         force: request.take_over || !contested,
         manager: manager.to_owned(),
         patch: Value::Null,
@@ -162,6 +214,17 @@ fn resolve<'a>(
             })
         }
     }
+}
+
+/// The status of the container, which says which run of it this is.
+fn run_of<'a>(pod: &'a Pod, name: &str, init: bool) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let statuses = if init {
+        status.init_container_statuses.as_ref()
+    } else {
+        status.container_statuses.as_ref()
+    };
+    statuses?.iter().find(|status| status.name == name)
 }
 
 fn wanted(

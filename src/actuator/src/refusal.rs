@@ -35,6 +35,37 @@ pub enum Refusal {
     NodeWithoutResize(String),
     #[error("pod {0} is not the one that was meant: another one has its name now")]
     Replaced(String),
+    #[error("container {1:?} of pod {0} was restarted since it was looked at")]
+    Restarted(String, String),
+    #[error(
+        "pod {0} has resources of its own beside its containers': Kubernetes resizes such pods from 1.36 on"
+    )]
+    PodLevelResources(String),
+    #[error("pod {0} is being debugged: it stays as the person who looks at it found it")]
+    Debugged(String),
+    #[error("pod {0} is not ready, and what it has is not taken away before it is")]
+    NotReady(String),
+    #[error(
+        "the memory {side} of container {container:?} would fall from {from} to {to}: \
+         what is in use cannot be taken back, so memory is only raised unless lowering is asked for"
+    )]
+    LowersMemory {
+        container: String,
+        side: &'static str,
+        from: String,
+        to: String,
+    },
+    #[error(
+        "the {resource} limit {limit} of container {container:?} would be above the {most} that its pod has as a whole"
+    )]
+    AbovePod {
+        container: String,
+        resource: &'static str,
+        limit: String,
+        most: String,
+    },
+    #[error(transparent)]
+    OutOfBounds(#[from] crate::bounds::Unfit),
     #[error("nothing to change: give an amount of cpu or memory")]
     NothingAsked,
     #[error(

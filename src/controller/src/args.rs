@@ -15,6 +15,7 @@ use mbcas_market::{Policy, Rule};
 use mbcas_runtime::admin::AdminArgs;
 use mbcas_runtime::log::LogArgs;
 
+use crate::actuate::{WRITE_BURST, WRITES_PER_SECOND};
 use crate::canary::Canary;
 use crate::kubelet::KubeletTls;
 
@@ -61,6 +62,14 @@ pub struct Args {
     /// Seconds for which a container keeps its cap after its start, from 0 to 3600.
     #[arg(long, env = "MBCAS_STARTUP_GRACE", default_value = "30", value_parser = startup_grace)]
     pub startup_grace: Duration,
+
+    /// Pod changes per second over the whole cluster, from 1 to 200.
+    #[arg(long, env = "MBCAS_WRITES_PER_SECOND", default_value_t = WRITES_PER_SECOND, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub writes_per_second: u32,
+
+    /// Pod changes at once after a calm, from 1 to 1000.
+    #[arg(long, env = "MBCAS_WRITE_BURST", default_value_t = WRITE_BURST, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub write_burst: u32,
 
     /// How kubelets' certificates are checked.
     #[arg(long, env = "MBCAS_KUBELET_TLS", value_enum, default_value = "verify")]

@@ -89,7 +89,8 @@ impl Loop {
         let plans = self.plans(&snapshots, &view);
         observe::solved(&snapshots, &plans);
 
-        let outcomes = self.actuator.actuate(&plans, epoch).await;
+        let started = |id: &ContainerId| discovery.participants.get(id)?.participation.started;
+        let outcomes = self.actuator.actuate(&plans, epoch, started).await;
         self.remember(&snapshots, &plans, &outcomes);
         observe::patched(&plans, &outcomes, &self.metrics);
         observe::published(

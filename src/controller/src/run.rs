@@ -20,7 +20,7 @@ use mbcas_runtime::{admin, shutdown};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::actuate::Actuator;
+use crate::actuate::{Actuator, Pace};
 use crate::args::Args;
 use crate::autoscalers::VerticalPodAutoscaler;
 use crate::cluster::{Cluster, Watched};
@@ -61,8 +61,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let market = Loop {
         cluster: cluster.clone(),
         demands: Demands::default(),
-        kubelets: Kubelets::new(config, args.kubelet_tls.clone()),
-        actuator: Actuator::new(client.clone(), leader.clone()),
+        kubelets: Kubelets::new(config.clone(), args.kubelet_tls.clone()),
+        actuator: Actuator::new(client.clone(), leader.clone()).paced(
+            Pace::new(args.writes_per_second, args.write_burst),
+            args.interval,
+        ),
         policy: args.policy()?,
         terms: Terms {
             default_max: args.default_max_cpu,

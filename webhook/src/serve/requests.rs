@@ -104,7 +104,11 @@ mod tests {
                 let _held = (kept, there);
                 pending().await
             });
-            if polls < 3 { Poll::Pending } else { Poll::Ready(()) }
+            if polls < 3 {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
         }));
         let mut attended = Attended::new(connection, requests.clone());
         for waiting in [1, 2] {

@@ -11,10 +11,13 @@ use mbcas_core::quantity::Quantity;
 use serde_json::{Value, json};
 use tower_test::mock::{self, Handle, SendResponse};
 
-use super::{Applied, ApplyError, resize};
+use super::{Applied, resize};
+use crate::answer::ApplyError;
 use crate::fixtures::{owner, plain, pod};
 use crate::plan::ResizePlan;
 use crate::request::ResizeRequest;
+
+mod storms;
 
 type Server = Handle<Request<Body>, Response<Body>>;
 type Answer = Result<(ResizePlan, Option<Applied>), ApplyError>;
@@ -299,15 +302,6 @@ async fn a_node_that_is_too_small_is_infeasible_and_a_policy_is_forbidden() {
     )
     .await;
     assert!(matches!(error, ApplyError::Forbidden { .. }), "{error}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_busy_server_says_how_long_to_wait() {
-    let busy = |details: Value| failure(429, "too many requests", &details);
-    let error = refused_with(429, busy(json!({ "retryAfterSeconds": 7 }))).await;
-    assert!(matches!(error, ApplyError::Busy(wait) if wait == Duration::from_secs(7)));
-    let error = refused_with(429, busy(json!({}))).await;
-    assert!(matches!(error, ApplyError::Busy(wait) if wait == Duration::from_secs(1)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{ResizePlan, plan};
 use crate::fixtures::{container, owner, owner_of, plain, pod};
-use crate::request::{ResizePolicy, ResizeRequest};
+use crate::request::{ResizePolicy, ResizeRequest, Resource, Side};
 
 fn quantity(text: &str) -> Quantity {
     Quantity::parse(text).unwrap()
@@ -267,4 +267,39 @@ fn taking_over_forces_past_another_resizer() {
         ..request
     };
     assert!(plan(&pod, &request, "mbcas-cli").unwrap().force);
+}
+
+#[test]
+fn a_plan_knows_how_to_take_itself_back() {
+    let before = |request: &ResizeRequest| {
+        let undo = planned(&plain(), request).undo().unwrap();
+        let amounts = undo.amounts().into_iter();
+        amounts
+            .map(|(side, resource, amount)| (side, resource, amount.canonical()))
+            .collect::<Vec<_>>()
+    };
+    let cpu_of = |side, amount: &str| (side, Resource::Cpu, amount.to_owned());
+    let both = before(&with_policy(ResizePolicy::Both, cpu("300m")));
+    assert_eq!(
+        both,
+        [cpu_of(Side::Limits, "200m"), cpu_of(Side::Requests, "100m")]
+    );
+    assert_eq!(before(&cpu("300m")), [cpu_of(Side::Limits, "200m")]);
+    let requests = before(&with_policy(ResizePolicy::Requests, cpu("150m")));
+    assert_eq!(requests, [cpu_of(Side::Requests, "100m")]);
+    // Memory is only raised, and a limit that was absent cannot be taken away.
+    let memory = ResizeRequest {
+        memory: Some(quantity("1Gi")),
+        ..ResizeRequest::default()
+    };
+    assert!(planned(&plain(), &memory).undo().is_none());
+    let bare = pod(|p| {
+        p["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "100m" } });
+    });
+    assert!(planned(&bare, &cpu("300m")).undo().is_none());
+    assert!(
+        planned(&bare, &with_policy(ResizePolicy::Requests, cpu("100m")))
+            .undo()
+            .is_none()
+    );
 }

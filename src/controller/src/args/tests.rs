@@ -24,6 +24,8 @@ fn bad_values_are_refused_with_a_mend() {
         (["--default-max-cpu", "many"], "give a CPU quantity"),
         (["--pod-recommendations", "often"], "true, false"),
         (["--kubelet-tls", "maybe"], "verify, insecure"),
+        (["--writes-per-second", "0"], "1..=200"),
+        (["--write-burst", "1001"], "1..=1000"),
         (["--admin-addr", "9464"], "invalid socket address"),
     ] {
         let message = refusal(&args);
@@ -51,4 +53,5 @@ fn without_words_it_is_the_documented_default() {
         (args.reserve, args.kubelet_tls),
         (MilliCpu::ZERO, KubeletTls::Verify)
     );
+    assert_eq!((args.writes_per_second, args.write_burst), (20, 40));
 }

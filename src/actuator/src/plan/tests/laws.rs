@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
+use mbcas_api::qos::Qos;
 use mbcas_core::quantity::Quantity;
 use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use crate::bounds::Bounds;
 use crate::fixtures::{owner_of, status};
 use crate::plan::{ResizePlan, plan};
 use crate::request::{ResizePolicy, ResizeRequest};
@@ -101,6 +106,7 @@ fn request() -> impl Strategy<Value = ResizeRequest> {
                 cpu_request,
                 policy,
                 take_over,
+                lower_memory: true,
                 ..ResizeRequest::default()
             },
         )
@@ -266,5 +272,132 @@ proptest! {
         let owners = crate::Ownership::of(&pod, "mbcas");
         let contested = plan.changes.iter().any(|c| owners.resizers.iter().any(|(_, field)| *field == c.field));
         prop_assert_eq!(plan.force, request.take_over || !contested);
+    }
+}
+
+/// The class stays over 100,000 random pods, whatever is asked and however it is fitted: a
+/// quarter of them in each of four tests, which run side by side. Plain loops, as as many
+/// shrinkable cases would take minutes.
+fn no_accepted_plan_changes_the_class(seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let parts: Vec<_> = (0..500).map(|_| drawn_resources(&mut random)).collect();
+    let (mut accepted, mut forced, mut fitted) = (0_u32, 0_u32, 0_u32);
+    for _ in 0..25_000 {
+        let pod = drawn_pod(&mut random, &parts);
+        let request = drawn_request(&mut random);
+        let Ok(plan) = plan(&pod, &request, "mbcas") else {
+            continue;
+        };
+        let before = pod.spec.as_ref().unwrap();
+        let (class, after) = (
+            Qos::of(before),
+            crate::plan::with_changes(before, &plan.changes),
+        );
+        assert_eq!(class, Qos::of(&after), "{pod:?} {request:?}");
+        assert_ne!(class, Qos::BestEffort, "{pod:?} {request:?}");
+        accepted += 1;
+        forced += u32::from(class == Qos::Guaranteed && request.policy != ResizePolicy::Both);
+        fitted += u32::from(plan.bound_by.is_some());
+    }
+    // The law says something only if all kinds occur.
+    assert!(
+        accepted > 5_000 && forced > 100 && fitted > 250,
+        "{accepted} accepted, {forced} forced, {fitted} fitted"
+    );
+}
+
+#[test]
+fn no_accepted_plan_changes_the_class_of_the_first_25_000_pods() {
+    no_accepted_plan_changes_the_class(1);
+}
+
+#[test]
+fn no_accepted_plan_changes_the_class_of_the_second_25_000_pods() {
+    no_accepted_plan_changes_the_class(2);
+}
+
+#[test]
+fn no_accepted_plan_changes_the_class_of_the_third_25_000_pods() {
+    no_accepted_plan_changes_the_class(3);
+}
+
+#[test]
+fn no_accepted_plan_changes_the_class_of_the_fourth_25_000_pods() {
+    no_accepted_plan_changes_the_class(4);
+}
+
+fn drawn_resources(random: &mut StdRng) -> ResourceRequirements {
+    let mut resources = ResourceRequirements::default();
+    // One in three as a Guaranteed pod has them, so that such pods occur.
+    let exact = random.random_bool(0.35);
+    for (name, unit) in [("cpu", "m"), ("memory", "Mi")] {
+        let mut draw = |likely| {
+            random
+                .random_bool(likely)
+                .then(|| random.random_range(1..5_u32) * 50)
+        };
+        let (mut request, mut limit) = (draw(0.75), draw(0.7));
+        if exact {
+            request = request.or(Some(100));
+            limit = request;
+        }
+        limit = limit.map(|limit| limit.max(request.unwrap_or(0)));
+        let text = |amount: u32| Amount(format!("{amount}{unit}"));
+        if let Some(amount) = request.or(limit) {
+            let requests = resources.requests.get_or_insert_default();
+            requests.insert(name.to_owned(), text(amount));
+        }
+        if let Some(amount) = limit {
+            let limits = resources.limits.get_or_insert_default();
+            limits.insert(name.to_owned(), text(amount));
+        }
+    }
+    resources
+}
+
+fn drawn_pod(random: &mut StdRng, parts: &[ResourceRequirements]) -> Pod {
+    let mut spec = PodSpec::default();
+    for index in 0..random.random_range(1..4) {
+        let sidecar = index > 0 && random.random_bool(0.3);
+        let container = Container {
+            name: format!("c{index}"),
+            resources: parts.get(random.random_range(0..parts.len())).cloned(),
+            restart_policy: sidecar.then(|| "Always".to_owned()),
+            ..Container::default()
+        };
+        if sidecar {
+            spec.init_containers.get_or_insert_default().push(container);
+        } else {
+            spec.containers.push(container);
+        }
+    }
+    let mut pod = Pod::default();
+    pod.metadata.name = Some("p".to_owned());
+    pod.metadata.uid = Some("u".to_owned());
+    pod.metadata.resource_version = Some("1".to_owned());
+    pod.spec = Some(spec);
+    pod
+}
+
+fn drawn_request(random: &mut StdRng) -> ResizeRequest {
+    let amount = |text: String| Quantity::parse(&text).unwrap();
+    let policies = [
+        ResizePolicy::Both,
+        ResizePolicy::Limits,
+        ResizePolicy::Requests,
+    ];
+    ResizeRequest {
+        container: Some(format!("c{}", random.random_range(0..2))),
+        cpu: random
+            .random_bool(0.9)
+            .then(|| amount(format!("{}m", random.random_range(1..30) * 10))),
+        memory: random
+            .random_bool(0.2)
+            .then(|| amount(format!("{}Mi", random.random_range(1..6) * 50))),
+        policy: policies[random.random_range(0..3)],
+        both_if_guaranteed: random.random_bool(0.5),
+        lower_memory: random.random_bool(0.5),
+        bounds: random.random_bool(0.5).then(Bounds::default),
+        ..ResizeRequest::default()
     }
 }

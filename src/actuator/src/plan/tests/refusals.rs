@@ -267,3 +267,197 @@ fn a_resize_that_would_restart_is_refused_for_that_resource_only() {
     assert!(matches!(refused(&pod, &memory), Refusal::WouldRestart(c, "memory") if c == "app"));
     assert_eq!(planned(&pod, &cpu("300m")).changes.len(), 1);
 }
+
+#[test]
+fn a_windows_pod_is_told_by_the_nodes_that_it_may_run_on_too() {
+    let windows = pod(|p| p["spec"]["nodeSelector"] = json!({ "kubernetes.io/os": "windows" }));
+    assert!(matches!(refused(&windows, &cpu("1")), Refusal::Windows(_)));
+}
+
+/// A pod with 300m to 1000m as a whole.
+fn pod_level() -> Pod {
+    pod(|p| {
+        p["spec"]["resources"] = json!({ "requests": { "cpu": "300m" }, "limits": { "cpu": "1" } });
+    })
+}
+
+#[test]
+fn pod_level_resources_are_left_alone_before_1_36_and_kept_to_from_there_on() {
+    assert!(matches!(
+        refused(&pod_level(), &cpu("300m")),
+        Refusal::PodLevelResources(_)
+    ));
+    let new = |amount: &str| ResizeRequest {
+        pod_level: true,
+        ..cpu(amount)
+    };
+    assert_eq!(planned(&pod_level(), &new("1")).changes.len(), 1);
+    assert!(matches!(
+        refused(&pod_level(), &new("1001m")),
+        Refusal::AbovePod { ref most, .. } if most == "1"
+    ));
+    // Fitted rather than refused where that is asked for.
+    let fitted = ResizeRequest {
+        bounds: Some(crate::bounds::Bounds::default()),
+        ..new("1500m")
+    };
+    let plan = planned(&pod_level(), &fitted);
+    assert_eq!(plan.changes[0].to, quantity("1"));
+    assert_eq!(plan.bound_by, Some(crate::bounds::Constraint::Pod));
+}
+
+#[test]
+fn a_container_that_was_restarted_since_is_not_the_one_that_was_meant() {
+    let started = |time: &str| ResizeRequest {
+        started: Some(time.parse().unwrap()),
+        ..cpu("300m")
+    };
+    let meant = started("2026-01-01T00:00:00Z");
+    assert_eq!(planned(&plain(), &meant).changes.len(), 1);
+    let before = started("2025-12-31T23:59:59Z");
+    assert!(matches!(refused(&plain(), &before), Refusal::Restarted(_, c) if c == "app"));
+    let waiting = pod(|p| p["status"]["containerStatuses"][0]["state"] = json!({ "waiting": {} }));
+    assert!(matches!(refused(&waiting, &meant), Refusal::Restarted(..)));
+}
+
+fn considerate(amount: &str) -> ResizeRequest {
+    ResizeRequest {
+        considerate: Some("2026-01-01T00:10:00Z".parse().unwrap()),
+        ..cpu(amount)
+    }
+}
+
+#[test]
+fn a_pod_that_is_being_debugged_is_left_alone_until_that_is_over() {
+    let debugged = |state: Value| {
+        pod(|p| {
+            p["spec"]["ephemeralContainers"] = json!([{ "name": "debugger", "image": "i" }]);
+            p["status"]["ephemeralContainerStatuses"] = state;
+        })
+    };
+    let with = |state: Value| json!([{ "name": "debugger", "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state }]);
+    let ended = json!({ "terminated": { "exitCode": 0 } });
+    for there in [json!([]), with(json!({ "running": {} }))] {
+        let pod = debugged(there);
+        assert!(matches!(
+            refused(&pod, &considerate("300m")),
+            Refusal::Debugged(_)
+        ));
+        // A person may.
+        assert_eq!(planned(&pod, &cpu("300m")).changes.len(), 1);
+    }
+    assert_eq!(
+        planned(&debugged(with(ended)), &considerate("300m"))
+            .changes
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn nothing_is_taken_from_a_pod_that_is_not_ready_for_some_minutes() {
+    let ready = |status: &str, since: &str| {
+        pod(|p| {
+            p["status"]["conditions"] =
+                json!([{ "type": "Ready", "status": status, "lastTransitionTime": since }]);
+        })
+    };
+    let unready = ready("False", "2026-01-01T00:05:01Z");
+    assert!(matches!(
+        refused(&unready, &considerate("150m")),
+        Refusal::NotReady(_)
+    ));
+    // It may get more, it is not protected for ever, and a person may do as he likes.
+    assert_eq!(planned(&unready, &considerate("300m")).changes.len(), 1);
+    assert_eq!(planned(&unready, &cpu("150m")).changes.len(), 1);
+    for other in [
+        ready("False", "2026-01-01T00:05:00Z"),
+        ready("False", "2026-01-01T00:12:00Z"),
+        ready("True", "2026-01-01T00:09:00Z"),
+        plain(),
+    ] {
+        assert_eq!(planned(&other, &considerate("150m")).changes.len(), 1);
+    }
+}
+
+#[test]
+fn memory_is_raised_and_lowered_only_if_that_is_asked_for() {
+    let memory = |amount: &str, policy| ResizeRequest {
+        memory: Some(quantity(amount)),
+        policy,
+        ..ResizeRequest::default()
+    };
+    let less = memory("100Mi", ResizePolicy::Limits);
+    let refusal = refused(&plain(), &less);
+    assert!(
+        matches!(refusal, Refusal::LowersMemory { ref from, ref to, side: "limits", .. } if from == "128Mi" && to == "100Mi"),
+        "{refusal}"
+    );
+    let requests = memory("32Mi", ResizePolicy::Requests);
+    assert!(matches!(
+        refused(&plain(), &requests),
+        Refusal::LowersMemory {
+            side: "requests",
+            ..
+        }
+    ));
+    let allowed = ResizeRequest {
+        lower_memory: true,
+        ..less
+    };
+    assert_eq!(planned(&plain(), &allowed).changes.len(), 1);
+    let more = memory("256Mi", ResizePolicy::Limits);
+    assert_eq!(planned(&plain(), &more).changes.len(), 1);
+}
+
+#[test]
+fn a_guaranteed_pod_moves_on_both_sides_if_that_is_allowed() {
+    for policy in [
+        ResizePolicy::Limits,
+        ResizePolicy::Requests,
+        ResizePolicy::Both,
+    ] {
+        let both = ResizeRequest {
+            both_if_guaranteed: true,
+            ..with_policy(policy, cpu("2"))
+        };
+        assert_eq!(planned(&guaranteed(), &both).changes.len(), 2, "{policy}");
+        // It says nothing about others.
+        let one = if policy == ResizePolicy::Both { 2 } else { 1 };
+        let wanted = planned(
+            &plain(),
+            &ResizeRequest {
+                cpu: Some(quantity("150m")),
+                ..both
+            },
+        )
+        .wanted;
+        assert_eq!(wanted.len(), one, "{policy}");
+    }
+}
+
+#[test]
+fn a_limit_that_would_make_the_pod_guaranteed_is_fitted_a_quantum_above_the_request() {
+    let nearly = pod(|p| {
+        p["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "2", "memory": "1Gi" } });
+    });
+    let fitted = ResizeRequest {
+        bounds: Some(crate::bounds::Bounds::default()),
+        ..cpu("900m")
+    };
+    let plan = planned(&nearly, &fitted);
+    assert_eq!(plan.changes[0].to, quantity("1010m"));
+    assert_eq!(plan.bound_by, Some(crate::bounds::Constraint::QosClass));
+    // One that lacks more than that may have them equal.
+    assert_eq!(
+        planned(&plain(), &fitted_to("50m")).changes[0].to,
+        quantity("100m")
+    );
+}
+
+fn fitted_to(amount: &str) -> ResizeRequest {
+    ResizeRequest {
+        bounds: Some(crate::bounds::Bounds::default()),
+        ..cpu(amount)
+    }
+}

@@ -1,0 +1,181 @@
+//! The budget of writes, one for the whole cluster.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Mutex as Queue;
+use tokio::time::{Instant, sleep_until};
+
+/// A token bucket that everybody waits at in turn, and that the API server can stop.
+#[derive(Debug)]
+pub struct Pace {
+    /// Who is first in it looks at the bucket; the others wait behind him.
+    queue: Queue<()>,
+    bucket: Mutex<Bucket>,
+}
+
+impl Pace {
+    /// `per_second` writes per second, and `burst` at once after a calm. Both at least one.
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        Self {
+            queue: Queue::default(),
+            bucket: Mutex::new(Bucket::new(per_second, burst, Instant::now())),
+        }
+    }
+
+    /// Returns when it is one write's turn; `false`, at once, if that will not be before `deadline`.
+    pub(super) async fn turn(&self, deadline: Instant) -> bool {
+        let _first = self.queue.lock().await;
+        loop {
+            let taken = self.bucket().take(Instant::now());
+            match taken {
+                Ok(()) => return true,
+                Err(from) if from > deadline => return false,
+                Err(from) => sleep_until(from).await,
+            }
+        }
+    }
+
+    /// The API server asks to `wait`: nobody writes before that, and up to a quarter longer,
+    /// so that the replicas of several controllers do not come back together.
+    pub(super) fn pause(&self, wait: Duration) {
+        let longer = wait.mul_f64(0.25 * rand::random::<f64>());
+        self.bucket().pause(Instant::now() + wait + longer);
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        // It is two instants, and replaced whole.
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The bucket as the generic cell rate algorithm keeps it: by the moment at which it
+/// would be full again (ITU-T I.371).
+#[derive(Debug)]
+struct Bucket {
+    /// One token.
+    every: Duration,
+    /// All tokens but one.
+    slack: Duration,
+    full_at: Instant,
+    paused_until: Instant,
+}
+
+impl Bucket {
+    fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+        let every = Duration::from_secs(1) / per_second.max(1);
+        Self {
+            every,
+            slack: every * (burst.max(1) - 1),
+            full_at: now,
+            paused_until: now,
+        }
+    }
+
+    /// Takes one token, or says when there may be one.
+    fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        let full_at = self.full_at.max(now);
+        let from = full_at.checked_sub(self.slack).unwrap_or(now);
+        let from = from.max(self.paused_until);
+        if from > now {
+            return Err(from);
+        }
+        self.full_at = full_at + self.every;
+        Ok(())
+    }
+
+    /// Nothing before `until`, and no burst then: a server that was busy is given the plain rate.
+    fn pause(&mut self, until: Instant) {
+        self.paused_until = self.paused_until.max(until);
+        self.full_at = self.full_at.max(self.paused_until + self.slack);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_window_holds_more_than_the_burst_and_the_rate(
+            per_second in 1u32..50,
+            burst in 1u32..60,
+            steps in proptest::collection::vec((0u64..400, 0u64..40), 1..300),
+        ) {
+            let zero = Instant::now();
+            let (mut now, mut paused) = (zero, zero);
+            let mut bucket = Bucket::new(per_second, burst, now);
+            let mut taken: Vec<Instant> = Vec::new();
+            for (millis, pause) in steps {
+                now += Duration::from_millis(millis);
+                if pause == 0 {
+                    paused = paused.max(now + Duration::from_secs(1));
+                    bucket.pause(now + Duration::from_secs(1));
+                }
+                // As many as there are, and then the moment that it names is the right one.
+                loop {
+                    match bucket.take(now) {
+                        Ok(()) => taken.push(now),
+                        Err(from) => {
+                            prop_assert!(from > now);
+                            break;
+                        }
+                    }
+                    prop_assert!(now >= paused);
+                }
+            }
+            for (index, first) in taken.iter().enumerate() {
+                for (count, last) in taken[index..].iter().enumerate() {
+                    let seconds = (*last - *first).as_secs_f64();
+                    let most = f64::from(burst) + f64::from(per_second) * seconds;
+                    prop_assert!(count as f64 + 1.0 <= most + 1e-3, "{} in {seconds} s", count + 1);
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_calm_bucket_gives_its_burst_and_then_its_rate() {
+        let pace = Pace::new(20, 40);
+        let begun = Instant::now();
+        for _ in 0..100 {
+            assert!(pace.turn(begun + Duration::from_mins(1)).await);
+        }
+        assert_eq!(begun.elapsed().as_millis(), 3000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_cannot_have_a_turn_in_time_is_told_at_once() {
+        let pace = Pace::new(1, 1);
+        let begun = Instant::now();
+        let deadline = begun + Duration::from_secs(3);
+        for expected in [true, true, true, true, false, false] {
+            assert_eq!(pace.turn(deadline).await, expected);
+        }
+        assert_eq!(begun.elapsed(), Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_those_who_wait_already_and_ends_without_a_burst() {
+        let pace = Pace::new(10, 10);
+        let begun = Instant::now();
+        let deadline = begun + Duration::from_mins(1);
+        for _ in 0..10 {
+            assert!(pace.turn(deadline).await);
+        }
+        let waiting = pace.turn(deadline);
+        let stopping = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            pace.pause(Duration::from_secs(8));
+        };
+        assert!(tokio::join!(waiting, stopping).0);
+        let after = begun.elapsed();
+        assert!((8.0..=10.1).contains(&after.as_secs_f64()), "{after:?}");
+        for _ in 0..10 {
+            assert!(pace.turn(deadline).await);
+        }
+        assert_eq!((begun.elapsed() - after).as_millis(), 1000);
+    }
+}
