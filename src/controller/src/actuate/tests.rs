@@ -409,7 +409,7 @@ fn trace() -> impl Strategy<Value = Vec<(u64, u64, u8, bool)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Σ of limits ≤ capacity at every instant of the trace, each limit counted with the larger of
     /// what the spec asks for and what the kubelet has done, whatever kubelets and API server do.

@@ -77,7 +77,7 @@ impl Candidate {
     #[cfg(test)]
     pub(crate) async fn lead(&mut self) {
         while self.leader.epoch().is_none() {
-            self.live(Duration::from_millis(1)).await;
+            self.live(Duration::from_millis(500)).await;
         }
     }
 
