@@ -52,28 +52,6 @@ impl Governor for Market {
     fn decide(&mut self, node: &NodeView<'_>) -> Vec<Decision> {
         let snapshot = snapshot(node);
         let plan = plan(&snapshot, &self.ledger, &self.policy, node.now);
-        if std::env::var_os("DBG").is_some() {
-            eprintln!(
-                "{:?} C={} price={}",
-                node.now, plan.capacity, plan.clearing.price
-            );
-            for a in &plan.clearing.allocations {
-                let e = plan.ledger.estimate(&a.id);
-                eprintln!(
-                    "   {} need {} grant {} prot {} {} lim {} {} | u {:?} cens {:?} peak {:?}",
-                    a.id.pod.name,
-                    a.need,
-                    a.grant,
-                    a.protected,
-                    if a.is_short { "SHORT" } else { "ok" },
-                    a.limit,
-                    a.limit_reason.word(),
-                    e.map(|e| e.usage().get()),
-                    e.and_then(|e| e.censored()),
-                    e.map(|e| e.peak(node.now).get())
-                );
-            }
-        }
         self.ledger = plan.ledger;
         let decided = |write: &Write| {
             let pod = node.pods.iter().position(|pod| pod.id == write.id)?;
