@@ -102,9 +102,13 @@ mod tests {
             let kept = requests.clone();
             requests.execute(async move {
                 let _held = (kept, there);
-                pending().await
+                pending::<()>().await;
             });
-            if polls < 3 { Poll::Pending } else { Poll::Ready(()) }
+            if polls < 3 {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
         }));
         let mut attended = Attended::new(connection, requests.clone());
         for waiting in [1, 2] {
