@@ -28,9 +28,9 @@ pub(super) const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// server has all of it when it begins.
 pub(super) const ARRIVAL: Duration = Duration::from_secs(1);
 
-/// For so many bytes a body has another [`ARRIVAL`]: as many come even where one
-/// window of 64 KiB takes a quarter of a second. Most bodies are shorter than
-/// that, and a body that stalls is not waited for longer than before.
+/// For so many bytes a body has another [`ARRIVAL`]: one window of HTTP/2, so that
+/// the way there and back may take that long. Most bodies are shorter, and one that
+/// stalls is not waited for any longer.
 const PROGRESS: usize = 256 * 1024;
 
 const KIB: usize = 1024;

@@ -49,6 +49,9 @@ const PATIENCE: u64 = 5;
 /// How many sweeps a connection may be idle for. An API server closes its own after 90 s.
 const IDLE: u64 = 120;
 
+/// How many that were cut off may be there beyond that, for the moment until they are gone.
+const GOING: usize = 64;
+
 /// Who asked so many times more than another has to go later, if nothing else tells them apart.
 const REGULAR: u64 = 16;
 
@@ -118,7 +121,9 @@ impl Connections {
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let mut open = self.open();
         let has_room = open.len() + SPARE < MOST || self.make_room(&open, peer);
-        if !has_room || open.len() >= MOST {
+        // Who was cut off is gone as soon as his task has its turn.
+        let cut = open.values().filter(|c| c.cut.is_cancelled()).count();
+        if !has_room || open.len() - cut >= MOST || open.len() >= MOST + GOING {
             self.metrics.connection_closed(Farewell::Refused);
             return None;
         }
@@ -144,8 +149,10 @@ impl Connections {
     /// Sends one away for `newcomer`, and tells whether he may come in.
     fn make_room(&self, open: &BTreeMap<u64, Arc<Connection>>, newcomer: IpAddr) -> bool {
         let turns = Turns::of(open, newcomer, self.now());
-        let staying = open.iter().filter(|(_, c)| !c.leave.is_cancelled());
-        let first = turns.first(staying);
+        let staying = || open.iter().filter(|(_, c)| !c.leave.is_cancelled());
+        // As many as were asked to leave need not be asked once more.
+        let is_enough = staying().count() + SPARE < MOST;
+        let first = turns.first(staying()).filter(|_| !is_enough);
         if let Some(connection) = first {
             if turns.is_crowd(connection.peer) || connection.is_busy() {
                 self.cut(connection, Farewell::Crowded);
@@ -153,15 +160,17 @@ impl Connections {
                 self.dismiss(connection, Farewell::Crowded);
             }
         }
-        let is_last = open.len() + LAST >= MOST;
+        let uncut = open.values().filter(|c| !c.cut.is_cancelled()).count();
+        let is_last = uncut + LAST >= MOST;
         if is_last && let Some(connection) = turns.first_of_leaving(open) {
             // It was counted when it was asked to leave.
             connection.cut.cancel();
         }
+        let somebody_goes = is_enough || first.is_some();
         if turns.newcomer_has_few() {
-            first.is_some() || !is_last
+            somebody_goes || !is_last
         } else {
-            first.is_some() && !is_last
+            somebody_goes && !is_last
         }
     }
 
@@ -237,12 +246,19 @@ impl Connection {
     }
 
     /// Who has to go first of two alike: those that had the time to ask and did not,
-    /// then those that have not for longest, then those that asked least.
-    fn rank(&self, now: u64) -> (Reverse<bool>, u64, u64) {
+    /// and those last that had no time yet; then those that have not asked for
+    /// longest, then those that asked least.
+    fn rank(&self, now: u64) -> (Reverse<bool>, bool, u64, u64) {
         let (asked, since) = (&self.asked, &self.since);
         let (asked, since) = (asked.load(Ordering::Relaxed), since.load(Ordering::Relaxed));
         let had_time = since + 1 < now;
-        (Reverse(asked == 0 && had_time), since, asked / REGULAR)
+        let is_silent = asked == 0;
+        (
+            Reverse(is_silent && had_time),
+            is_silent,
+            since,
+            asked / REGULAR,
+        )
     }
 }
 

@@ -102,7 +102,7 @@ mod tests {
             let kept = requests.clone();
             requests.execute(async move {
                 let _held = (kept, there);
-                pending().await
+                pending::<()>().await;
             });
             if polls < 3 {
                 Poll::Pending
