@@ -87,10 +87,15 @@ impl Cgroup {
 
     /// Kills its processes and no other, and says how many there were.
     pub(crate) fn kill(&self) -> usize {
+        self.signal(Signal::KILL)
+    }
+
+    /// Sends its processes, and no other, a signal, and says how many there were.
+    pub(crate) fn signal(&self, signal: Signal) -> usize {
         let processes = self.processes();
         for number in &processes {
             let pid = Pid::from_raw(*number).expect("a process of another PID namespace");
-            kill_process(pid, Signal::KILL).unwrap();
+            kill_process(pid, signal).unwrap();
         }
         processes.len()
     }
