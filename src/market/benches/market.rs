@@ -158,7 +158,6 @@ fn snapshot(node: usize, numbers: &mut Numbers) -> NodeSnapshot {
             allocatable: MilliCpu::new(4_000),
             reserve: MilliCpu::new(200),
             cores: MilliCpu::new(4_000),
-            cores: MilliCpu::new(4_000),
             curve: Some(WeightCurve::Quadratic),
         },
         participants: (0..PODS).map(&mut participant).collect(),

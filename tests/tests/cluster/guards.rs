@@ -467,7 +467,7 @@ fn the_api_servers_cel_reads_amounts_of_cpu_as_we_do() {
                 ];
                 whole.into_iter().chain([(text, "250m".to_owned())])
             });
-            // Each takes as long as the API server waits for a webhook that is not there.
+            // There are hundreds.
             let answers = futures::stream::iter(pairs).map(async |(min, max)| {
                 let annotations = [("mbcas.minCPU", &min), ("mbcas.maxCPU", &max)];
                 let annotations =
