@@ -20,6 +20,8 @@ pub(crate) struct FakeApi {
     version: u64,
     /// Writes to pods are noted and never answered.
     pub(crate) is_silent: bool,
+    /// The controller's Deployment is deleted.
+    pub(crate) is_uninstalled: bool,
     /// Whether `pods/resize` is served.
     pub(crate) resize: bool,
     /// The pods, whole.
@@ -132,6 +134,9 @@ impl FakeApi {
             return self.handle_lease(method, body);
         }
         if path.ends_with("/deployments/mbcas-controller") {
+            if self.is_uninstalled {
+                return refusal(404, "NotFound");
+            }
             let metadata = json!({"name": "mbcas-controller", "uid": "deployment-uid"});
             return (
                 StatusCode::OK,

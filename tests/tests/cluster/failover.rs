@@ -164,10 +164,9 @@ fn a_leader_that_stood_still_beyond_its_lease_writes_nothing() {
         drop(stopped_second);
 
         wait_until("the second sees that it has lost", SOON, async || {
-            let log = release
-                .pods()
-                .logs(&second.name_any(), &LogParams::default());
-            let log = log.await.map_err(|why| why.to_string())?;
+            let (pods, name) = (release.pods(), second.name_any());
+            let log = pods.logs(&name, &LogParams::default()).await;
+            let log = log.map_err(|why| why.to_string())?;
             that(log.contains("Lost the Lease"), "its log does not say so")
         })
         .await;

@@ -139,7 +139,10 @@ impl Candidate {
                 return Ok(found.map_or(Answer::Absent, |lease| self.found(lease)));
             }
             Ask::Create(record) => {
-                let lease = self.created(record).await?;
+                let Some(lease) = self.created(record).await? else {
+                    tracing::info!("The Lease went with its Deployment; it is not created again");
+                    return Ok(Answer::Lost);
+                };
                 (record, self.leases.create(&params, &lease).await)
             }
             Ask::Replace(version, record) => {
@@ -176,14 +179,20 @@ impl Candidate {
         Answer::Found(version, record)
     }
 
-    async fn created(&self, record: &Record) -> Result<Lease, kube::Error> {
+    /// A new Lease; none where the last one went with its owner. An uninstall is
+    /// under way then, and what is created after it stays behind.
+    async fn created(&self, record: &Record) -> Result<Option<Lease>, kube::Error> {
         let owner = self.deployments.get_opt(CONTROLLER_DEPLOYMENT).await?;
+        let owner = owner.filter(|owner| owner.metadata.deletion_timestamp.is_none());
+        if owner.is_none() && self.metadata.owner_references.is_some() {
+            return Ok(None);
+        }
         let metadata = ObjectMeta {
             name: Some(CONTROLLER_LEASE.to_owned()),
             owner_references: owner.map(|deployment| vec![owned_by(&deployment)]),
             ..ObjectMeta::default()
         };
-        Ok(lease(metadata, record))
+        Ok(Some(lease(metadata, record)))
     }
 
     /// Says it once, however often it is repeated.

@@ -126,6 +126,18 @@ async fn a_deleted_lease_ends_the_term_and_begins_another_only_after_a_whole_lea
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_went_with_its_deployment_is_not_left_behind() {
+    let api = FakeApi::shared();
+    let (mut first, leader) = candidate(&api, "a");
+    first.lead().await;
+    api.lock().unwrap().is_uninstalled = true;
+    api.lock().unwrap().delete_lease();
+    first.live(seconds(20)).await;
+    assert_eq!(leader.epoch(), None);
+    assert_eq!(api.lock().unwrap().lease_holder(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whom_somebody_else_names_as_the_holder_has_to_wait_like_anybody() {
     let api = FakeApi::shared();
     let (mut first, a) = candidate(&api, "a");
