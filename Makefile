@@ -1,6 +1,6 @@
 # Recipes that anyone can run. Each is a script: `make -n TARGET` shows which.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-chart test-long check bench-admission bench-podstart fmt images up down status
+.PHONY: help demo test test-unit test-chart test-long check bench-admission bench-market bench-podstart fmt images up down status
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,7 +18,7 @@ test-unit: ## the tests that run anywhere: no root, no cluster
 test-chart: ## the chart as helm 3 and helm 4 render it, against the schemas of Kubernetes 1.33 to 1.37
 	@deploy/test.sh chart
 
-test-long: ## what admission holds for every pod, on a million generated ones of each law
+test-long: ## what admission holds for every pod, and the elections, on a million generated ones of each
 	@deploy/test.sh long
 
 check: ## formatting, lints, every crate alone, docs, dependencies, scripts
@@ -27,6 +27,9 @@ check: ## formatting, lints, every crate alone, docs, dependencies, scripts
 
 bench-admission: ## reviews per second and core, beside a webhook of controller-runtime (Linux, 2 cores, quiet)
 	@deploy/bench/admission.sh
+
+bench-market: ## participants cleared per second and core, and a whole cluster's plan
+	@cargo bench --locked --quiet -p mbcas-market
 
 bench-podstart: ## what injection adds to an app's start, on the local cluster (Linux, root, quiet)
 	@deploy/bench/podstart.sh

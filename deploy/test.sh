@@ -3,7 +3,7 @@
 #   unit   what runs anywhere
 #   chart  the chart as helm 3 and helm 4 render it: no cluster
 #   suite  what needs a real cluster: starts the local one if needed, and leaves it up
-#   long   the laws of admission, MBCAS_CASES times each (a million): no cluster
+#   long   the laws of admission and the elections, MBCAS_CASES times each (a million): no cluster
 #   all    the checks, then all three, and the instructions of a review, counted
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -26,6 +26,8 @@ chart() {
 long() {
   say "the laws of admission, ${MBCAS_CASES:=1000000} cases of each"
   MBCAS_CASES=$MBCAS_CASES cargo test --locked --release -p mbcas-webhook --lib admit::laws
+  say "elections, $MBCAS_CASES of them (2 cores: 2 min)"
+  MBCAS_CASES=$MBCAS_CASES cargo test --locked --release -p mbcas-controller --lib lease::rule::simulator
 }
 
 instructions() {

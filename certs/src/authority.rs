@@ -137,6 +137,12 @@ pub(crate) fn random_serial() -> Result<SerialNumber, AuthorityError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use x509_parser::oid_registry::{
+        OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ECDSA_WITH_SHA256,
+    };
+
     use super::*;
 
     #[test]
@@ -147,6 +153,31 @@ mod tests {
         assert_eq!(read.validity(), made.validity());
         assert_eq!(read.key_pem(), made.key_pem());
         assert_eq!(read.certificate_pem(), made.certificate_pem());
+    }
+
+    #[test]
+    fn it_signs_for_a_year_by_p256_and_began_five_minutes_ago() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let authority = Authority::generate(now).unwrap();
+        let leaf = authority.issue("a.b.svc", now).unwrap();
+        for (certificate, days) in [(authority.certificate(), 365), (leaf.certificate(), 7)] {
+            let (_, read) = X509Certificate::from_der(certificate).unwrap();
+            let key = read.public_key();
+            assert_eq!(key.algorithm.algorithm, OID_KEY_TYPE_EC_PUBLIC_KEY);
+            let curve = key.algorithm.parameters.as_ref().unwrap().as_oid().unwrap();
+            assert_eq!(curve, OID_EC_P256);
+            assert_eq!(
+                read.signature_algorithm.algorithm,
+                OID_SIG_ECDSA_WITH_SHA256
+            );
+            let validity = read.validity();
+            assert_eq!(validity.not_before.timestamp(), 1_800_000_000 - 5 * 60);
+            let end = Duration::from_hours(24 * days).as_secs();
+            assert_eq!(
+                validity.not_after.timestamp(),
+                1_800_000_000 + i64::try_from(end).unwrap()
+            );
+        }
     }
 
     #[test]

@@ -98,6 +98,11 @@ prometheus.io/port: "9464"
 {{- end }}
 {{- end }}
 
+{{/* Whether anybody may read the metrics of our pods: "true" unless a NetworkPolicy of ours names nobody. Argument: root. */}}
+{{- define "mbcas.metricsAreRead" -}}
+{{- or (not .Values.networkPolicy.enabled) (not (empty .Values.networkPolicy.metricsFrom)) -}}
+{{- end }}
+
 {{/* A PodDisruptionBudget, where there is more than one replica to keep. Arguments: root, component. */}}
 {{- define "mbcas.podDisruptionBudget" -}}
 {{- $values := index .root.Values .component -}}

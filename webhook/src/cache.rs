@@ -273,24 +273,20 @@ impl Cache {
 }
 
 /// An object that makes a namespace's rules.
-pub trait Rule {
-    /// Puts it in force, or, with `gone`, out of it.
-    fn apply(&self, namespace: &str, name: &str, gone: bool, world: &mut World);
+pub trait Rule: Sized {
+    /// Puts `rule` in force under its name; with none, what was in force there is no longer.
+    fn set(rule: Option<&Self>, namespace: &str, name: &str, world: &mut World);
 
     /// Takes all of its kind out of force, before they are listed anew.
     fn clear(world: &mut World);
 }
 
 impl Rule for BudgetPolicy {
-    fn apply(&self, namespace: &str, name: &str, gone: bool, world: &mut World) {
+    fn set(rule: Option<&Self>, namespace: &str, name: &str, world: &mut World) {
         if name != mbcas_api::BUDGET_POLICY_NAME {
             return;
         }
-        let policy = if gone {
-            BudgetPolicySpec::default()
-        } else {
-            self.spec.clone()
-        };
+        let policy = rule.map(|rule| rule.spec.clone()).unwrap_or_default();
         world
             .entry(namespace)
             .1
@@ -305,9 +301,9 @@ impl Rule for BudgetPolicy {
 }
 
 impl Rule for LimitRange {
-    fn apply(&self, namespace: &str, name: &str, gone: bool, world: &mut World) {
-        let items = self.spec.as_ref().map(|spec| spec.limits.clone());
-        let items = items.filter(|_| !gone).unwrap_or_default();
+    fn set(rule: Option<&Self>, namespace: &str, name: &str, world: &mut World) {
+        let spec = rule.and_then(|rule| rule.spec.as_ref());
+        let items = spec.map(|spec| spec.limits.clone()).unwrap_or_default();
         let (_, entry) = world.entry(namespace);
         entry.limit_ranges.insert(name.to_owned(), items);
         entry.limit_ranges.retain(|_, items| !items.is_empty());
@@ -323,8 +319,8 @@ impl Rule for LimitRange {
 }
 
 impl Rule for ResourceQuota {
-    fn apply(&self, namespace: &str, name: &str, gone: bool, world: &mut World) {
-        let quota = Quota::of(self).filter(|_| !gone);
+    fn set(rule: Option<&Self>, namespace: &str, name: &str, world: &mut World) {
+        let quota = rule.and_then(Quota::of);
         let (_, entry) = world.entry(namespace);
         entry.quotas.remove(name);
         entry

@@ -6,9 +6,11 @@
 
 use std::borrow::Cow;
 use std::str::Utf8Error;
+use std::sync::LazyLock;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::Simd;
+use base64::engine::general_purpose::PAD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -24,6 +26,12 @@ use crate::patch::{Patch, as_json};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
+
+/// Most of an answer is a patch in base64. Written a symbol at a time that was an eighth of the work of a review.
+static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
+
+/// What of an answer is the same for all of them, and some more, in bytes.
+const FRAME: usize = 256;
 
 /// The longest uid that is repeated, in bytes. An API server's has 36.
 const LONGEST_UID: usize = 128;
@@ -263,10 +271,21 @@ impl Answer {
     /// The review that carries the answer to the question `uid`.
     pub fn to_json(&self, uid: &str) -> String {
         let allowed = self.refusal.is_none();
-        let mut json = format!(
-            r#"{{"apiVersion":"{API_VERSION}","kind":"{KIND}","response":{{"uid":{},"allowed":{allowed}"#,
-            as_json(uid)
-        );
+        let encoded = base64::encoded_len(self.patch.as_str().len(), true);
+        // It waits for its caller to read it, so it takes no more room than it needs.
+        let mut json = String::with_capacity(encoded.unwrap_or_default() + FRAME);
+        for piece in [
+            r#"{"apiVersion":""#,
+            API_VERSION,
+            r#"","kind":""#,
+            KIND,
+            r#"","response":{"uid":"#,
+            &as_json(uid),
+            r#","allowed":"#,
+            if allowed { "true" } else { "false" },
+        ] {
+            json.push_str(piece);
+        }
         if let Some(refusal) = &self.refusal {
             json.push_str(
                 r#","status":{"status":"Failure","code":422,"reason":"Invalid","message":"#,
@@ -276,7 +295,7 @@ impl Answer {
         }
         if !self.patch.is_empty() {
             json.push_str(r#","patchType":"JSONPatch","patch":""#);
-            STANDARD.encode_string(self.patch.as_str(), &mut json);
+            BASE64.encode_string(self.patch.as_str(), &mut json);
             json.push('"');
         }
         if !self.warnings.is_empty() {

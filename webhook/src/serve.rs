@@ -31,6 +31,7 @@ mod connections;
 mod deadline;
 mod gather;
 mod listen;
+mod requests;
 mod route;
 mod unread;
 

@@ -94,21 +94,19 @@ where
         .default_backoff()
         .boxed();
     let mut once = Once(Some(listed));
-    let apply = |object: &DeserializeGuard<K>, gone, world: &mut World| {
+    let set = |object: &DeserializeGuard<K>, gone: bool, world: &mut World| {
         let meta = object.meta();
         let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) else {
             return;
         };
-        match &object.0 {
-            Ok(object) => {
-                object.apply(namespace, name, gone, world);
-                world.tidy(namespace);
-            }
-            Err(error) => {
-                let kind = K::plural(&());
-                warn!(%kind, namespace, name, %error, "An object cannot be read, so it changes nothing");
-            }
+        let rule = object.0.as_ref().ok().filter(|_| !gone);
+        if let (Err(error), false) = (&object.0, gone) {
+            let kind = K::plural(&());
+            warn!(%kind, namespace, name, %error, "An object cannot be read, so it is not in force");
         }
+        // What cannot be read is not in force after a listing, so an event does the same at once.
+        K::set(rule, namespace, name, world);
+        world.tidy(namespace);
     };
     let mut fresh = Vec::new();
     loop {
@@ -121,13 +119,13 @@ where
                     K::clear(world);
                     fresh
                         .drain(..)
-                        .for_each(|object| apply(&object, false, world));
+                        .for_each(|object| set(&object, false, world));
                     world.sweep();
                 });
                 once.done();
             }
-            Some(Ok(Event::Apply(object))) => cache.with(|world| apply(&object, false, world)),
-            Some(Ok(Event::Delete(object))) => cache.with(|world| apply(&object, true, world)),
+            Some(Ok(Event::Apply(object))) => cache.with(|world| set(&object, false, world)),
+            Some(Ok(Event::Delete(object))) => cache.with(|world| set(&object, true, world)),
             Some(Err(error)) => failed(&K::plural(&()), &error, &mut once),
             None => std::future::pending().await,
         }
@@ -143,3 +141,6 @@ fn failed(kind: &str, error: &Error, once: &mut Once<'_>) {
         once.done();
     }
 }
+
+#[cfg(test)]
+mod tests;

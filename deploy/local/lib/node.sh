@@ -55,8 +55,10 @@ create_node() {
   connect_node
 }
 
-# connect_node: one veth pair, two routes. Inside, services are routed to nowhere: kube-proxy's
-# rules rewrite a packet before that matters, and one that escapes them stays on this machine.
+# connect_node: one veth pair, two routes. Inside, services are on the link to this machine, where
+# nobody answers for them: kube-proxy's rules rewrite a packet before that matters. Not on lo: the
+# kernel sends no ICMP for what would have gone there, so that a Service without endpoints would not
+# refuse the API server's calls, as it does elsewhere, but let them time out.
 connect_node() {
   local pid
   pid=$(node_pid)
@@ -67,7 +69,7 @@ connect_node() {
   ip link set "$link" up
   in_node ip address add "$node_ip/30" dev eth0
   in_node ip link set eth0 up
-  in_node ip route add "$service_net" dev lo src "$node_ip"
+  in_node ip route add "$service_net" dev eth0 src "$node_ip"
   ip route add "$pod_net" via "$node_ip" dev "$link"
   ip route add "$service_net" via "$node_ip" dev "$link"
 }

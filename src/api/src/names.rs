@@ -9,6 +9,15 @@ pub const INJECTION_ENABLED: &str = "enabled";
 pub const ORIGINAL_ANNOTATION: &str = "mbcas.dev/original";
 /// What admission did with the pod: `injected`, or the reason why it was not.
 pub const INJECTION_ANNOTATION: &str = "mbcas.dev/injection";
+/// What the controller would write where it only recommends.
+pub const RECOMMENDATION_ANNOTATION: &str = "mbcas.dev/recommendation";
+
+/// On a namespace, with any value but `false`: its pods are left as they are. Written by its administrator.
+pub const FROZEN_ANNOTATION: &str = "mbcas.dev/frozen";
+/// On a node, with the value [`MARKET_DISABLED`]: nothing is resized there. Written by its administrator.
+pub const MARKET_LABEL: &str = "mbcas.dev/market";
+/// The value of [`MARKET_LABEL`] that means no.
+pub const MARKET_DISABLED: &str = "disabled";
 
 /// The sidecar's container name.
 pub const AGENT_CONTAINER: &str = "mbcas-demand-agent";
@@ -21,6 +30,11 @@ pub const AGENT_VOLUME: &str = "mbcas-no-token";
 pub const FIELD_MANAGER: &str = "mbcas";
 /// The field manager of writes that a person asked for through the `mbcas` command.
 pub const CLI_FIELD_MANAGER: &str = "mbcas-cli";
+/// The field manager of what the controller says in a BudgetPolicy's status.
+pub const STATUS_FIELD_MANAGER: &str = "mbcas-status";
+/// The field manager of [`RECOMMENDATION_ANNOTATION`]; another than that of resizes, as
+/// an apply takes back what its manager leaves out.
+pub const RECOMMENDATION_FIELD_MANAGER: &str = "mbcas-recommend";
 /// The field manager of the one field that the webhook writes: `caBundle`, in its own entries.
 pub const CA_BUNDLE_FIELD_MANAGER: &str = "mbcas-certs";
 
@@ -44,6 +58,8 @@ pub const ROTATE_ANNOTATION: &str = "mbcas.dev/rotate";
 pub const CERTIFICATE_DIR: &str = "/etc/mbcas/tls";
 /// The controller's Lease.
 pub const CONTROLLER_LEASE: &str = "mbcas-controller";
+/// A ConfigMap beside the controller, written by whoever runs it: how far MBCAS goes at most, from the next cycle on.
+pub const CONTROLLER_SWITCH: &str = "mbcas-controller";
 /// The controller's Deployment, which owns the Lease.
 pub const CONTROLLER_DEPLOYMENT: &str = "mbcas-controller";
 /// The webhook's Deployment, which owns the CA Secret.

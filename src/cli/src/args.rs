@@ -109,6 +109,10 @@ pub struct CheckArgs {
     /// labelled, through the API server as dry runs
     #[arg(long, conflicts_with = "pre")]
     pub admission: bool,
+    /// Beside --admission: also read the metrics of MBCAS's own pods in this namespace, as Prometheus
+    /// would, from their own addresses: works from where those can be reached
+    #[arg(long, value_name = "NAMESPACE", requires = "admission")]
+    pub metrics_of: Option<String>,
     /// How to print
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,

@@ -1,13 +1,17 @@
 //! `mbcas check`: can this cluster do it, and is MBCAS well.
 //!
 //! [`facts`] asks the cluster and judges nothing; [`rows`] judges the facts and
-//! asks nothing. [`admission`] tries it instead.
+//! asks nothing. [`admission`] and [`metrics`] try it instead.
 
 pub mod admission;
 pub mod facts;
+pub mod metrics;
 pub mod rows;
 
+use std::time::Duration;
+
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 
 use crate::args::CheckArgs;
 use crate::connect::Cluster;
@@ -60,7 +64,11 @@ impl Row {
 /// [`OutputError`] if the result cannot be written down.
 pub async fn run(cluster: &Cluster, args: &CheckArgs) -> Result<Report, OutputError> {
     if args.admission {
-        let rows = admission::admission(&cluster.client, cluster.namespace()).await;
+        let (client, namespace) = (&cluster.client, cluster.namespace());
+        let mut rows = until_good(|| admission::admission(client, namespace)).await;
+        if let Some(namespace) = &args.metrics_of {
+            rows.extend(until_good(|| metrics::metrics(client, namespace)).await);
+        }
         return report(&rows, args.output);
     }
     let scope = cluster.named.as_deref();
@@ -78,6 +86,25 @@ pub async fn run(cluster: &Cluster, args: &CheckArgs) -> Result<Report, OutputEr
         ));
     }
     report(&rows, args.output)
+}
+
+/// How long something is tried until it goes well: the API server hears of a new
+/// namespace and of new certificates a moment late, and pods start one after the other.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The time between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The rows of the first attempt without a failure, or of the last one.
+async fn until_good<F: Future<Output = Vec<Row>>>(attempt: impl Fn() -> F) -> Vec<Row> {
+    let last = Instant::now() + PATIENCE;
+    loop {
+        let rows = attempt().await;
+        let good = rows.iter().all(|row| row.level != Level::Fail);
+        if good || Instant::now() + PAUSE >= last {
+            return rows;
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 fn report(rows: &[Row], format: Format) -> Result<Report, OutputError> {

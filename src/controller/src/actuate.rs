@@ -9,6 +9,7 @@
 //! Across pods nobody but us keeps that order (the kubelet does inside one
 //! pod), and without it a node's limits would for a moment promise more than
 //! its market has. A pod that fails holds back its own share of growth and no more.
+//! Every request that writes passes the [`fence`](crate::lease::fence).
 
 mod memory;
 mod order;
@@ -40,6 +41,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
 use crate::lease::Leader;
+use crate::lease::fence::{Fenced, fenced};
 use memory::Memory;
 use order::{Lanes, covered, in_turn};
 pub use pace::Pace;
@@ -170,16 +172,19 @@ impl Actuator {
         Self { rules, ..self }
     }
 
-    /// Carries out the plans of several nodes. `started` is when the containers started that
-    /// the plans were made for: one that was restarted since is left for the next cycle.
+    /// Carries out the plans of several nodes, which were made in the term `epoch`. `started` is
+    /// when the containers started that the plans were made for: one that was restarted since is
+    /// left for the next cycle.
     pub async fn actuate(
         &self,
         plans: &[Plan],
+        epoch: i32,
         started: impl Fn(&ContainerId) -> Option<Timestamp> + Sync,
     ) -> Outcomes {
         let cycle = Cycle {
             hand: self,
-            epoch: self.leader.epoch(),
+            client: fenced(&self.client, &self.leader, epoch),
+            epoch,
             deadline: Instant::now() + self.fresh,
             pod_level: self.resizes_pod_level(plans).await,
             spent: Mutex::default(),
@@ -211,10 +216,6 @@ impl Actuator {
         asked.await.copied().unwrap_or(false)
     }
 
-    fn pods(&self, id: &ContainerId) -> Api<Pod> {
-        Api::namespaced(self.client.clone(), &id.pod.namespace)
-    }
-
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Each note is replaced whole.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
@@ -224,8 +225,10 @@ impl Actuator {
 /// One cycle's writes.
 struct Cycle<'a> {
     hand: &'a Actuator,
-    /// The term of office in which the plans were made.
-    epoch: Option<i32>,
+    /// Writes in this term and in no other.
+    client: Client,
+    /// The term in which the plans were made.
+    epoch: i32,
     deadline: Instant,
     pod_level: bool,
     /// How much of its quotas each namespace's growth has taken in this cycle: the quota's
@@ -240,8 +243,7 @@ impl Gate for Cycle<'_> {
     }
 
     fn is_open(&self) -> bool {
-        let epoch = self.hand.leader.epoch();
-        epoch.is_some() && epoch == self.epoch
+        self.hand.leader.epoch() == Some(self.epoch)
     }
 
     fn busy(&self, wait: Duration) -> bool {
@@ -252,6 +254,10 @@ impl Gate for Cycle<'_> {
 }
 
 impl Cycle<'_> {
+    fn pods(&self, id: &ContainerId) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &id.pod.namespace)
+    }
+
     /// Takes back what was deferred or cannot be done: the spec's amounts count against node
     /// and quota as if they had been given (kubernetes#135107).
     async fn undo(&self) -> Outcomes {
@@ -320,6 +326,9 @@ impl Cycle<'_> {
             Ok((plan, generation)) => (self.settled(write, &plan, generation).await, Some(plan)),
             Err(ApplyError::Stopped(_)) if self.is_open() => (Outcome::PutOff, None),
             Err(ApplyError::Stopped(_)) => (Outcome::NotLeading, None),
+            Err(ApplyError::Failed { source, .. }) if is_fenced(&source) => {
+                (Outcome::NotLeading, None)
+            }
             Err(error) => (Outcome::Refused(error), None),
         };
         let hopeless = matches!(outcome, Outcome::Deferred | Outcome::Infeasible);
@@ -330,7 +339,7 @@ impl Cycle<'_> {
     }
 
     async fn settled(&self, write: &Write, plan: &ResizePlan, generation: Option<i64>) -> Outcome {
-        let pods = self.hand.pods(&write.id);
+        let pods = self.pods(&write.id);
         match settle(&pods, plan, generation, CONFIRMATION).await {
             Settled::Done(_) if plan.changes.is_empty() => Outcome::Unneeded,
             Settled::Done(after) => Outcome::Done(after),
@@ -379,12 +388,17 @@ impl Cycle<'_> {
         id: &ContainerId,
         request: &ResizeRequest,
     ) -> Result<(ResizePlan, Option<i64>), ApplyError> {
-        let (pods, name) = (self.hand.pods(id), &id.pod.name);
+        let (pods, name) = (self.pods(id), &id.pod.name);
         let (plan, applied) =
             resize_through(self, &pods, name, request, FIELD_MANAGER, false).await?;
         let generation = applied.map_or(plan.generation, |applied| applied.generation);
         Ok((plan, generation))
     }
+}
+
+/// The term ended with the request in hand.
+fn is_fenced(error: &kube::Error) -> bool {
+    matches!(Fenced::of(error), Some(Fenced::NotLeading(_)))
 }
 
 #[cfg(test)]

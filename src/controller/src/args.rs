@@ -16,6 +16,7 @@ use mbcas_runtime::admin::AdminArgs;
 use mbcas_runtime::log::LogArgs;
 
 use crate::actuate::{WRITE_BURST, WRITES_PER_SECOND};
+use crate::canary::Canary;
 use crate::kubelet::KubeletTls;
 
 /// The market maker: clears each node's CPU market and resizes pods in place.
@@ -26,6 +27,19 @@ pub struct Args {
     /// A pod's own `mbcas.mode` can only make it more careful.
     #[arg(long, env = "MBCAS_MODE", default_value = "auto")]
     pub mode: Mode,
+
+    /// How many of a hundred workloads are resized, the others being recommended to, from 0 to 100.
+    /// The same ones every time, so that a larger number only adds to them.
+    #[arg(long, env = "MBCAS_CANARY_PERCENT", default_value = "100")]
+    pub canary_percent: Canary,
+
+    /// Write what MBCAS would do onto pods that it only recommends to (mbcas.dev/recommendation).
+    #[arg(long, env = "MBCAS_POD_RECOMMENDATIONS", default_value = "false", action = clap::ArgAction::Set)]
+    pub pod_recommendations: bool,
+
+    /// The most CPU that a container is given where neither its pod nor its namespace's BudgetPolicy says.
+    #[arg(long, env = "MBCAS_DEFAULT_MAX_CPU", default_value = "64", value_parser = cpu)]
+    pub default_max_cpu: MilliCpu,
 
     /// Seconds between two cycles, from 5 to 300.
     #[arg(long, env = "MBCAS_INTERVAL", default_value = "15", value_parser = interval)]
@@ -65,7 +79,7 @@ pub struct Args {
     #[arg(long, env = "MBCAS_POD_METRICS", default_value = "true", action = clap::ArgAction::Set)]
     pub pod_metrics: bool,
 
-    /// The namespace of the Lease.
+    /// The namespace of the Lease and of the switch.
     #[arg(long, env = "MBCAS_NAMESPACE", default_value = "mbcas-system")]
     pub namespace: String,
 

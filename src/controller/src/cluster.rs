@@ -1,87 +1,124 @@
-//! The cluster as the loop needs it: three watches, each kept as small views.
+//! The cluster as the loop needs it: watches, each kept as small views.
 //!
 //! A typed `Pod` is some 50 kB; a [`PodView`] is a few hundred bytes. Every
 //! event is projected as it arrives and the object is dropped.
+//!
+//! | watched | without it |
+//! | --- | --- |
+//! | pods, nodes, labelled namespaces | there is no market: cycles wait for them |
+//! | BudgetPolicies, LimitRanges, ResourceQuotas, autoscalers | cycles go on without, and say so |
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use kube::api::{Api, ResourceExt};
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{Config, Error, Event, watcher};
 use kube::{Client, Resource};
-use mbcas_api::names::{INJECTION_ENABLED, INJECTION_LABEL};
-use mbcas_api::participant::{cpu_limit, cpu_request};
-use mbcas_api::{NotParticipant, Participation};
-use mbcas_core::quantity::Quantity;
-use mbcas_core::units::MilliCpu;
-use mbcas_core::{ContainerId, PodId};
 use mbcas_runtime::ready;
 
-/// What the loop keeps of a pod.
-#[derive(Clone, Debug)]
-pub struct PodView {
-    /// Which pod.
-    pub id: PodId,
-    /// Where it runs.
-    pub node: String,
-    /// Its address, once it has one.
-    pub address: Option<IpAddr>,
-    /// It shares its node's network: its address is the node's, and nobody asks an agent there.
-    pub host_network: bool,
-    /// Whether it would take part in a labelled namespace.
-    pub participation: Result<Participation, NotParticipant>,
-    /// Every container that runs for the pod's whole life, sidecars included.
-    pub containers: Vec<ContainerView>,
-}
+use crate::autoscalers::{HorizontalView, VerticalView};
+use crate::budget_policies::PolicyView;
+use crate::constraints::{LimitRangeView, QuotaView};
 
-/// What the loop keeps of a container.
-#[derive(Clone, Debug)]
-pub struct ContainerView {
-    /// Its name.
-    pub name: String,
-    /// Its CPU request; nothing without one.
-    pub request: MilliCpu,
-    /// Its CPU limit.
-    pub limit: Option<MilliCpu>,
-}
+mod node;
+mod pod;
 
-impl PodView {
-    /// The pod's container `name`, fully named.
-    pub fn container(&self, name: &str) -> ContainerId {
-        ContainerId {
-            pod: self.id.clone(),
-            container: name.to_owned(),
-        }
-    }
-}
+pub use node::{NamespaceView, NodeView};
+#[cfg(test)]
+pub(crate) use pod::pod_view;
+pub use pod::{ContainerView, PodView, Workload};
 
-/// What the loop keeps of a node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NodeView {
-    /// Its name.
-    pub name: String,
-    /// What it has for pods.
-    pub allocatable: MilliCpu,
-    /// Where its kubelet listens.
-    pub kubelet: Option<(String, i32)>,
-}
+/// Namespace and name, so that a namespace's objects are next to each other.
+pub type ObjectKey = (String, String);
 
-/// The three views.
+/// The views.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     /// Pods that occupy a node, by uid.
     pub pods: BTreeMap<String, PodView>,
     /// Nodes, by name.
     pub nodes: BTreeMap<String, NodeView>,
-    /// The labelled namespaces.
-    pub namespaces: BTreeSet<String>,
+    /// The labelled namespaces, by name.
+    pub namespaces: BTreeMap<String, NamespaceView>,
+    /// The BudgetPolicies that count, by namespace.
+    pub policies: BTreeMap<String, PolicyView>,
+    /// LimitRanges that say something about CPU limits.
+    pub limit_ranges: BTreeMap<ObjectKey, LimitRangeView>,
+    /// ResourceQuotas that say something about CPU limits.
+    pub quotas: BTreeMap<ObjectKey, QuotaView>,
+    /// HorizontalPodAutoscalers that scale on CPU.
+    pub horizontal: BTreeMap<ObjectKey, HorizontalView>,
+    /// VerticalPodAutoscalers that act on running pods.
+    pub vertical: BTreeMap<ObjectKey, VerticalView>,
+    /// Kinds that may not be read, or are not installed.
+    pub unseen: BTreeSet<String>,
 }
 
-/// The views, kept up to date by [`Cluster::watch_pods`] and its like.
+/// Those of `objects` that are in `namespace`.
+pub(crate) fn within<'a, V>(
+    objects: &'a BTreeMap<ObjectKey, V>,
+    namespace: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a V)> {
+    objects
+        .range((namespace.to_owned(), String::new())..)
+        .take_while(move |((of, _), _)| of == namespace)
+        .map(|((_, name), object)| (name.as_str(), object))
+}
+
+/// Where an object of a namespace is kept.
+pub(crate) fn key(meta: &ObjectMeta) -> ObjectKey {
+    (
+        meta.namespace.clone().unwrap_or_default(),
+        meta.name.clone().unwrap_or_default(),
+    )
+}
+
+/// A kind of which the views keep something.
+pub trait Watched:
+    Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static
+{
+    /// Whether cycles go on where it may not be read, or is not installed.
+    const IS_OPTIONAL: bool;
+
+    /// Takes what is needed of it into `view`.
+    fn keep(&self, view: &mut View);
+
+    /// Takes the object that has `meta` out of `view`.
+    fn forget(meta: &ObjectMeta, view: &mut View);
+
+    /// Replaces all of its kind in `view` by those in `listed`.
+    fn swap(view: &mut View, listed: View);
+}
+
+/// One object that cannot be read must not keep all others from us.
+impl<K: Watched> Watched for DeserializeGuard<K> {
+    const IS_OPTIONAL: bool = K::IS_OPTIONAL;
+
+    fn keep(&self, view: &mut View) {
+        match &self.0 {
+            Ok(object) => object.keep(view),
+            Err(error) => {
+                let (kind, (namespace, name)) = (K::plural(&()), key(&error.metadata));
+                tracing::warn!(%kind, namespace, name, %error, "An object cannot be read, so it changes nothing");
+            }
+        }
+    }
+
+    fn forget(meta: &ObjectMeta, view: &mut View) {
+        K::forget(meta, view);
+    }
+
+    fn swap(view: &mut View, listed: View) {
+        K::swap(view, listed);
+    }
+}
+
+/// The views, kept up to date by [`Cluster::watch`].
 #[derive(Clone, Debug, Default)]
 pub struct Cluster(Arc<Mutex<View>>);
 
@@ -102,188 +139,76 @@ impl Cluster {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the pods up to date until the process ends.
+    /// Keeps one kind up to date until the process ends.
     ///
     /// # Errors
     /// None: a watch that breaks is taken up again.
-    pub async fn watch_pods(
+    pub async fn watch<K: Watched>(
         self,
         client: Client,
+        config: Config,
         ready: ready::Handle,
-    ) -> Result<(), std::convert::Infallible> {
-        let stream = events::<Pod>(client, watcher::Config::default());
-        let keep = |view: &mut View, pod: &Pod| match pod_view(pod) {
-            Some(pod) => drop(view.pods.insert(pod.id.uid.clone(), pod)),
-            None => drop(view.pods.remove(&pod.uid().unwrap_or_default())),
-        };
-        let forget =
-            |view: &mut View, pod: &Pod| drop(view.pods.remove(&pod.uid().unwrap_or_default()));
-        self.follow(
-            stream,
-            ready,
-            |view, listed| view.pods = listed.pods,
-            keep,
-            forget,
-        )
-        .await
-    }
-
-    /// Keeps the nodes up to date until the process ends.
-    ///
-    /// # Errors
-    /// None: a watch that breaks is taken up again.
-    pub async fn watch_nodes(
-        self,
-        client: Client,
-        ready: ready::Handle,
-    ) -> Result<(), std::convert::Infallible> {
-        let stream = events::<Node>(client, watcher::Config::default());
-        let keep = |view: &mut View, node: &Node| {
-            let node = node_view(node);
-            view.nodes.insert(node.name.clone(), node);
-        };
-        let forget = |view: &mut View, node: &Node| drop(view.nodes.remove(&node.name_any()));
-        self.follow(
-            stream,
-            ready,
-            |view, listed| view.nodes = listed.nodes,
-            keep,
-            forget,
-        )
-        .await
-    }
-
-    /// Keeps the labelled namespaces up to date until the process ends.
-    ///
-    /// # Errors
-    /// None: a watch that breaks is taken up again.
-    pub async fn watch_namespaces(
-        self,
-        client: Client,
-        ready: ready::Handle,
-    ) -> Result<(), std::convert::Infallible> {
-        let labelled =
-            watcher::Config::default().labels(&format!("{INJECTION_LABEL}={INJECTION_ENABLED}"));
-        let stream = events::<Namespace>(client, labelled);
-        let keep = |view: &mut View, namespace: &Namespace| {
-            view.namespaces.insert(namespace.name_any());
-        };
-        let forget = |view: &mut View, namespace: &Namespace| {
-            view.namespaces.remove(&namespace.name_any());
-        };
-        self.follow(
-            stream,
-            ready,
-            |view, listed| view.namespaces = listed.namespaces,
-            keep,
-            forget,
-        )
-        .await
+    ) -> Result<(), Infallible> {
+        let stream = watcher(Api::<K>::all(client), config).default_backoff();
+        self.follow(stream, ready).await
     }
 
     /// Takes every event into the view. A relist is gathered aside and swapped
     /// in whole, so that no cycle sees half a cluster.
-    async fn follow<K>(
+    async fn follow<K: Watched>(
         &self,
-        stream: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+        stream: impl Stream<Item = Result<Event<K>, Error>>,
         ready: ready::Handle,
-        swap: impl Fn(&mut View, View),
-        keep: impl Fn(&mut View, &K),
-        forget: impl Fn(&mut View, &K),
-    ) -> Result<(), std::convert::Infallible> {
+    ) -> Result<(), Infallible> {
+        let kind = K::plural(&());
         let mut stream = std::pin::pin!(stream);
         let mut relisted = View::default();
         while let Some(event) = stream.next().await {
             match event {
                 Ok(Event::Init) => relisted = View::default(),
-                Ok(Event::InitApply(object)) => keep(&mut relisted, &object),
+                Ok(Event::InitApply(object)) => object.keep(&mut relisted),
                 Ok(Event::InitDone) => {
-                    swap(&mut self.lock(), std::mem::take(&mut relisted));
+                    let mut view = self.lock();
+                    K::swap(&mut view, std::mem::take(&mut relisted));
+                    view.unseen.remove(kind.as_ref());
                     ready.set(true);
                 }
-                Ok(Event::Apply(object)) => keep(&mut self.lock(), &object),
-                Ok(Event::Delete(object)) => forget(&mut self.lock(), &object),
-                Err(error) => tracing::warn!(%error, "A watch broke; it is being taken up again"),
+                Ok(Event::Apply(object)) => object.keep(&mut self.lock()),
+                Ok(Event::Delete(object)) => K::forget(object.meta(), &mut self.lock()),
+                Err(error) => match absence(&error).filter(|_| K::IS_OPTIONAL) {
+                    Some(code) => {
+                        self.go_without::<K>(&kind, code, &error);
+                        ready.set(true);
+                    }
+                    None => {
+                        tracing::warn!(%kind, %error, "A watch broke; it is being taken up again");
+                    }
+                },
             }
         }
         Ok(())
     }
+
+    /// Notes that a kind cannot be seen; what it asked for before stays in force
+    /// where it is only hidden (403), and goes where it is not there any more (404).
+    fn go_without<K: Watched>(&self, kind: &str, code: u16, error: &Error) {
+        let mut view = self.lock();
+        if code == 404 {
+            K::swap(&mut view, View::default());
+        }
+        if view.unseen.insert(kind.to_owned()) {
+            tracing::warn!(%kind, %error, "A kind may not be read, or is not installed; going on without it");
+        }
+    }
 }
 
-fn events<K>(
-    client: Client,
-    config: watcher::Config,
-) -> impl Stream<Item = Result<Event<K>, watcher::Error>>
-where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned
-        + Send
-        + 'static,
-{
-    watch(Api::<K>::all(client), config).default_backoff()
-}
-
-/// The view of a pod that occupies a node; none of one that does not (not yet, or not any more).
-pub(crate) fn pod_view(pod: &Pod) -> Option<PodView> {
-    let spec = pod.spec.as_ref()?;
-    let status = pod.status.as_ref();
-    let ended = matches!(
-        status.and_then(|s| s.phase.as_deref()),
-        Some("Succeeded" | "Failed")
-    );
-    let node = spec.node_name.clone().filter(|_| !ended)?;
-    let id = PodId {
-        namespace: pod.namespace()?,
-        name: pod.name_any(),
-        uid: pod.uid()?,
-    };
-    let sidecars = spec.init_containers.iter().flatten();
-    let sidecars = sidecars.filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let containers = spec
-        .containers
-        .iter()
-        .chain(sidecars)
-        .map(|c| ContainerView {
-            name: c.name.clone(),
-            request: cpu_request(c).unwrap_or_default(),
-            limit: cpu_limit(c),
-        });
-    Some(PodView {
-        containers: containers.collect(),
-        id,
-        node,
-        address: status
-            .and_then(|s| s.pod_ip.as_deref())
-            .and_then(|ip| ip.parse().ok()),
-        host_network: spec.host_network.unwrap_or(false),
-        participation: Participation::of(pod),
-    })
-}
-
-fn node_view(node: &Node) -> NodeView {
-    let status = node.status.as_ref();
-    let allocatable = status
-        .and_then(|s| s.allocatable.as_ref())
-        .and_then(|a| a.get("cpu"));
-    let allocatable = allocatable
-        .and_then(|q| Quantity::parse(&q.0).ok())
-        .and_then(|q| q.as_cpu());
-    let addresses = status
-        .and_then(|s| s.addresses.as_deref())
-        .unwrap_or_default();
-    let internal = addresses
-        .iter()
-        .find(|a| a.type_ == "InternalIP")
-        .map(|a| a.address.clone());
-    let port = status
-        .and_then(|s| s.daemon_endpoints.as_ref())
-        .and_then(|e| e.kubelet_endpoint.as_ref());
-    NodeView {
-        name: node.name_any(),
-        allocatable: allocatable.unwrap_or_default(),
-        kubelet: internal.map(|address| (address, port.map_or(10250, |p| p.port))),
+/// The code of an answer that says that a kind may not be read, or is not there.
+fn absence(error: &Error) -> Option<u16> {
+    match error {
+        Error::InitialListFailed(kube::Error::Api(status)) => {
+            Some(status.code).filter(|code| matches!(code, 403 | 404))
+        }
+        _ => None,
     }
 }
 

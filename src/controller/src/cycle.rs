@@ -11,12 +11,19 @@ use mbcas_market::{Ledger, NodeSnapshot, Plan, Policy, plan};
 use tokio::time::Instant;
 
 use crate::actuate::{Actuator, Outcome, Outcomes};
-use crate::cluster::Cluster;
+use crate::canary::Canary;
+use crate::cluster::{Cluster, View};
+use crate::constraints::within_quotas;
 use crate::demand::{Demands, Readings};
 use crate::discover::{Discovery, Moment, Terms, discover, snapshots};
-use crate::kubelets::Kubelets;
+use crate::govern::govern;
+use crate::kubelets::{Evidence, Kubelets};
 use crate::metrics::Metrics;
 use crate::observe;
+use crate::permit::Circumstances;
+use crate::scribe::Scribe;
+use crate::switch::{Bound, Switch};
+use crate::unenforced::Unenforced;
 
 /// How long a container is left alone after another resizer's claim was met:
 /// a person or a tool that resizes pods by hand comes first.
@@ -36,12 +43,24 @@ pub struct Loop {
     pub policy: Policy,
     /// What every node is taken with.
     pub terms: Terms,
+    /// How far it goes at most.
+    pub mode: Mode,
+    /// Which part of the participants is resized.
+    pub canary: Canary,
+    /// Where whoever runs the cluster stops it.
+    pub switch: Switch,
+    /// Who writes what is not a resize.
+    pub scribe: Scribe,
+    /// Nodes that do not keep to limits.
+    pub unenforced: Unenforced,
     /// Time between two cycles.
     pub interval: Duration,
     /// What is published.
     pub metrics: Arc<Metrics>,
     /// What the market remembers, by node.
     pub ledgers: BTreeMap<String, Ledger>,
+    /// The term in which it remembers that; another leader may have written since an earlier one.
+    pub epoch: Option<i32>,
     /// Containers that another resizer owns, and until when they are left to it.
     pub respected: BTreeMap<ContainerId, Instant>,
     /// Containers that have series of their own.
@@ -51,12 +70,46 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// One cycle over all nodes; `mode` is how far it may go today.
-    pub async fn cycle(&mut self, mode: Mode) {
+    /// One cycle over all nodes in the term `epoch`; `mode` is how far it may go today.
+    pub async fn cycle(&mut self, mode: Mode, epoch: i32) {
+        if self.epoch.replace(epoch) != Some(epoch) {
+            self.ledgers.clear();
+        }
         let view = self.cluster.view();
+        let switch = self.switch.look().await;
         let discovery = discover(&view);
         observe::discovered(&discovery, &view);
 
+        let (readings, evidence) = self.ask(&view, &discovery).await;
+        observe::demanded(&readings, &evidence, &self.metrics);
+
+        let mut snapshots = self.snapshots(&view, &discovery, &readings, &evidence);
+        let circumstances = self.circumstances(mode, switch, &snapshots, &evidence);
+        let governed = govern(&mut snapshots, &view, &discovery, circumstances);
+        let plans = self.plans(&snapshots, &view);
+        observe::solved(&snapshots, &plans);
+
+        let started = |id: &ContainerId| discovery.participants.get(id)?.participation.started;
+        let outcomes = self.actuator.actuate(&plans, epoch, started).await;
+        self.remember(&snapshots, &plans, &outcomes);
+        observe::patched(&plans, &outcomes, &self.metrics);
+        observe::published(
+            &snapshots,
+            &plans,
+            &outcomes,
+            &evidence.usage,
+            &discovery,
+            &self.metrics,
+        );
+        observe::bounded(&governed, &self.unenforced, &view, &self.metrics);
+        self.scribe
+            .write(&view, &plans, &governed, &self.metrics)
+            .await;
+        self.forget_gone(&discovery);
+    }
+
+    /// Asks agents and kubelets, at the same time.
+    async fn ask(&mut self, view: &View, discovery: &Discovery) -> (Readings, Evidence) {
         let agents = discovery
             .participants
             .iter()
@@ -68,50 +121,56 @@ impl Loop {
             .filter(|node| discovery.is_on(&node.name))
             .collect();
         let demand = self.demands.read(&agents, self.interval);
-        let (readings, evidence) = tokio::join!(demand, self.kubelets.ask(&nodes));
-        observe::demanded(&readings, &evidence, &self.metrics);
+        tokio::join!(demand, self.kubelets.ask(&nodes))
+    }
 
-        let terms = Terms { mode, ..self.terms };
+    /// Every node as it is now.
+    fn snapshots(
+        &self,
+        view: &View,
+        discovery: &Discovery,
+        readings: &Readings,
+        evidence: &Evidence,
+    ) -> Vec<NodeSnapshot> {
         let moment = Moment {
             zero: self.started,
             wall: Timestamp::now(),
         };
-        let mut snapshots = snapshots(
-            &view,
-            &discovery,
-            &readings.demand,
-            &evidence.usage,
-            terms,
-            moment,
-        );
-        self.respect(&mut snapshots);
-        hold_back(&mut snapshots, &evidence.warming_up);
-        let plans = self.plans(&snapshots);
-        observe::solved(&snapshots, &plans);
-
-        let started = |id: &ContainerId| discovery.participants.get(id)?.participation.started;
-        let outcomes = self.actuator.actuate(&plans, started).await;
-        self.remember(&snapshots, &plans, &outcomes);
-        observe::patched(&plans, &outcomes, &self.metrics);
-        observe::published(
-            &snapshots,
-            &plans,
-            &outcomes,
-            &evidence.usage,
-            &discovery,
-            &self.metrics,
-        );
-        self.forget_gone(&discovery);
+        let (demand, usage) = (&readings.demand, &evidence.usage);
+        snapshots(view, discovery, demand, usage, self.terms, moment)
     }
 
-    /// Clears every node's market and guards what comes out.
-    fn plans(&self, snapshots: &[NodeSnapshot]) -> Vec<Plan> {
+    /// What bounds this cycle. Another resizer's claim is forgotten in time.
+    fn circumstances<'a>(
+        &'a mut self,
+        mode: Mode,
+        switch: Bound,
+        snapshots: &[NodeSnapshot],
+        evidence: &'a Evidence,
+    ) -> Circumstances<'a> {
+        self.unenforced.observe(snapshots, self.started.elapsed());
+        self.respected.retain(|_, until| Instant::now() < *until);
+        Circumstances {
+            mode,
+            switch,
+            canary: self.canary,
+            unenforced: &self.unenforced,
+            contested: &self.respected,
+            warming_up: &evidence.warming_up,
+        }
+    }
+
+    /// Clears every node's market, guards what comes out, and leaves out what quotas have no room for.
+    fn plans(&self, snapshots: &[NodeSnapshot], view: &View) -> Vec<Plan> {
         let (empty, now) = (Ledger::default(), self.started.elapsed());
         let ledger = |node: &str| self.ledgers.get(node).unwrap_or(&empty);
-        snapshots
+        let mut plans: Vec<_> = snapshots
             .iter()
             .map(|snapshot| plan(snapshot, ledger(&snapshot.node), &self.policy, now))
-            .collect()
+            .collect();
+        let held = within_quotas(&mut plans, snapshots, &self.ledgers, view);
+        self.metrics.quota_held.inc_by(held);
+        plans
     }
 
     /// Keeps what was really written: what the API server did not take is taken back.
@@ -144,33 +203,6 @@ impl Loop {
             .difference(&present)
             .for_each(|id| self.metrics.forget_container(id));
         self.known = present;
-    }
-
-    /// Leaves to other resizers what is theirs: it counts as it stands and is not written.
-    fn respect(&mut self, snapshots: &mut [NodeSnapshot]) {
-        let now = Instant::now();
-        self.respected.retain(|_, until| now < *until);
-        for snapshot in snapshots {
-            for (id, observed) in &mut snapshot.participants {
-                if self.respected.contains_key(id) {
-                    observed.mode = observed.mode.min(Mode::Recommend);
-                }
-            }
-        }
-    }
-}
-
-/// Writes nothing on nodes of which no usage is known yet: every neighbour
-/// would count with its whole weight share, and limits would be cut for the
-/// length of a cooldown to what that leaves.
-fn hold_back(snapshots: &mut [NodeSnapshot], warming_up: &BTreeSet<String>) {
-    for snapshot in snapshots
-        .iter_mut()
-        .filter(|s| warming_up.contains(&s.node))
-    {
-        for observed in snapshot.participants.values_mut() {
-            observed.mode = observed.mode.min(Mode::Recommend);
-        }
     }
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use mbcas_api::{NotParticipant, Participation};
+use mbcas_core::ContainerId;
 use mbcas_core::annotations::Mode;
 use mbcas_core::units::{Demand, MilliCpu};
-use mbcas_core::{Budget, ContainerId};
 use mbcas_market::weight::WeightCurve;
 use mbcas_market::{NodeSnapshot, NodeSupply, NonParticipant, Observed, Usage};
 use tokio::time::Instant;
 
+use crate::budget_policies::PolicyView;
 use crate::cluster::{PodView, View};
 use crate::kubelet::{UsageKey, Used};
 
@@ -42,7 +43,7 @@ pub fn discover(view: &View) -> Discovery {
     for pod in view
         .pods
         .values()
-        .filter(|pod| view.namespaces.contains(&pod.id.namespace))
+        .filter(|pod| view.namespaces.contains_key(&pod.id.namespace))
     {
         match &pod.participation {
             Ok(participation) => {
@@ -71,8 +72,8 @@ pub fn discover(view: &View) -> Discovery {
 /// What a cycle assumes about every node alike.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// How far the controller goes at most.
-    pub mode: Mode,
+    /// The cap of a container where neither its pod nor its namespace says.
+    pub default_max: MilliCpu,
     /// CPU that is kept out of every market.
     pub reserve: MilliCpu,
     /// How the nodes' kernels weigh requests, where that is known.
@@ -100,6 +101,7 @@ pub fn snapshots(
     moment: Moment,
 ) -> Vec<NodeSnapshot> {
     let mut snapshots: BTreeMap<&str, NodeSnapshot> = BTreeMap::new();
+    let silent = PolicyView::default();
     for (id, found) in &discovery.participants {
         let Some(node) = view.nodes.get(&found.node) else {
             continue;
@@ -109,16 +111,18 @@ pub fn snapshots(
             supply: NodeSupply {
                 allocatable: node.allocatable,
                 reserve: terms.reserve,
+                cores: node.cores,
                 curve: terms.curve,
             },
             ..NodeSnapshot::default()
         });
+        let policy = view.policies.get(&id.pod.namespace).unwrap_or(&silent);
         let seen = Observed {
             demand: demand.get(id).copied().unwrap_or(Demand::NEUTRAL),
             usage: usage
                 .get(&usage_key(id))
                 .map(|used| used.since(moment.zero)),
-            ..observed(&found.participation, terms, moment.wall)
+            ..observed(&found.participation, policy, terms, moment.wall)
         };
         snapshot.participants.insert(id.clone(), seen);
     }
@@ -132,20 +136,26 @@ pub fn snapshots(
     snapshots.into_values().collect()
 }
 
-/// What the pod itself says; demand and usage come from elsewhere.
-fn observed(participation: &Participation, terms: Terms, now: Timestamp) -> Observed {
+/// What the pod says within its namespace's bounds; demand and usage come from elsewhere, and how
+/// far MBCAS may go is [`crate::permit`]'s to say.
+fn observed(
+    participation: &Participation,
+    policy: &PolicyView,
+    terms: Terms,
+    now: Timestamp,
+) -> Observed {
     let settings = &participation.settings;
     Observed {
         request: participation.request,
         limit: participation.limit,
-        min_cpu: settings.min_cpu,
-        max_cpu: settings.max_cpu,
-        budget: settings.budget.unwrap_or(Budget::DEFAULT).into(),
+        min_cpu: policy.floor(settings.min_cpu),
+        max_cpu: Some(policy.cap(settings.max_cpu, terms.default_max)),
+        budget: policy.budget(settings.budget).into(),
         is_scaled: false,
         demand: Demand::NEUTRAL,
         usage: None,
         starting: is_starting(participation.started, terms.startup_grace, now),
-        mode: settings.mode.unwrap_or(terms.mode).min(terms.mode),
+        mode: Mode::Observe,
     }
 }
 

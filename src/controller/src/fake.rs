@@ -1,7 +1,8 @@
 //! A small API server for tests: a Lease with optimistic concurrency, pods that
 //! take resizes or not, and a note of every write.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -10,17 +11,37 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tower::service_fn;
 
+use crate::lease::clock::Moment;
+
 /// The server's state.
 #[derive(Debug, Default)]
 pub(crate) struct FakeApi {
     lease: Option<Value>,
     version: u64,
+    /// Writes to pods are noted and never answered.
+    pub(crate) is_silent: bool,
+    /// The controller's Deployment is deleted.
+    pub(crate) is_uninstalled: bool,
     /// Whether `pods/resize` is served.
     pub(crate) resize: bool,
     /// The pods, whole.
     pub(crate) pods: Vec<Value>,
+    /// Whether it answers no question about the switch.
+    pub(crate) is_down: bool,
+    /// What the switch says, if it is there.
+    pub(crate) switch: Option<Value>,
+    /// Every other write: statuses, events, recommendations.
+    pub(crate) notes: Vec<(String, Value)>,
     /// Every write to a pod: path and body.
     pub(crate) writes: Vec<(String, Value)>,
+}
+
+/// tokio's clock, which tests wind on, for a candidate.
+pub(crate) fn paused_clock() -> Moment {
+    static LONG_AGO: OnceLock<std::time::Instant> = OnceLock::new();
+    let hour = Duration::from_hours(1);
+    let zero = LONG_AGO.get_or_init(|| std::time::Instant::now().checked_sub(hour).unwrap());
+    Moment::after_zero(tokio::time::Instant::now().into_std().duration_since(*zero))
 }
 
 /// The server, shared by its clients.
@@ -44,12 +65,16 @@ impl Clients for Shared {
 
 async fn answer(api: &Shared, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
+    let is_write = head.method == Method::PATCH;
     let bytes = body.collect().await.unwrap().to_bytes();
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     let (status, answer) = api
         .lock()
         .unwrap()
         .handle(&head.method, head.uri.path(), body);
+    if is_write && api.lock().unwrap().is_silent {
+        std::future::pending::<()>().await;
+    }
     Response::builder()
         .status(status)
         .body(Body::from(serde_json::to_vec(&answer).unwrap()))
@@ -77,6 +102,25 @@ impl FakeApi {
             .map(str::to_owned)
     }
 
+    /// Somebody deletes the Lease.
+    pub(crate) fn delete_lease(&mut self) {
+        self.lease = None;
+    }
+
+    /// Somebody changes the Lease's `spec`.
+    pub(crate) fn edit_lease(&mut self, edit: impl FnOnce(&mut Value)) {
+        let mut lease = self.lease.clone().unwrap();
+        edit(&mut lease["spec"]);
+        let version = lease["metadata"]["resourceVersion"].clone();
+        lease["metadata"]["resourceVersion"] = version;
+        self.handle_lease(&Method::PUT, lease);
+    }
+
+    /// The Lease's `spec`.
+    pub(crate) fn lease_spec(&self) -> Value {
+        self.lease.as_ref().unwrap()["spec"].clone()
+    }
+
     pub(crate) fn lease_owner(&self) -> Option<String> {
         self.lease
             .as_ref()?
@@ -90,6 +134,9 @@ impl FakeApi {
             return self.handle_lease(method, body);
         }
         if path.ends_with("/deployments/mbcas-controller") {
+            if self.is_uninstalled {
+                return refusal(404, "NotFound");
+            }
             let metadata = json!({"name": "mbcas-controller", "uid": "deployment-uid"});
             return (
                 StatusCode::OK,
@@ -98,6 +145,26 @@ impl FakeApi {
         }
         if path == "/api/v1" {
             return (StatusCode::OK, self.resources());
+        }
+        if path.contains("/configmaps/") {
+            if self.is_down {
+                return refusal(403, "Forbidden");
+            }
+            let answer = |data| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": data});
+            let found = self
+                .switch
+                .clone()
+                .map(|data| (StatusCode::OK, answer(data)));
+            return found.unwrap_or_else(|| refusal(404, "NotFound"));
+        }
+        if path.ends_with("/status") || path.contains("/events") {
+            self.notes.push((path.to_owned(), body.clone()));
+            let body = if path.contains("/pods/") {
+                json!({"metadata": {}})
+            } else {
+                body
+            };
+            return (StatusCode::OK, body);
         }
         let name = path.split('/').nth(6).unwrap_or_default().to_owned();
         let pod = self
@@ -129,7 +196,7 @@ impl FakeApi {
     fn handle_lease(&mut self, method: &Method, mut body: Value) -> (StatusCode, Value) {
         match (method, &self.lease) {
             (&Method::GET, Some(lease)) => return (StatusCode::OK, lease.clone()),
-            (&Method::GET, None) => return refusal(404, "NotFound"),
+            (&Method::GET | &Method::PUT, None) => return refusal(404, "NotFound"),
             (&Method::POST, Some(_)) => return refusal(409, "AlreadyExists"),
             (&Method::PUT, Some(lease))
                 if lease.pointer("/metadata/resourceVersion")

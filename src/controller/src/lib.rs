@@ -3,25 +3,43 @@
 //!
 //! ```text
 //!  cluster ──▶ discover ──┐
-//!  agents  ──▶ demand ────┼──▶ market::plan ──▶ actuate ──▶ pods/resize
-//!  kubelets ─▶ kubelets ──┘     (pure)            │
-//!                                              observe ──▶ log, /metrics
+//!  agents  ──▶ demand ────┼─▶ rules ─▶ market::plan ─▶ quotas ─▶ actuate ─▶ pods/resize
+//!  kubelets ─▶ kubelets ──┘             (pure)                     │
+//!                                                  observe ──▶ log, /metrics
+//!                                                  scribe ───▶ statuses, Events
 //! ```
 //!
 //! [`cycle`] is that picture in code. There is one writer, chosen by a [`lease`].
+//!
+//! | rules | say |
+//! | --- | --- |
+//! | [`budget_policies`] | what a namespace's pods may ask for, each and together |
+//! | [`constraints`] | what LimitRanges and ResourceQuotas would refuse |
+//! | [`permit`] | how far MBCAS goes with each: [`switch`], [`canary`], [`autoscalers`], [`unenforced`] |
 
 pub mod actuate;
 pub mod args;
+pub mod autoscalers;
+pub mod budget_policies;
+pub mod canary;
 pub mod cluster;
+pub mod constraints;
 pub mod cycle;
 pub mod demand;
 pub mod discover;
 #[cfg(test)]
 mod fake;
+pub mod govern;
 pub mod kubelet;
 pub mod kubelets;
 pub mod lease;
 pub mod metrics;
 mod observe;
+pub mod permit;
+pub mod recommend;
 pub mod report;
 pub mod run;
+pub mod scribe;
+pub mod status;
+pub mod switch;
+pub mod unenforced;

@@ -46,6 +46,20 @@ pub struct Metrics {
     pub participants: IntGaugeVec,
     /// `mbcas_left_out_pods`: pods of labelled namespaces that do not, by reason.
     pub left_out: IntGaugeVec,
+    /// `mbcas_restrained_containers`: participants that are not resized, by what keeps them most.
+    pub restrained: IntGaugeVec,
+    /// `mbcas_hpa_containers`: participants that a HorizontalPodAutoscaler counts by CPU.
+    pub horizontal: IntGauge,
+    /// `mbcas_node_conditions`: what somebody should know about a node, by condition.
+    pub conditions: IntGaugeVec,
+    /// `mbcas_unseen_kinds`: 1 for a kind that may not be read, or is not installed.
+    pub unseen: IntGaugeVec,
+    /// `mbcas_frozen`: 1 while the switch keeps everything as it is.
+    pub frozen: IntGauge,
+    /// `mbcas_quota_held_total`: growths left out because a ResourceQuota has no room.
+    pub quota_held: IntCounter,
+    /// `mbcas_unwritten_notes_total`: statuses, events and recommendations that were not taken.
+    pub unwritten: IntCounterVec,
     /// `mbcas_demand_pull_failures_total`: agents that did not answer, by reason.
     pub pull_failures: IntCounterVec,
     /// `mbcas_kubelet_failures_total`: kubelets that did not answer.
@@ -96,6 +110,17 @@ impl Metrics {
             stability: new.floats("mbcas_stability_mcores", "Mean absolute change of limits in the last cycle", &["node"])?,
             participants: new.ints("mbcas_participants", "Containers at the node's market", &["node"])?,
             left_out: new.ints("mbcas_left_out_pods", "Pods of labelled namespaces that do not take part", &["reason"])?,
+            restrained: new.ints(
+                "mbcas_restrained_containers",
+                "Participants that are not resized, by the first cause",
+                &["reason"],
+            )?,
+            horizontal: new.int("mbcas_hpa_containers", "Participants that a HorizontalPodAutoscaler counts by CPU")?,
+            conditions: new.ints("mbcas_node_conditions", "1 for a condition of a node's market", &["node", "condition"])?,
+            unseen: new.ints("mbcas_unseen_kinds", "1 for a kind that may not be read, or is not installed", &["kind"])?,
+            frozen: new.int("mbcas_frozen", "1 while the switch keeps everything as it is")?,
+            quota_held: new.count("mbcas_quota_held_total", "Growths left out because a ResourceQuota has no room")?,
+            unwritten: new.counts("mbcas_unwritten_notes_total", "Notes to the cluster that were not taken", &["what"])?,
             pull_failures: new.counts("mbcas_demand_pull_failures_total", "Agents that gave no demand", &["reason"])?,
             kubelet_failures: new.count("mbcas_kubelet_failures_total", "Kubelets that gave no usage")?,
             cycle_seconds: new.histogram(
@@ -125,6 +150,9 @@ impl Metrics {
             &self.capacity,
             &self.participants,
             &self.left_out,
+            &self.restrained,
+            &self.conditions,
+            &self.unseen,
         ] {
             gauges.reset();
         }

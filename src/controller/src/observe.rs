@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mbcas_core::annotations::Mode;
 use mbcas_core::units::MilliCpu;
 use mbcas_market::{
     Allocation, Clearing, Direction, EffectiveBudget, NodeSnapshot, Observed, Plan,
@@ -11,9 +12,12 @@ use crate::actuate::{Outcome, Outcomes};
 use crate::cluster::View;
 use crate::demand::Readings;
 use crate::discover::{Discovery, usage_key};
+use crate::govern::Governed;
 use crate::kubelet::{UsageKey, Used};
 use crate::kubelets::Evidence;
 use crate::metrics::Metrics;
+use crate::permit::Restraint;
+use crate::unenforced::Unenforced;
 
 /// Discover.
 pub(crate) fn discovered(discovery: &Discovery, view: &View) {
@@ -108,6 +112,37 @@ pub(crate) fn patched(plans: &[Plan], outcomes: &Outcomes, metrics: &Metrics) {
     tracing::info!(written, of = outcomes.len(), "Patch");
 }
 
+/// What bounds the cycle; after [`published`], which has dropped the gauges of the cycle before.
+pub(crate) fn bounded(
+    governed: &Governed,
+    unenforced: &Unenforced,
+    view: &View,
+    metrics: &Metrics,
+) {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for restrained in governed.restraints.values() {
+        *counts.entry(restrained.by.word()).or_default() += 1;
+    }
+    for (reason, count) in &counts {
+        let reason = metrics.restrained.with_label_values(&[*reason]);
+        reason.set(*count);
+    }
+    for kind in &view.unseen {
+        metrics.unseen.with_label_values(&[kind]).set(1);
+    }
+    for node in unenforced.nodes() {
+        let labels = [node, Restraint::NoQuota.word()];
+        metrics.conditions.with_label_values(&labels).set(1);
+    }
+    let horizontal = governed.encounters.horizontal.len();
+    let horizontal = i64::try_from(horizontal).unwrap_or(i64::MAX);
+    metrics.horizontal.set(horizontal);
+    metrics.frozen.set(i64::from(governed.switch.is_frozen));
+    if !counts.is_empty() {
+        tracing::info!(by = ?counts, "Not resized");
+    }
+}
+
 /// The gauges, all anew: what is not there any more has no series any more.
 pub(crate) fn published(
     snapshots: &[NodeSnapshot],
@@ -150,6 +185,10 @@ fn node(snapshot: &NodeSnapshot, plan: &Plan, outcomes: &Outcomes, metrics: &Met
         .filter(|w| outcomes.get(&w.id).is_some_and(Outcome::is_written));
     let moved: MilliCpu = written.map(mbcas_market::Write::delta).sum();
     let participants = snapshot.participants.len().max(1);
+    for condition in &plan.conditions {
+        let labels = [label[0], condition.word()];
+        metrics.conditions.with_label_values(&labels).set(1);
+    }
     metrics
         .capacity
         .with_label_values(&label)
@@ -180,14 +219,17 @@ fn container(
     let Some(labels) = metrics.labels(&allocation.id) else {
         return;
     };
-    metrics
-        .alloc
-        .with_label_values(&labels)
-        .set(gauge(allocation.grant));
-    metrics
-        .bid
-        .with_label_values(&labels)
-        .set(allocation.bid.as_budget());
+    // Where MBCAS only observes, it says nothing of what it would do.
+    if observed.mode > Mode::Observe {
+        metrics
+            .alloc
+            .with_label_values(&labels)
+            .set(gauge(allocation.grant));
+        metrics
+            .bid
+            .with_label_values(&labels)
+            .set(allocation.bid.as_budget());
+    }
     metrics.budget.with_label_values(&labels).set(
         i64::try_from(observed.budget.thousandths() / EffectiveBudget::PARTS).unwrap_or(i64::MAX),
     );

@@ -4,9 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, Pod, ResourceQuota};
+use kube::Client;
 use kube::api::Api;
-use kube::{Client, Config};
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Config;
 use mbcas_actuator::{Support, support_of_version};
+use mbcas_api::BudgetPolicy;
+use mbcas_api::names::{INJECTION_ENABLED, INJECTION_LABEL};
 use mbcas_core::annotations::Mode;
 use mbcas_runtime::ready::Readiness;
 use mbcas_runtime::supervise::Supervisor;
@@ -16,13 +22,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actuate::{Actuator, Pace};
 use crate::args::Args;
-use crate::cluster::Cluster;
+use crate::autoscalers::VerticalPodAutoscaler;
+use crate::cluster::{Cluster, Watched};
 use crate::cycle::Loop;
 use crate::demand::Demands;
 use crate::discover::Terms;
 use crate::kubelets::Kubelets;
-use crate::lease::{Candidate, Leader};
+use crate::lease::{Candidate, Leader, clock};
 use crate::metrics::Metrics;
+use crate::scribe::Scribe;
+use crate::switch::Switch;
+use crate::unenforced::Unenforced;
 
 /// How long a cycle in progress may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
@@ -33,7 +43,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Whatever keeps it from starting, or the task that ended unasked.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let token = shutdown::on_signals()?;
-    let config = Config::infer().await.context("finding the cluster")?;
+    let mut config = kube::Config::infer().await.context("finding the cluster")?;
+    // It would repeat a busy server's refusals for minutes, past the Lease that was asked for,
+    // and hide them from who could write slower.
+    config.default_retry = false;
     let client = Client::try_from(config.clone()).context("making a client for the cluster")?;
     let registry = prometheus::Registry::new();
     let metrics = Arc::new(Metrics::register(&registry, args.pod_metrics)?);
@@ -44,54 +57,57 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let identity = format!("{}_{:016x}", args.pod, rand::random::<u64>());
     let leases = Api::namespaced(client.clone(), &args.namespace);
     let deployments = Api::namespaced(client.clone(), &args.namespace);
-    let (candidate, leader) = Candidate::new(leases, deployments, identity);
+    let (candidate, leader) = Candidate::new(leases, deployments, &identity, clock::since_boot);
     let market = Loop {
         cluster: cluster.clone(),
         demands: Demands::default(),
         kubelets: Kubelets::new(config.clone(), args.kubelet_tls.clone()),
-        actuator: Actuator::new(writer(config.clone())?, leader.clone()).paced(
+        actuator: Actuator::new(client.clone(), leader.clone()).paced(
             Pace::new(args.writes_per_second, args.write_burst),
             args.interval,
         ),
         policy: args.policy()?,
         terms: Terms {
-            mode: args.mode,
+            default_max: args.default_max_cpu,
             reserve: args.reserve,
             curve: args.weights,
             startup_grace: args.startup_grace,
         },
+        mode: args.mode,
+        canary: args.canary_percent,
+        switch: Switch::new(Api::namespaced(client.clone(), &args.namespace)),
+        scribe: Scribe::new(client.clone(), leader.clone(), args.pod_recommendations),
+        unenforced: Unenforced::default(),
         interval: args.interval,
         metrics: metrics.clone(),
         ledgers: std::collections::BTreeMap::new(),
+        epoch: None,
         respected: std::collections::BTreeMap::new(),
         known: std::collections::BTreeSet::new(),
         started: Instant::now(),
     };
 
     let mut tasks = Supervisor::new(token.clone());
-    let handles = ["pods", "nodes", "namespaces"].map(|name| readiness.handle(name));
-    let [pods, nodes, namespaces] = handles;
-    tasks.spawn(
-        "pods",
-        stoppable(
-            token.clone(),
-            cluster.clone().watch_pods(client.clone(), pods),
-        ),
-    );
-    tasks.spawn(
-        "nodes",
-        stoppable(
-            token.clone(),
-            cluster.clone().watch_nodes(client.clone(), nodes),
-        ),
-    );
-    tasks.spawn(
-        "namespaces",
-        stoppable(
-            token.clone(),
-            cluster.watch_namespaces(client.clone(), namespaces),
-        ),
-    );
+    let labelled = Config::default().labels(&format!("{INJECTION_LABEL}={INJECTION_ENABLED}"));
+    let watches = Watches {
+        tasks: &mut tasks,
+        cluster: &cluster,
+        client: &client,
+        readiness: &readiness,
+        token: &token,
+    };
+    watches
+        .of::<Pod>("pods", Config::default())
+        .of::<Node>("nodes", Config::default())
+        .of::<Namespace>("namespaces", labelled)
+        .of::<DeserializeGuard<BudgetPolicy>>("budgetpolicies", Config::default())
+        .of::<DeserializeGuard<LimitRange>>("limitranges", Config::default())
+        .of::<DeserializeGuard<ResourceQuota>>("resourcequotas", Config::default())
+        .of::<DeserializeGuard<HorizontalPodAutoscaler>>(
+            "horizontalpodautoscalers",
+            Config::default(),
+        )
+        .of::<DeserializeGuard<VerticalPodAutoscaler>>("verticalpodautoscalers", Config::default());
     tasks.spawn(
         "admin",
         admin::serve(
@@ -109,12 +125,23 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A client for writes. kube's own repeats each request that is answered with 429, 503 or 504 up
-/// to fifteen times by itself, asking neither the budget of writes nor the Lease, and
-/// without telling anybody else to wait.
-fn writer(mut config: Config) -> anyhow::Result<Client> {
-    config.default_retry = false;
-    Client::try_from(config).context("making a client for writes")
+/// What starting a watch takes.
+struct Watches<'a> {
+    tasks: &'a mut Supervisor,
+    cluster: &'a Cluster,
+    client: &'a Client,
+    readiness: &'a Readiness,
+    token: &'a CancellationToken,
+}
+
+impl Watches<'_> {
+    /// Starts the watch of one kind.
+    fn of<K: Watched>(self, name: &'static str, config: Config) -> Self {
+        let (cluster, client) = (self.cluster.clone(), self.client.clone());
+        let watch = cluster.watch::<K>(client, config, self.readiness.handle(name));
+        self.tasks.spawn(name, stoppable(self.token.clone(), watch));
+        self
+    }
 }
 
 /// `task`, which would go on for ever, until `token` is cancelled.
@@ -132,7 +159,7 @@ async fn stoppable<E>(
 async fn turns(
     mut market: Loop,
     client: Client,
-    leader: Leader,
+    mut leader: Leader,
     readiness: Readiness,
     token: CancellationToken,
 ) -> Result<(), std::convert::Infallible> {
@@ -147,19 +174,20 @@ async fn turns(
         tokio::select! {
             () = token.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
+            () = leader.turned() => {}
         }
-        let leads = leader.epoch().is_some();
-        market.metrics.leader.set(i64::from(leads));
-        if !leads || !readiness.pending().is_empty() {
+        let epoch = leader.epoch();
+        market.metrics.leader.set(i64::from(epoch.is_some()));
+        let Some(epoch) = epoch.filter(|_| readiness.pending().is_empty()) else {
             continue;
-        }
-        let mode = probe.permitted(market.terms.mode).await;
+        };
+        let mode = probe.permitted(market.mode).await;
         market
             .metrics
             .supported
             .set(i64::from(probe.verdict == Some(Support::Supported)));
         let started = Instant::now();
-        market.cycle(mode).await;
+        market.cycle(mode, epoch).await;
         market
             .metrics
             .cycle_seconds

@@ -1,7 +1,7 @@
 //! `mbcas-lab`: demo server, noisy neighbour, load.
 
 use clap::{Parser, Subcommand};
-use mbcas_lab::{burn, demo, load, serve};
+use mbcas_lab::{burn, demo, load, serve, simulate};
 use mbcas_runtime::log::LogArgs;
 use mbcas_runtime::shutdown;
 
@@ -20,6 +20,7 @@ enum Command {
     Serve(serve::Args),
     Burn(burn::Args),
     Load(load::Args),
+    Simulate(simulate::Args),
     /// The demo's referee: measures, and checks what the demo claims.
     Demo(demo::Args),
 }
@@ -35,6 +36,7 @@ async fn main() -> anyhow::Result<()> {
             burn::run(args, token).await?;
         }
         Command::Load(args) => load::run_and_print(args, token).await?,
+        Command::Simulate(args) => simulate::run(&args)?,
         Command::Demo(args) => {
             let provider = rustls::crypto::aws_lc_rs::default_provider();
             provider

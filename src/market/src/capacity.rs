@@ -19,20 +19,21 @@ use crate::weight::WeightCurve;
 /// use mbcas_market::capacity::capacity;
 /// use mbcas_market::input::{NodeSupply, NonParticipant};
 ///
-/// let supply = NodeSupply { allocatable: MilliCpu::new(2000), reserve: MilliCpu::new(100), curve: None };
+/// let supply = NodeSupply { allocatable: MilliCpu::new(2000), reserve: MilliCpu::new(100), cores: MilliCpu::new(2000), curve: None };
 /// let participants = [MilliCpu::new(500), MilliCpu::new(500)];
 /// // A full core is burnt by a container without a request: its weight share is 3m.
 /// let burner = NonParticipant { usage: Some(MilliCpu::new(1000)), ..NonParticipant::default() };
-/// assert_eq!(capacity(supply, participants, &[burner]), MilliCpu::new(1897));
+/// assert_eq!(capacity(supply, &participants, &[burner]), MilliCpu::new(1897));
 /// ```
 pub fn capacity(
     supply: NodeSupply,
-    participant_requests: impl IntoIterator<Item = MilliCpu>,
+    participant_requests: &[MilliCpu],
     non_participants: &[NonParticipant],
 ) -> MilliCpu {
     let others = non_participants.iter().map(|other| other.request);
     let total: u128 = participant_requests
-        .into_iter()
+        .iter()
+        .copied()
         .chain(others)
         .map(|r| u128::from(shares(r)))
         .sum();
@@ -66,6 +67,7 @@ mod tests {
     const SUPPLY: NodeSupply = NodeSupply {
         allocatable: MilliCpu::new(4000),
         reserve: MilliCpu::new(400),
+        cores: MilliCpu::new(4000),
         curve: None,
     };
 
@@ -79,7 +81,7 @@ mod tests {
 
     /// The capacity beside participants that request 1000m together.
     fn beside(others: &[NonParticipant]) -> u64 {
-        capacity(SUPPLY, [MilliCpu::new(600), MilliCpu::new(400)], others).get()
+        capacity(SUPPLY, &[MilliCpu::new(600), MilliCpu::new(400)], others).get()
     }
 
     #[test]
@@ -113,7 +115,7 @@ mod tests {
     fn what_is_not_there_is_nothing() {
         assert_eq!(beside(&[other(9000, 0, None)]), 0);
         assert_eq!(
-            capacity(NodeSupply::default(), [], &[other(0, 100, None)]),
+            capacity(NodeSupply::default(), &[], &[other(0, 100, None)]),
             MilliCpu::ZERO
         );
         let most = MilliCpu::new(u64::MAX);
@@ -122,7 +124,7 @@ mod tests {
             usage: Some(most),
             limit: None,
         };
-        assert_eq!(capacity(SUPPLY, [most], &[absurd, absurd]), MilliCpu::ZERO);
+        assert_eq!(capacity(SUPPLY, &[most], &[absurd, absurd]), MilliCpu::ZERO);
     }
 
     proptest! {

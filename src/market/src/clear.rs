@@ -32,7 +32,7 @@ pub struct Allocation {
     pub grant: MilliCpu,
     /// Why it is promised that.
     pub reasoning: Reasoning,
-    /// Its grant misses its need, or did until lately.
+    /// Its grant misses its need, or has only just met it, see [`crate::standing`].
     pub is_short: bool,
     /// What the kernel gives it whatever the short ones do; nothing to a short one itself.
     pub protected: MilliCpu,

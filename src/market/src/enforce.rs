@@ -7,9 +7,9 @@
 //! Let the kernel fill the node like water: at level `θ` a container of weight
 //! `w` has `w·θ`, or its limit, or what it wants where that is less. A satisfied
 //! container `j` gets its protected amount `T_j` when `θ ≥ T_j / w_j`, and a short
-//! one nine tenths of its grant when `θ ≥ 0.9·g_s / w_s`. Let `θ*` be the highest of
-//! all these: everybody is served exactly when the short ones take, at that
-//! level, no more than is left to them:
+//! one its grant when `θ ≥ g_s / w_s`. Let `θ*` be the highest of all these:
+//! everybody is served exactly when the short ones take, at that level, no more
+//! than is left to them:
 //!
 //! ```text
 //!   Σ_short min(limit_s, w_s·θ*)  ≤  capacity − Σ_satisfied T_j
@@ -20,29 +20,36 @@
 //! by bid, until it is an equality. Then no limit can be loosened without
 //! breaking a promise, and none is lower than its grant.
 //!
+//! First it is asked whether no limit at all would do, if short ones were content
+//! with nine tenths of their grants: weights that nearly follow the budgets are left alone.
+//!
 //! Satisfied containers have no limit either, unless one by itself, gone
-//! greedy, would push another below its protected amount before the next cycle.
+//! greedy, would push another below its protected amount before the next cycle;
+//! as far as that other is entitled to it, and does not have it of what others leave idle.
 //! Such a one may overdraw by what it has earned, see [`overdraft`].
 
 use mbcas_core::MilliCpu;
 
 use crate::pour::{Taker, pour};
-use crate::weight::{Level, WeightCurve};
+use crate::weight::{Level, Weights};
 
-/// A short container has to get so many percent of its grant: by so much the weights
-/// may miss the budgets before a limit has to correct them.
-const DELIVERED_PERCENT: u64 = 90;
+/// Short ones that get so many percent of their grants by weight alone are left without limits.
+const NEARLY_PERCENT: u64 = 90;
+
+/// Where limits have to be set they deliver the grants.
+const WHOLE_PERCENT: u64 = 100;
 
 /// One participant, in quanta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Party {
-    pub(crate) request: MilliCpu,
     pub(crate) bid: u64,
     pub(crate) floor: u64,
     pub(crate) cap: u64,
     pub(crate) grant: u64,
     /// What it gets whatever the short ones do; at most its grant. Of a short one: nothing is protected.
     pub(crate) protected: u64,
+    /// What it could have if all wanted all.
+    pub(crate) entitlement: u64,
     pub(crate) is_short: bool,
     /// What a satisfied one may take if it could harm others; at most its cap.
     pub(crate) overdraft: u64,
@@ -68,10 +75,10 @@ pub(crate) enum Binding {
     Grant,
 }
 
-/// The loosest limits that keep the promises under every one of `curves`.
+/// The loosest limits that keep the promises by every curve of `weights`.
 ///
 /// `capacity` in quanta; Σ of protected amounts and of short ones' grants is at most that.
-pub(crate) fn enforce(capacity: u64, parties: &[Party], curves: &[WeightCurve]) -> Vec<Bounded> {
+pub(crate) fn enforce(capacity: u64, parties: &[Party], weights: &Weights) -> Vec<Bounded> {
     let mut limits: Vec<Bounded> = parties
         .iter()
         .map(|party| Bounded {
@@ -79,8 +86,12 @@ pub(crate) fn enforce(capacity: u64, parties: &[Party], curves: &[WeightCurve]) 
             by: Binding::Cap,
         })
         .collect();
-    for curve in curves {
-        let node = Node::new(capacity, parties, *curve);
+    for weights in weights.by_curve() {
+        let node = Node {
+            capacity,
+            parties,
+            weights,
+        };
         for (limit, bounded) in limits.iter_mut().zip(node.bounded()) {
             *limit = Bounded {
                 limit: limit.limit.min(bounded.limit),
@@ -106,19 +117,10 @@ pub(crate) fn overdraft(least: Option<MilliCpu>) -> MilliCpu {
 struct Node<'a> {
     capacity: u64,
     parties: &'a [Party],
-    weights: Vec<u64>,
+    weights: &'a [u64],
 }
 
-impl<'a> Node<'a> {
-    fn new(capacity: u64, parties: &'a [Party], curve: WeightCurve) -> Self {
-        let weights = parties.iter().map(|p| curve.weight(p.request)).collect();
-        Self {
-            capacity,
-            parties,
-            weights,
-        }
-    }
-
+impl Node<'_> {
     fn bounded(&self) -> Vec<Bounded> {
         let short = self.short();
         let taken: Vec<u64> = self.indices().map(|i| short[i].limit).collect();
@@ -138,12 +140,12 @@ impl<'a> Node<'a> {
         0..self.parties.len()
     }
 
-    /// The level at which everybody is served.
-    fn required(&self) -> Level {
+    /// The level at which everybody is served, short ones with so many percent of their grants.
+    fn required(&self, percent: u64) -> Level {
         let level = |i: usize| {
             let party = &self.parties[i];
             if party.is_short {
-                Level::of(party.grant * DELIVERED_PERCENT, self.weights[i] * 100)
+                Level::of(party.grant * percent, self.weights[i] * 100)
             } else {
                 Level::of(party.protected, self.weights[i])
             }
@@ -153,7 +155,21 @@ impl<'a> Node<'a> {
 
     /// The limits of the short ones; the others' stand at their protected amounts.
     fn short(&self) -> Vec<Bounded> {
-        let level = self.required();
+        if self.parties.iter().all(|party| !party.is_short) {
+            let at = |party: &Party| Bounded {
+                limit: party.protected,
+                by: Binding::Cap,
+            };
+            return self.parties.iter().map(at).collect();
+        }
+        let nearly = self.short_at(self.required(NEARLY_PERCENT));
+        if nearly.iter().all(|bounded| bounded.by != Binding::Grant) {
+            return nearly;
+        }
+        self.short_at(self.required(WHOLE_PERCENT))
+    }
+
+    fn short_at(&self, level: Level) -> Vec<Bounded> {
         let protected: u64 = self.satisfied().map(|p| p.protected).sum();
         let mut left = self.capacity.saturating_sub(protected);
         // What each would take at that level without a limit, and what it begins with.
@@ -214,7 +230,11 @@ impl<'a, 'p> Overrun<'a, 'p> {
         let mut levels: Vec<(Level, usize)> = node
             .indices()
             .filter(|i| !node.parties[*i].is_short)
-            .map(|i| (Level::of(node.parties[i].protected, node.weights[i]), i))
+            .map(|i| {
+                let party = &node.parties[i];
+                let due = party.protected.min(party.entitlement);
+                (Level::of(due, node.weights[i]), i)
+            })
             .collect();
         levels.sort_by(|a, b| b.cmp(a));
         let nth = |n: usize| levels.get(n).map_or(Level::ZERO, |(level, _)| *level);

@@ -7,15 +7,12 @@
 //! short ones that hold more than their budget entitles them to, and in
 //! proportion to that.
 
-use mbcas_core::MilliCpu;
-
 use crate::pour::{Taker, pour};
-use crate::weight::{Level, WeightCurve};
+use crate::weight::{Level, Weights};
 
 /// One participant, in quanta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holder {
-    pub(crate) request: MilliCpu,
     pub(crate) grant: u64,
     /// What a satisfied one would have: its target, at most its entitlement.
     pub(crate) wanted: u64,
@@ -26,16 +23,20 @@ pub(crate) struct Holder {
 
 /// The grants after room was moved; Σ is what it was, nobody who gives comes
 /// below its entitlement and nobody who gets above.
-pub(crate) fn moved(capacity: u64, holders: &[Holder], curves: &[WeightCurve]) -> Vec<u64> {
+pub(crate) fn moved(capacity: u64, holders: &[Holder], weights: &Weights) -> Vec<u64> {
+    let spare: Vec<u64> = holders.iter().map(Holder::spare).collect();
+    let spared: u64 = spare.iter().sum();
+    if spared == 0 {
+        return holders.iter().map(|holder| holder.grant).collect();
+    }
     let mut asks = vec![0; holders.len()];
-    for curve in curves {
-        let level = level(capacity, holders, *curve);
-        for (ask, holder) in asks.iter_mut().zip(holders) {
-            *ask = holder.ask(level, curve.weight(holder.request)).max(*ask);
+    for weights in weights.by_curve() {
+        let level = level(capacity, holders, weights);
+        for ((ask, holder), weight) in asks.iter_mut().zip(holders).zip(weights) {
+            *ask = holder.ask(level, *weight).max(*ask);
         }
     }
-    let spare: Vec<u64> = holders.iter().map(Holder::spare).collect();
-    let amount = asks.iter().sum::<u64>().min(spare.iter().sum());
+    let amount = asks.iter().sum::<u64>().min(spared);
     let (got, given) = (in_proportion(amount, &asks), in_proportion(amount, &spare));
     let grants = holders.iter().zip(got.into_iter().zip(given));
     grants
@@ -44,11 +45,11 @@ pub(crate) fn moved(capacity: u64, holders: &[Holder], curves: &[WeightCurve]) -
 }
 
 /// The level at which the short ones take all that the satisfied ones' grants leave.
-fn level(capacity: u64, holders: &[Holder], curve: WeightCurve) -> Level {
+fn level(capacity: u64, holders: &[Holder], weights: &[u64]) -> Level {
     let (mut left, mut weight) = (capacity, 0);
-    for holder in holders {
+    for (holder, own) in holders.iter().zip(weights) {
         if holder.is_short {
-            weight += curve.weight(holder.request);
+            weight += own;
         } else {
             left = left.saturating_sub(holder.grant);
         }
@@ -89,27 +90,34 @@ fn in_proportion(amount: u64, parts: &[u64]) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use mbcas_core::MilliCpu;
 
-    fn holder(request: u64, grant: u64, wanted: u64, entitlement: u64) -> Holder {
-        Holder {
-            request: MilliCpu::new(request),
+    use super::*;
+    use crate::weight::WeightCurve;
+
+    type Requested = (MilliCpu, Holder);
+
+    fn holder(request: u64, grant: u64, wanted: u64, entitlement: u64) -> Requested {
+        let holder = Holder {
             grant,
             wanted,
             entitlement,
             is_short: false,
-        }
+        };
+        (MilliCpu::new(request), holder)
     }
 
-    fn short(request: u64, grant: u64, entitlement: u64) -> Holder {
-        Holder {
-            is_short: true,
-            ..holder(request, grant, 0, entitlement)
-        }
+    fn short(request: u64, grant: u64, entitlement: u64) -> Requested {
+        let (request, holder) = holder(request, grant, 0, entitlement);
+        let is_short = true;
+        (request, Holder { is_short, ..holder })
     }
 
-    fn after(holders: &[Holder]) -> Vec<u64> {
-        moved(360, holders, &[WeightCurve::Shares])
+    fn after(node: &[Requested]) -> Vec<u64> {
+        let requests: Vec<MilliCpu> = node.iter().map(|(request, _)| *request).collect();
+        let weights = Weights::of(&requests, &[WeightCurve::Shares]);
+        let holders: Vec<Holder> = node.iter().map(|(_, holder)| *holder).collect();
+        moved(360, &holders, &weights)
     }
 
     #[test]

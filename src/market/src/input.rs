@@ -56,6 +56,8 @@ pub struct NodeSupply {
     pub allocatable: MilliCpu,
     /// What the operator keeps out of the market.
     pub reserve: MilliCpu,
+    /// What the machine has in all. Only where that is used up do weights hold anybody back.
+    pub cores: MilliCpu,
     /// How its kernel weighs requests. Absent: not known; what is decided then holds for every curve.
     pub curve: Option<WeightCurve>,
 }

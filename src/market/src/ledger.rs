@@ -12,7 +12,7 @@ use crate::need::{Estimate, Surroundings};
 use crate::plan::Write;
 use crate::policy::Policy;
 use crate::smooth::Smooth;
-use crate::standing::Standing;
+use crate::standing::{Standing, USED_PERCENT};
 use crate::waterline::Waterline;
 
 /// The memory of one node's market. A new leader starts with an empty one: the
@@ -27,15 +27,16 @@ pub struct Ledger {
 
 /// What is remembered of one container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
+pub(crate) struct Entry {
     /// In basis points.
     demand: Smooth,
     at: Duration,
     estimate: Option<Estimate>,
     claims: Claims,
     standing: Standing,
-    patience: Patience,
+    pub(crate) patience: Patience,
     written: Option<Written>,
+    waiting: Option<Duration>,
 }
 
 /// The last limit that we wrote.
@@ -52,8 +53,7 @@ pub struct Written {
 impl Ledger {
     /// The smoothed demand of `id`, as the last clearing used it.
     pub fn demand(&self, id: &ContainerId) -> Option<Demand> {
-        let entry = self.entries.get(id)?;
-        Some(Demand::from_basis_points(entry.demand.value()))
+        self.entries.get(id).map(Entry::demand)
     }
 
     /// The last limit that we wrote for `id`.
@@ -66,16 +66,14 @@ impl Ledger {
         self.entries.get(id)?.estimate.as_ref()
     }
 
-    /// Whether `id` is short.
-    pub fn standing(&self, id: &ContainerId) -> Standing {
-        self.entries
-            .get(id)
-            .map_or_else(Standing::default, |e| e.standing)
-    }
-
     /// The capacity that the last clearing had.
     pub fn capacity(&self) -> Option<MilliCpu> {
         self.capacity
+    }
+
+    /// Since when a write for `id` has been put off for others that gain more.
+    pub fn waiting(&self, id: &ContainerId) -> Option<Duration> {
+        self.entries.get(id)?.waiting
     }
 
     /// Takes a write back that did not reach the cluster: `id` is remembered as
@@ -86,9 +84,28 @@ impl Ledger {
         }
     }
 
+    /// As [`Self::take_back`], for a write that was put off for others that gain more.
+    pub(crate) fn put_off(&mut self, id: &ContainerId, before: &Self) {
+        self.take_back(id, before);
+        let (now, since) = (self.now, before.waiting(id));
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.waiting = since.or(Some(now));
+        }
+    }
+
     /// The time that the cycle at hand was given.
     pub(crate) fn now(&self) -> Duration {
         self.now
+    }
+
+    /// What is remembered, in the order of the snapshot that was observed last.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut()
     }
 
     /// The memory with what `snapshot` shows added: every participant's demand
@@ -107,7 +124,8 @@ impl Ledger {
             let (elapsed, sample) = (now.saturating_sub(entry.at), observed.demand.basis_points());
             entry.demand = entry.demand.then(sample, elapsed, half_life);
             entry.at = now;
-            entry.estimate(observed, waterline);
+            entry.waiting = None;
+            entry.look(observed, waterline);
             (id.clone(), entry)
         });
         Self {
@@ -127,29 +145,6 @@ impl Ledger {
             .capacity
             .filter(|old| *old <= raw && policy.is_within_dead_band(*old, raw - *old));
         *self.capacity.insert(held.unwrap_or(raw))
-    }
-
-    /// Hears `signal` from `id`, and returns what it claims.
-    pub(crate) fn claims(&mut self, id: &ContainerId, signal: &Signal) -> Option<MilliCpu> {
-        let entry = self.entries.get_mut(id)?;
-        entry.claims = entry.claims.then(signal);
-        entry.claims.amount()
-    }
-
-    /// Notes what tier A gave `id` of its need, and returns whether it is short.
-    pub(crate) fn stands(&mut self, id: &ContainerId, need: MilliCpu, given: MilliCpu) -> bool {
-        let now = self.now;
-        let Some(entry) = self.entries.get_mut(id) else {
-            return false;
-        };
-        let usage = entry.estimate.map(|known| known.usage());
-        entry.standing = entry.standing.then(need, given, usage, now);
-        entry.standing.is_short()
-    }
-
-    /// How long a change has been wanted for `id`, to be kept up to date by the guard.
-    pub(crate) fn patience(&mut self, id: &ContainerId) -> Option<&mut Patience> {
-        self.entries.get_mut(id).map(|entry| &mut entry.patience)
     }
 
     /// Notes `write` as done.
@@ -174,10 +169,11 @@ impl Entry {
             standing: Standing::default(),
             patience: Patience::default(),
             written: None,
+            waiting: None,
         }
     }
 
-    fn estimate(&mut self, observed: &Observed, waterline: &Waterline<'_>) {
+    fn look(&mut self, observed: &Observed, waterline: &Waterline<'_>) {
         let Some(usage) = observed.usage else { return };
         let around = Surroundings {
             limit: observed.limit,
@@ -188,5 +184,47 @@ impl Entry {
             Some(known) => known.then(usage, around),
             None => Estimate::first(usage, around),
         });
+    }
+
+    /// Its demand on average.
+    pub(crate) fn demand(&self) -> Demand {
+        Demand::from_basis_points(self.demand.value())
+    }
+
+    /// What is known about its need.
+    pub(crate) fn estimate(&self) -> Option<&Estimate> {
+        self.estimate.as_ref()
+    }
+
+    /// The last limit that we wrote for it.
+    pub(crate) fn written(&self) -> Option<&Written> {
+        self.written.as_ref()
+    }
+
+    /// How it stood after the last clearing.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Hears `signal`, and returns what is claimed.
+    pub(crate) fn claims(&mut self, signal: &Signal) -> Option<MilliCpu> {
+        self.claims = self.claims.then(signal);
+        self.claims.amount()
+    }
+
+    /// Notes what tier A gave of its need, and returns how it stands.
+    pub(crate) fn stands(
+        &mut self,
+        need: MilliCpu,
+        given: MilliCpu,
+        limit: Option<MilliCpu>,
+        now: Duration,
+    ) -> Standing {
+        let is_full = self.estimate.is_some_and(|known| {
+            let nears = |limit: MilliCpu| known.usage() > limit.scaled(USED_PERCENT, 100);
+            known.censored().is_some() || limit.is_some_and(nears)
+        });
+        self.standing = self.standing.then(need, given, is_full, now);
+        self.standing
     }
 }

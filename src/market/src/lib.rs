@@ -27,10 +27,7 @@
 //! use mbcas_market::{NodeMarketInput, Participant, solve_cpu};
 //!
 //! let seat = |name: &str, budget| Participant {
-//!     id: ContainerId {
-//!         pod: PodId { namespace: "shop".into(), name: name.into(), uid: name.into() },
-//!         container: "app".into(),
-//!     },
+//!     id: ContainerId::new(PodId { namespace: "shop".into(), name: name.into(), uid: name.into() }, "app"),
 //!     budget: Budget::new(budget).unwrap().into(),
 //!     demand: Demand::FULL,
 //!     floor: MilliCpu::new(100),
@@ -60,6 +57,7 @@ pub mod claim;
 pub mod clear;
 mod enforce;
 pub mod error;
+pub mod example;
 pub mod guard;
 mod headroom;
 pub mod input;
@@ -67,7 +65,8 @@ pub mod ledger;
 pub mod need;
 pub mod plan;
 pub mod policy;
-mod pour;
+pub mod pour;
+pub mod rank;
 pub mod reason;
 pub mod smooth;
 pub mod standing;
@@ -85,4 +84,10 @@ pub use input::{
 pub use ledger::{Ledger, Written};
 pub use plan::{Condition, Plan, Write, plan};
 pub use policy::{Policy, Rule};
+pub use rank::spend;
 pub use reason::{LimitReason, Reasoning};
+
+/// The examples of the page about the mechanism, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/mechanism.md")]
+struct Mechanism;

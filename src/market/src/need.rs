@@ -173,14 +173,17 @@ impl Estimate {
 /// What kept the container from using more in this window, and how much that was.
 ///
 /// Being throttled alone says nothing about need: a container whose threads
-/// wake together is throttled at a fifth of its limit.
+/// wake together is throttled at a fifth of its limit. And on a full node those whose requests are right
+/// all use about their shares: it takes a sign that something waits.
 fn censor(usage: Usage, around: Surroundings) -> Option<(Censor, MilliCpu)> {
     let reaches = |percent, amount: MilliCpu| usage.cpu >= amount.scaled(percent, 100);
     let waits = around.demand >= WAITING || usage.throttled.is_some_and(|t| t >= THROTTLED);
     let limit = around
         .limit
         .filter(|l| reaches(FULL_PERCENT, *l) || (waits && reaches(HELD_PERCENT, *l)));
-    let share = around.share.filter(|share| reaches(HELD_PERCENT, *share));
+    let share = around
+        .share
+        .filter(|share| waits && reaches(HELD_PERCENT, *share));
     limit
         .map(|limit| (Censor::Limit, limit))
         .or_else(|| share.map(|_| (Censor::Node, usage.cpu)))

@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::policy::{Policy, Rule};
 use crate::reason::{LimitReason, Reasoning};
 use crate::waterline::Waterline;
-use crate::weight::{Runner, WeightCurve, delivered};
+use crate::weight::{Runner, Weights, delivered};
 
 /// One limit to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,19 +152,18 @@ pub struct Plan {
 pub fn plan(snapshot: &NodeSnapshot, ledger: &Ledger, policy: &Policy, now: Duration) -> Plan {
     let curves = snapshot.supply.curves();
     let waterline = Waterline::of(snapshot, curves);
+    let participants = snapshot.participants.values();
+    let requests: Vec<MilliCpu> = participants.map(|observed| observed.request).collect();
     let mut memory = ledger.observe(snapshot, policy, &waterline, now);
-    let requests = snapshot
-        .participants
-        .values()
-        .map(|observed| observed.request);
-    let raw = capacity(snapshot.supply, requests, &snapshot.non_participants);
+    let raw = capacity(snapshot.supply, &requests, &snapshot.non_participants);
     let capacity = memory.steady_capacity(raw, policy);
     let (clearing, verdicts, broken) = match policy.settings().rule {
         Rule::Proportional => by_proportion(snapshot, &memory, policy, capacity),
         Rule::LeastRestrictive => {
-            let clearing = least_restrictive(snapshot, &mut memory, capacity, curves);
+            let weights = Weights::of(&requests, curves);
+            let clearing = least_restrictive(snapshot, &mut memory, capacity, &weights);
             let verdicts = guarded(snapshot, &mut memory, policy, now, &clearing);
-            let broken = unprotected(snapshot, &clearing, &verdicts, curves);
+            let broken = unprotected(snapshot, &clearing, &verdicts, &weights);
             (clearing, verdicts, broken)
         }
     };
@@ -195,10 +194,11 @@ fn by_proportion(
     let participants: Vec<Participant> = snapshot
         .participants
         .iter()
-        .map(|(id, observed)| Participant {
+        .zip(memory.entries())
+        .map(|((id, observed), entry)| Participant {
             id: id.clone(),
             budget: observed.budget,
-            demand: memory.demand(id).unwrap_or(observed.demand),
+            demand: entry.demand(),
             floor: observed.floor(),
             cap: observed.cap(snapshot.supply.allocatable),
         })
@@ -206,7 +206,9 @@ fn by_proportion(
     let clearing = proportional(capacity, participants.iter().map(Seat::of).collect());
     let now = memory.now();
     let pairs = snapshot.participants.values().zip(&clearing.allocations);
-    let judged = pairs.map(|(observed, a)| judge(a, observed, memory.written(&a.id), policy, now));
+    let judged = pairs
+        .zip(memory.entries())
+        .map(|((observed, a), entry)| judge(a, observed, entry.written(), policy, now));
     let bench = Bench {
         wishes: judged.collect(),
         capacity,
@@ -226,7 +228,8 @@ fn guarded(
 ) -> Vec<Verdict> {
     let pairs = snapshot.participants.values().zip(&clearing.allocations);
     pairs
-        .map(|(observed, allocation)| {
+        .zip(memory.entries_mut())
+        .map(|((observed, allocation), entry)| {
             let case = Case {
                 allocation,
                 observed,
@@ -234,7 +237,7 @@ fn guarded(
                 policy,
                 now,
             };
-            case.judge(memory)
+            case.judge(entry)
         })
         .collect()
 }
@@ -246,44 +249,45 @@ fn unprotected(
     snapshot: &NodeSnapshot,
     clearing: &Clearing,
     verdicts: &[Verdict],
-    curves: &[WeightCurve],
+    weights: &Weights,
 ) -> Option<Condition> {
-    let standing = || {
-        snapshot
-            .participants
-            .values()
-            .zip(&clearing.allocations)
-            .zip(verdicts)
-    };
+    if clearing.allocations.iter().all(|a| !a.is_short) {
+        return None;
+    }
+    let standing = snapshot.participants.values();
+    let standing = standing.zip(&clearing.allocations).zip(verdicts);
     let most = |((observed, allocation), verdict): ((&Observed, &Allocation), &Verdict)| {
         if !allocation.is_short {
             return allocation.protected;
         }
-        match verdict {
+        let limit = match verdict {
             Verdict::Write(to) => *to,
             Verdict::Stay | Verdict::Hold(HoldReason::DeadBand { .. }) => allocation.limit,
             Verdict::Hold(_) => observed.limit.unwrap_or(snapshot.supply.allocatable),
-        }
-    };
-    let space = clearing.capacity.max(clearing.granted);
-    let missing = |curve: &WeightCurve| {
-        let runner = |case: ((&Observed, &Allocation), &Verdict)| Runner {
-            weight: curve.weight(case.0.0.request),
-            most: most(case),
         };
-        let runners: Vec<Runner> = standing().map(runner).collect();
+        // No limit is below a floor. What is lent of one its owner may take back at any time.
+        if limit <= observed.floor() {
+            return limit.min(allocation.grant);
+        }
+        limit
+    };
+    let most: Vec<MilliCpu> = standing.map(most).collect();
+    let space = clearing.capacity.max(clearing.granted);
+    let missing = |weights: &[u64]| {
+        let runners = weights.iter().zip(&most);
+        let runner = |(weight, most): (&u64, &MilliCpu)| Runner {
+            weight: *weight,
+            most: *most,
+        };
+        let runners: Vec<Runner> = runners.map(runner).collect();
         let got = delivered(space, &runners);
         let missing = clearing.allocations.iter().zip(got);
-        missing
-            .map(|(a, got)| a.protected - got)
-            .collect::<Vec<_>>()
+        // A quantum is what rounding may take.
+        let missing = missing.map(|(a, got)| a.protected - got);
+        let missing = missing.filter(|missing| *missing > MilliCpu::QUANTUM);
+        missing.fold((0, MilliCpu::ZERO), |(n, sum), one| (n + 1, sum + one))
     };
-    // A quantum is what rounding may take.
-    let short = |missing: &Vec<MilliCpu>| -> (usize, MilliCpu) {
-        let missing = missing.iter().filter(|m| **m > MilliCpu::QUANTUM);
-        (missing.clone().count(), missing.copied().sum())
-    };
-    let worst = curves.iter().map(|curve| short(&missing(curve))).max()?;
+    let worst = weights.by_curve().map(missing).max()?;
     (worst.0 > 0).then_some(Condition::Unprotected {
         containers: worst.0,
         missing: worst.1,

@@ -137,6 +137,8 @@ pub enum LimitReason {
     Held,
     /// It has what it needs, and could overrun others before the next cycle: what it has earned.
     Overdraft,
+    /// It was short until lately: what it needs and room for a burst.
+    Recovering,
     /// It has only just started: its cap.
     Starting,
 }
@@ -155,6 +157,7 @@ impl LimitReason {
             Self::WeightsSuffice => "weights",
             Self::Held => "held",
             Self::Overdraft => "overdraft",
+            Self::Recovering => "recovering",
             Self::Starting => "starting",
         }
     }
@@ -170,6 +173,7 @@ impl fmt::Display for LimitReason {
             Self::Overdraft => {
                 "what it has earned: by itself it could overrun others within a cycle"
             }
+            Self::Recovering => "what it needs and room above it: it was short until lately",
             Self::Starting => "its cap: it has only just started",
         })
     }

@@ -13,51 +13,41 @@ const TOLERANCE_PERCENT: u64 = 5;
 
 /// Who was short has to be met for so long, four cycles of 15 s,
 const MET_FOR: Duration = Duration::from_secs(45);
-/// and to leave some of its grant unused meanwhile.
-const USED_PERCENT: u64 = 85;
+/// and to leave some of its limit unused meanwhile. Not of its grant: in a shortage that is what it needs.
+pub(crate) const USED_PERCENT: u64 = 85;
 
-/// Whether a container is short, and since when it would not be.
+/// How a container stands between what it needs and what it is granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    is_short: bool,
-    met_since: Option<Duration>,
+pub enum Standing {
+    /// Its grant meets its need.
+    #[default]
+    Satisfied,
+    /// Its grant misses its need, or met it only now and it uses all that it has: how much
+    /// it really needs is not known before it leaves some of it.
+    Short,
+    /// It was short, and has had what it needs and more since then.
+    Recovering(Duration),
 }
 
 impl Standing {
-    /// Its grant misses its need, or did until lately.
-    pub const fn is_short(self) -> bool {
-        self.is_short
-    }
-
-    /// The standing after a clearing at `now`.
+    /// The standing after a clearing at `now`. `is_full`: it uses all that it has.
     #[must_use]
     pub(crate) fn then(
         self,
         need: MilliCpu,
         grant: MilliCpu,
-        usage: Option<MilliCpu>,
+        is_full: bool,
         now: Duration,
     ) -> Self {
         if need - grant > TOLERANCE.max(need.scaled(TOLERANCE_PERCENT, 100)) {
-            return Self {
-                is_short: true,
-                met_since: None,
-            };
+            return Self::Short;
         }
-        let is_full = usage.is_some_and(|usage| usage > grant.scaled(USED_PERCENT, 100));
-        if !self.is_short || is_full {
-            return Self {
-                met_since: None,
-                ..self
-            };
-        }
-        let since = self.met_since.unwrap_or(now);
-        if now.saturating_sub(since) >= MET_FOR {
-            return Self::default();
-        }
-        Self {
-            met_since: Some(since),
-            ..self
+        match self {
+            Self::Satisfied => self,
+            _ if is_full => Self::Short,
+            Self::Short => Self::Recovering(now),
+            Self::Recovering(since) if now.saturating_sub(since) >= MET_FOR => Self::Satisfied,
+            Self::Recovering(_) => self,
         }
     }
 }
@@ -67,28 +57,33 @@ mod tests {
     use super::*;
 
     fn then(standing: Standing, need: u64, grant: u64, usage: u64, seconds: u64) -> Standing {
-        let [need, grant, usage] = [need, grant, usage].map(MilliCpu::new);
-        standing.then(need, grant, Some(usage), Duration::from_secs(seconds))
+        let [need, grant] = [need, grant].map(MilliCpu::new);
+        let is_full = usage * 100 > grant.get() * USED_PERCENT;
+        standing.then(need, grant, is_full, Duration::from_secs(seconds))
     }
 
     #[test]
     fn a_grant_that_misses_by_little_meets_the_need() {
-        let calm = Standing::default();
-        assert!(!then(calm, 100, 80, 80, 0).is_short());
-        assert!(then(calm, 100, 70, 70, 0).is_short());
-        assert!(!then(calm, 1000, 950, 950, 0).is_short());
-        assert!(then(calm, 1000, 940, 940, 0).is_short());
+        let after = |need, grant| then(Standing::Satisfied, need, grant, grant, 0);
+        assert_eq!(after(100, 80), Standing::Satisfied);
+        assert_eq!(after(100, 70), Standing::Short);
+        assert_eq!(after(1000, 950), Standing::Satisfied);
+        assert_eq!(after(1000, 940), Standing::Short);
     }
 
     #[test]
     fn it_takes_four_cycles_with_room_to_be_satisfied_again() {
-        let mut short = then(Standing::default(), 1000, 500, 500, 0);
+        let mut standing = then(Standing::Satisfied, 1000, 500, 500, 0);
         for seconds in [15, 30, 45] {
-            short = then(short, 400, 500, 400, seconds);
-            assert!(short.is_short(), "{seconds}");
+            standing = then(standing, 400, 500, 400, seconds);
+            assert_eq!(standing, Standing::Recovering(Duration::from_secs(15)));
         }
-        assert!(then(short, 400, 500, 450, 60).is_short(), "it is full");
-        assert!(then(short, 600, 500, 400, 60).is_short(), "it is short");
-        assert!(!then(short, 400, 500, 400, 60).is_short());
+        assert_eq!(
+            then(standing, 400, 500, 450, 60),
+            Standing::Short,
+            "it is full"
+        );
+        assert_eq!(then(standing, 600, 500, 400, 60), Standing::Short);
+        assert_eq!(then(standing, 400, 500, 400, 60), Standing::Satisfied);
     }
 }

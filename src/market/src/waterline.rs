@@ -7,7 +7,8 @@ use crate::weight::{Level, WeightCurve};
 
 /// What each container has of a full node by its weight; nothing while the node is not full.
 ///
-/// Who uses that much might want more. The height of the water is read off the
+/// Full means the machine and not what pods may have of it: below that the kernel
+/// holds nobody back. Who uses its share then might want more. The height of the water is read off the
 /// one that has most for its weight among those that use a twentieth of
 /// the node: what smaller ones use in idle moments says nothing about it.
 pub(crate) struct Waterline<'a> {
@@ -15,12 +16,12 @@ pub(crate) struct Waterline<'a> {
     levels: Vec<Level>,
 }
 
-/// A node is full when its containers use so many percent of what pods may have.
+/// A node is full when its containers use so many percent of the machine.
 const FULL_PERCENT: u64 = 95;
 
 impl<'a> Waterline<'a> {
     pub(crate) fn of(snapshot: &NodeSnapshot, curves: &'a [WeightCurve]) -> Self {
-        let space = snapshot.supply.allocatable - snapshot.supply.reserve;
+        let space = snapshot.supply.cores;
         let participants = snapshot.participants.values();
         let participants = participants.filter_map(|o| Some((o.request, o.usage?.cpu)));
         let others = snapshot.non_participants.iter();

@@ -92,6 +92,22 @@ fn quadratic(shares: u64) -> u64 {
     (10f64.powf(exponent) - 1e-9).ceil() as u64
 }
 
+/// The weights of a node's participants, in their order, by each curve that counts there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Weights(Vec<Vec<u64>>);
+
+impl Weights {
+    pub(crate) fn of(requests: &[MilliCpu], curves: &[WeightCurve]) -> Self {
+        let by = |curve: &WeightCurve| requests.iter().map(|r| curve.weight(*r)).collect();
+        Self(curves.iter().map(by).collect())
+    }
+
+    /// One list for each curve.
+    pub(crate) fn by_curve(&self) -> impl Iterator<Item = &[u64]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+}
+
 /// One container as the kernel sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Runner {

@@ -16,6 +16,7 @@
 
 mod alerts;
 mod conditions;
+mod features;
 mod matcher;
 mod objects;
 mod pods;
@@ -26,4 +27,5 @@ mod schemas;
 mod selectors;
 mod sets;
 mod support;
+mod trial;
 mod values;

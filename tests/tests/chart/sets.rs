@@ -38,7 +38,8 @@ const CHOICES: [(&str, &[&str]); 24] = [
         "mode",
         &[
             "controller: {mode: observe, podMetrics: false}",
-            "controller: {mode: recommend, intervalSeconds: 60, reserve: 500m, kubeletTLS: insecure}",
+            "controller: {mode: recommend, intervalSeconds: 60, reserve: 500m, kubeletTLS: insecure, podRecommendations: true}",
+            "controller: {canaryPercent: 10}",
         ],
     ),
     (

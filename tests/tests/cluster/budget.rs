@@ -1,6 +1,7 @@
 //! What a namespace's BudgetPolicy, LimitRange and ResourceQuota do to its pods,
 //! and who hears of it.
 
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
@@ -9,6 +10,7 @@ use mbcas_api::BudgetPolicy;
 use mbcas_api::names::{AGENT_CONTAINER, INJECTION_ANNOTATION};
 use serde_json::{Value, json};
 
+use crate::cli::mbcas;
 use crate::support::space::{dry_run, has_agent};
 use crate::support::wait::that;
 use crate::support::{Admission, Lab, SOON, Space, on_cluster, wait_until};
@@ -306,6 +308,13 @@ fn a_limit_range_moves_the_sidecar_and_a_full_quota_keeps_it_out() {
             Ok(())
         })
         .await;
+        let (status, out, err) = mbcas(&["check", "--pre"]);
+        assert_eq!(status, 0, "{out}{err}");
+        let listed = format!(
+            "namespace {}: its LimitRange makes the demand agent take 20m to 90m of CPU",
+            space.name
+        );
+        assert!(out.contains(&listed), "{out}");
         let quotas: Api<ResourceQuota> = Api::namespaced(space.client.clone(), &space.name);
         // Room for the app's 50m, and none for 20m more.
         let quota =
@@ -332,42 +341,63 @@ fn a_limit_range_moves_the_sidecar_and_a_full_quota_keeps_it_out() {
     });
 }
 
+/// What everybody who makes pods can be asked to make them of, with where it is written.
+fn workloads() -> [(&'static str, &'static str, Value); 6] {
+    let lab = lab(Some("lots")).deployment();
+    let (selector, template) = {
+        let spec = serde_json::to_value(lab.spec.unwrap()).unwrap();
+        (spec["selector"].clone(), spec["template"].clone())
+    };
+    let mut once = template.clone();
+    once["spec"]["restartPolicy"] = json!("Never");
+    let of_pods = json!({"selector": selector, "template": template});
+    let mut named = of_pods.clone();
+    named["serviceName"] = json!("web");
+    let job = json!({"template": once});
+    let cron = json!({"schedule": "0 0 1 1 *", "jobTemplate": {"spec": job}});
+    [
+        ("apps", "Deployment", of_pods.clone()),
+        ("apps", "ReplicaSet", of_pods.clone()),
+        ("apps", "DaemonSet", of_pods),
+        ("apps", "StatefulSet", named),
+        ("batch", "Job", job),
+        ("batch", "CronJob", cron),
+    ]
+}
+
 #[test]
 fn a_workloads_author_is_warned_when_applying_it() {
     on_cluster("warnings", Admission::Labelled, async |space| {
-        let deployment = lab(Some("lots")).deployment();
-        let url = format!(
-            "/apis/apps/v1/namespaces/{}/deployments?dryRun=All",
-            space.name
-        );
-        let body = serde_json::to_string(&deployment).unwrap();
-        wait_until("a warning comes", SOON, async || {
-            let request = http::Request::post(&url).header("content-type", "application/json");
-            let request = request
-                .body(kube::client::Body::from(body.clone().into_bytes()))
-                .unwrap();
-            let answer = space
-                .client
-                .send(request)
-                .await
-                .map_err(|error| error.to_string())?;
-            if !answer.status().is_success() {
-                return Err(format!("refused: {}", answer.status()));
-            }
-            let warnings: Vec<_> = answer
-                .headers()
-                .get_all("warning")
-                .iter()
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-                .collect();
-            let wanted = "the pods of this Deployment will be refused: annotation mbcas.budget=";
-            that(
-                warnings.iter().any(|warning| warning.contains(wanted)),
-                format!("{warnings:?}"),
-            )
-        })
-        .await;
+        for (group, kind, spec) in workloads() {
+            let plural = format!("{}s", kind.to_lowercase());
+            let url = format!("/apis/{group}/v1/namespaces/{}/{plural}", space.name);
+            let object = json!({
+                "apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "web"}, "spec": spec,
+            });
+            let wanted =
+                format!("the pods of this {kind} will be refused: annotation mbcas.budget=");
+            wait_until("a warning comes", SOON, async || {
+                let warnings = space.warnings(&url, &object).await?;
+                that(
+                    warnings.iter().any(|warning| warning.contains(&wanted)),
+                    format!("{kind}: {warnings:?}"),
+                )
+            })
+            .await;
+        }
     });
+}
+
+/// Who the API server takes us for.
+async fn myself(space: &Space) -> String {
+    let reviews: Api<SelfSubjectReview> = Api::all(space.client.clone());
+    let asked = SelfSubjectReview::default();
+    let answer = reviews
+        .create(&PostParams::default(), &asked)
+        .await
+        .unwrap();
+    let user = answer.status.and_then(|status| status.user_info);
+    user.and_then(|user| user.username).unwrap()
 }
 
 #[test]
@@ -415,6 +445,13 @@ fn changed_budgets_leave_a_trail() {
         })
         .await;
         figure!("noted: {}", notes.join("\nnoted: "));
+        let who = myself(space).await;
+        assert!(
+            notes
+                .iter()
+                .all(|note| note.starts_with(&format!("{who} "))),
+            "{who}: {notes:?}"
+        );
         assert!(!notes.iter().any(|note| note.contains("800")), "{notes:?}");
     });
 }

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
-use kube::Client;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::rbac::v1::Role;
+use kube::api::{Api, DeleteParams, LogParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
 use mbcas_api::names::WEBHOOK_CONFIGURATION;
 use serde_json::Value;
 
 use crate::support::environment::{binary, helm, output_of, workspace};
 use crate::support::release::{CHART, NAME, NAMESPACE, values};
-use crate::support::space::{dry_run, has_agent};
+use crate::support::space::{dry_run, has_agent, ip, is_ready, phase};
 use crate::support::wait::that;
-use crate::support::{Admission, Lab, Release, SOON, on_cluster, wait_until};
+use crate::support::{Admission, Lab, Release, SOON, Space, on_cluster, wait_until};
 
 #[test]
 fn helm_test_tries_admission_and_leaves_nothing_behind() {
@@ -24,56 +25,78 @@ fn helm_test_tries_admission_and_leaves_nothing_behind() {
         test.args(["test", NAME, "--namespace", NAMESPACE, "--logs"]);
         let said = output_of(&mut test);
         figure!("{}", said.trim());
+        for part in ["webhook", "controller"] {
+            let read = format!("the {part}'s metrics can be read");
+            assert!(said.contains(&read), "{said}");
+        }
         let namespaces: Api<Namespace> = Api::all(space.client.clone());
         let accounts: Api<ServiceAccount> = Api::namespaced(space.client.clone(), NAMESPACE);
+        let roles: Api<Role> = Api::namespaced(space.client.clone(), NAMESPACE);
         wait_until("what the test made goes", SOON, async || {
             let namespace = namespaces.get_opt(&format!("{NAMESPACE}-test")).await;
             let pod = space.release.pods().get_opt("mbcas-test").await;
             let account = accounts.get_opt("mbcas-test").await;
+            let role = roles.get_opt("mbcas-test-metrics").await;
             let left = [
                 namespace.unwrap().is_some(),
                 pod.unwrap().is_some(),
                 account.unwrap().is_some(),
+                role.unwrap().is_some(),
             ];
             that(
-                left == [false; 3],
-                format!("namespace, pod, account: {left:?}"),
+                left == [false; 4],
+                format!("namespace, pod, account, role: {left:?}"),
             )
         })
         .await;
     });
 }
 
+/// A pod that looks like a controller and has no metrics.
+async fn decoy(space: &Space) -> Pod {
+    let mut pod = Lab::serve("decoy", &[]).request("10m").bare_pod();
+    for (part, value) in [("part-of", "mbcas"), ("component", "controller")] {
+        let key = format!("app.kubernetes.io/{part}");
+        pod.labels_mut().insert(key, value.to_owned());
+    }
+    let pods = space.release.pods();
+    let _ = pods.delete("decoy", &DeleteParams::default()).await;
+    wait_until("the decoy runs", SOON, async || {
+        let _ = pods.create(&PostParams::default(), &pod).await;
+        let found = pods.get("decoy").await.map_err(|why| why.to_string())?;
+        that(is_ready(&found), format!("{:?}", phase(&found)))?;
+        Ok(found)
+    })
+    .await
+}
+
 #[test]
-fn helm_test_fails_where_nobody_answers() {
+fn helm_test_says_what_does_not_answer() {
     on_cluster("helmtest", Admission::Unlabelled, async |space| {
-        space
-            .release
-            .without_webhook(async {
-                let mut test = helm();
-                let output = test
-                    .args(["test", NAME, "--namespace", NAMESPACE])
-                    .output()
-                    .unwrap();
-                assert!(
-                    !output.status.success(),
-                    "helm test passed without a webhook"
-                );
-                let log = space
-                    .release
-                    .pods()
-                    .logs("mbcas-test", &kube::api::LogParams::default())
-                    .await;
-                let log = log.unwrap();
-                assert!(log.contains("by the policy alone"), "{log}");
-            })
-            .await;
-        let deleted = space
-            .release
-            .pods()
-            .delete("mbcas-test", &kube::api::DeleteParams::default())
-            .await;
-        deleted.unwrap();
+        let pods = space.release.pods();
+        let decoy = decoy(space).await;
+        let fails = async {
+            let mut test = helm();
+            test.args(["test", NAME, "--namespace", NAMESPACE]);
+            let output = test.output().unwrap();
+            let log = pods.logs("mbcas-test", &LogParams::default()).await;
+            let log = log.unwrap();
+            assert!(!output.status.success(), "helm test passed: {log}");
+            figure!("{}", log.trim());
+            let unread = format!("decoy: its metrics cannot be read at {}:9464", ip(&decoy));
+            for word in [
+                "by the policy alone",
+                "no webhook runs in namespace",
+                &unread,
+                "networkPolicy.metricsFrom",
+            ] {
+                assert!(log.contains(word), "{word}: {log}");
+            }
+        };
+        space.release.without_webhook(fails).await;
+        for pod in ["mbcas-test", "decoy"] {
+            pods.delete(pod, &DeleteParams::default()).await.unwrap();
+        }
     });
 }
 

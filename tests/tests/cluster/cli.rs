@@ -7,7 +7,7 @@ use crate::support::space::{cgroup, limit_of, restarts};
 use crate::support::{Admission, Lab, on_cluster};
 
 /// Runs `mbcas` with `words`; exit status, standard output and standard error.
-fn mbcas(words: &[&str]) -> (i32, String, String) {
+pub(crate) fn mbcas(words: &[&str]) -> (i32, String, String) {
     let output = Command::new(binary("mbcas", "mbcas"))
         .env_remove("KUBECONFIG")
         .arg("--kubeconfig")

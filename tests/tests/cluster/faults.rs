@@ -3,14 +3,17 @@
 //! docs/faults.md is the report. `MBCAS_ROTATIONS` says how often the authority
 //! changes (once).
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use mbcas_api::names::{AGENT_CONTAINER, CA_SECRET, ROTATE_ANNOTATION, WEBHOOK_PORT};
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -44,9 +47,49 @@ fn pods_start_with_the_webhook_down() {
             let running = space.ready("web").await;
             assert!(!running.annotations().contains_key("mbcas.dev/injection"));
             figure!("webhook down: a pod was created in {took:.1?} and became Ready");
-            assert!(took < Duration::from_secs(5), "{took:?}");
+            // A Service without endpoints refuses: nobody waits for the timeout.
+            assert!(took < Duration::from_secs(1), "{took:?}");
         };
         space.release.without_webhook(Box::pin(down)).await;
+    });
+}
+
+/// Where nothing refuses a call and nothing answers it either, the webhook's own timeout is all it costs.
+#[test]
+fn pods_start_with_a_webhook_that_hangs() {
+    on_cluster("hang", Admission::Labelled, async |space| {
+        let before = standing(space).await;
+        let all = async |signal| {
+            for (.., pod) in replicas(space).await {
+                assert_eq!(cgroup(&pod, "webhook").unwrap().signal(signal), 1);
+            }
+        };
+        all(Signal::STOP).await;
+        let hangs = async {
+            let begin = Instant::now();
+            let seen = space.pods().create(&dry_run(), &lab("web").pod()).await;
+            let took = begin.elapsed();
+            assert!(!has_agent(&seen.unwrap()));
+            figure!("webhook hangs: a pod was created in {took:.1?}");
+            assert!(took > Duration::from_secs(1), "it did not hang");
+            assert!(took < Duration::from_secs(4), "{took:?}");
+            let bad = lab("bad").annotate("mbcas.budget", "lots").pod();
+            let refused = space.pods().create(&dry_run(), &bad).await;
+            let said = refused.unwrap_err().to_string();
+            assert!(said.contains("'mbcas-annotations'"), "{said}");
+        };
+        let outcome = AssertUnwindSafe(Box::pin(hangs)).catch_unwind().await;
+        all(Signal::CONT).await;
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+        wait_until("pods are injected again", SOON, async || {
+            let pod = lab("probe").pod();
+            let seen = space.pods().create(&dry_run(), &pod).await.unwrap();
+            that(has_agent(&seen), "a pod was let through as it is")
+        })
+        .await;
+        assert_eq!(standing(space).await, before, "a replica was restarted");
     });
 }
 
@@ -205,6 +248,12 @@ async fn replicas(space: &Space) -> Vec<(String, i32, Pod)> {
     pods.items.into_iter().map(known).collect()
 }
 
+/// Which replicas there are, and how often each was restarted.
+async fn standing(space: &Space) -> Vec<(String, i32)> {
+    let all = replicas(space).await.into_iter();
+    all.map(|(name, restarts, _)| (name, restarts)).collect()
+}
+
 /// What the kernel says a replica has in memory, in bytes.
 fn resident(pod: &Pod) -> u64 {
     let pids = cgroup(pod, "webhook").unwrap().processes();
@@ -226,7 +275,7 @@ async fn attacked(
     least: usize,
     attack: impl AsyncFn(String, &AtomicUsize, CancellationToken),
 ) {
-    let replicas = replicas(space).await;
+    let (before, replicas) = (standing(space).await, replicas(space).await);
     assert_eq!(replicas.len(), 2);
     let blows = AtomicUsize::new(0);
     let (peace, ()) = Stream::during(space, tokio::time::sleep(Duration::from_secs(5))).await;
@@ -264,15 +313,7 @@ async fn attacked(
     let bound = peace.percentile(99) * 2 + Duration::from_millis(250);
     assert!(war.percentile(99) < bound, "{what}: more than {bound:?}");
     assert!(most < MOST_MEMORY, "{what}: {most} bytes");
-    let standing = |all: Vec<(String, i32, Pod)>| {
-        let names = all.into_iter().map(|(name, restarts, _)| (name, restarts));
-        names.collect::<Vec<_>>()
-    };
-    assert_eq!(
-        standing(self::replicas(space).await),
-        standing(replicas),
-        "{what}"
-    );
+    assert_eq!(standing(space).await, before, "{what}");
 }
 
 /// Opens connections, sends `first` on each, and keeps them until `end`, or opens another.

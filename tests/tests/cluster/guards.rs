@@ -294,6 +294,36 @@ fn only_holders_of_the_verb_write_budget_policies() {
     });
 }
 
+/// The cluster adds what is labelled for it to `view` by itself.
+#[test]
+fn whoever_may_view_a_namespace_reads_its_budget_policy_and_writes_nothing() {
+    on_cluster("guard-view", Admission::Labelled, async |space| {
+        let viewer = format!("viewer-of-{}", space.name);
+        let view = json!({
+            "metadata": {"name": "viewers"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "User", "name": viewer, "apiGroup": "rbac.authorization.k8s.io"}],
+        });
+        let bindings = Api::namespaced(space.client.clone(), &space.name);
+        create::<RoleBinding>(&bindings, view).await;
+        let plain = PostParams::default();
+        let policy = budget_policy(&json!({"budget": {"max": 200}}));
+        let policies = budget_policies(&space.client, &space.name);
+        policies.create(&plain, &policy).await.unwrap();
+        let client = client_as(&viewer).await;
+        let seen = budget_policies(&client, &space.name);
+        let read = wait_until("the viewer reads it", SOON, async || {
+            seen.get("default").await.map_err(|why| why.to_string())
+        })
+        .await;
+        assert_eq!(read.data["spec"]["budget"]["max"], 200);
+        for verb in ["create", "update", "patch", "delete", "administer"] {
+            let may = may(&client, &space.name, "mbcas.dev", "budgetpolicies", verb).await;
+            assert!(!may, "{verb}");
+        }
+    });
+}
+
 #[test]
 fn namespaces_and_owners_take_their_budget_policies_with_them() {
     on_cluster("guard-garbage", Admission::Unlabelled, async |space| {
@@ -437,7 +467,7 @@ fn the_api_servers_cel_reads_amounts_of_cpu_as_we_do() {
                 ];
                 whole.into_iter().chain([(text, "250m".to_owned())])
             });
-            // Each takes as long as the API server waits for a webhook that is not there.
+            // There are hundreds.
             let answers = futures::stream::iter(pairs).map(async |(min, max)| {
                 let annotations = [("mbcas.minCPU", &min), ("mbcas.maxCPU", &max)];
                 let annotations =

@@ -2,13 +2,18 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, LogParams, PostParams};
 use mbcas_api::Original;
 use mbcas_api::names::{AGENT_CONTAINER, INJECTION_ANNOTATION};
+use mbcas_core::exposition::samples;
+use serde_json::json;
 
+use crate::support::release::admin_address;
 use crate::support::space::{cgroup, dry_run, is_ready};
-use crate::support::{Admission, Lab, SOON, Space, on_cluster, wait_until};
+use crate::support::wait::that;
+use crate::support::{Admission, Lab, SOON, Space, http, on_cluster, wait_until};
 
 const TOKEN: &str = "var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -123,4 +128,68 @@ async fn bare_qos(space: &Space, lab: &Lab) -> Option<String> {
         .await
         .unwrap();
     qos(&pod)
+}
+
+/// Every replica's pod of the webhook.
+async fn replicas(space: &Space) -> Vec<Pod> {
+    let selector = ListParams::default().labels("app.kubernetes.io/component=webhook");
+    space.release.pods().list(&selector).await.unwrap().items
+}
+
+#[test]
+fn one_word_says_why_in_warning_event_metric_and_log() {
+    const WORD: &str = "best_effort";
+    on_cluster("reasons", Admission::Labelled, async |space| {
+        let lab = Lab::serve("idle", &[]);
+        let url = format!("/api/v1/namespaces/{}/pods", space.name);
+        let mut pod = serde_json::to_value(lab.pod()).unwrap();
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        let warnings = space.warnings(&url, &pod).await.unwrap();
+        let said = warnings
+            .iter()
+            .any(|text| text.contains(&format!("({WORD})")));
+        assert!(said, "{warnings:?}");
+        let events: Api<Event> = Api::namespaced(space.client.clone(), &space.name);
+        let found = events.list(&ListParams::default()).await.unwrap();
+        assert!(found.items.is_empty(), "a dry run left {found:?}");
+
+        let deployments: Api<Deployment> = Api::namespaced(space.client.clone(), &space.name);
+        let deployment = lab.deployment();
+        let create = PostParams::default();
+        deployments.create(&create, &deployment).await.unwrap();
+        wait_until("the event", SOON, async || {
+            let found = events.list(&ListParams::default()).await.unwrap();
+            let ours = found.items.iter();
+            let mut ours = ours.filter(|event| event.reason.as_deref() == Some("NotInjected"));
+            let event = ours.next().ok_or("there is none")?;
+            let owner = event.regarding.as_ref().and_then(|it| it.kind.as_deref());
+            let note = event.note.clone().unwrap_or_default();
+            that(
+                owner == Some("ReplicaSet") && note.starts_with(&format!("{WORD}: ")),
+                format!("{owner:?}: {note}"),
+            )
+        })
+        .await;
+        let (mut counted, mut logged) = (0.0, false);
+        for replica in replicas(space).await {
+            let page = http::page(&admin_address(&replica).unwrap(), "/metrics").await;
+            let page = page.unwrap();
+            let samples = samples(&page, "mbcas_admission_requests_total");
+            let ours = samples.filter(|sample| {
+                sample.label("reason") == Some(WORD) && sample.label("decision") == Some("skip")
+            });
+            counted += ours.map(|sample| sample.value).sum::<f64>();
+            let pods = space.release.pods();
+            let log = pods.logs(&replica.name_any(), &LogParams::default()).await;
+            let log = log.unwrap();
+            logged |= log
+                .lines()
+                .any(|line| line.contains(&space.name) && line.contains(WORD));
+        }
+        assert!(
+            counted >= 2.0 && logged,
+            "{counted} counted, logged: {logged}"
+        );
+    });
 }

@@ -31,6 +31,7 @@ macro_rules! figure {
 mod agent;
 mod budget;
 mod bystanders;
+mod certificates;
 mod chart;
 mod cli;
 mod contention;

@@ -53,19 +53,19 @@ fn a_namespace_about_which_there_is_nothing_to_know_is_forgotten() {
         serde_json::from_value(json!({"spec": {"limits": [{"type": "Pod"}]}})).unwrap();
     cache.pod_seen(&meta(1, None, "injected"), 2);
     for gone in [false, true] {
-        cache.with(|world| range.apply("shop", "r", gone, world));
+        cache.with(|world| LimitRange::set((!gone).then_some(&range), "shop", "r", world));
         assert_eq!(known(&cache), 1, "it has a pod");
     }
-    cache.with(|world| range.apply("shop", "r", false, world));
+    cache.with(|world| LimitRange::set(Some(&range), "shop", "r", world));
     cache.pod_gone(&meta(1, None, "injected"));
     assert_eq!(known(&cache), 1, "it has a rule");
     cache.with(|world| {
-        range.apply("shop", "r", true, world);
+        LimitRange::set(None, "shop", "r", world);
         world.tidy("shop");
     });
     assert_eq!(known(&cache), 0);
 
-    cache.with(|world| range.apply("shop", "r", false, world));
+    cache.with(|world| LimitRange::set(Some(&range), "shop", "r", world));
     cache.with(|world| {
         LimitRange::clear(world);
         world.sweep();
@@ -117,7 +117,7 @@ fn with_total() -> Cache {
         "spec": {"budget": {"total": 100_000}},
     }))
     .unwrap();
-    cache.with(|world| policy.apply("shop", "default", false, world));
+    cache.with(|world| BudgetPolicy::set(Some(&policy), "shop", "default", world));
     cache
 }
 
@@ -210,10 +210,10 @@ fn rules_come_and_go() {
     .unwrap();
     let quota: ResourceQuota =
         serde_json::from_value(json!({"spec": {"hard": {"limits.cpu": "4"}}})).unwrap();
-    cache.with(|world| policy(7).apply("shop", "default", false, world));
-    cache.with(|world| policy(8).apply("shop", "another", false, world));
-    cache.with(|world| range.apply("shop", "r", false, world));
-    cache.with(|world| quota.apply("shop", "q", false, world));
+    cache.with(|world| BudgetPolicy::set(Some(&policy(7)), "shop", "default", world));
+    cache.with(|world| BudgetPolicy::set(Some(&policy(8)), "shop", "another", world));
+    cache.with(|world| LimitRange::set(Some(&range), "shop", "r", world));
+    cache.with(|world| ResourceQuota::set(Some(&quota), "shop", "q", world));
     let now = rules(&cache);
     assert_eq!(
         (
@@ -223,7 +223,7 @@ fn rules_come_and_go() {
         ),
         (Some(7), 2, 1)
     );
-    cache.with(|world| range.apply("shop", "r", true, world));
+    cache.with(|world| LimitRange::set(None, "shop", "r", world));
     assert_eq!(
         (rules(&cache).limit_ranges.len(), rules(&cache).quotas.len()),
         (0, 1)

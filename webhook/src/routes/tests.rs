@@ -18,7 +18,7 @@ fn replica(total: u32) -> (Judge, Received) {
         "spec": {"budget": {"total": total}},
     }))
     .unwrap();
-    cache.with(|world| rules.apply("shop", "default", false, world));
+    cache.with(|world| BudgetPolicy::set(Some(&rules), "shop", "default", world));
     let judge = Judge {
         policy: policy(),
         cache,

@@ -24,8 +24,14 @@ pub(super) const MOST_LARGE: usize = 3;
 /// How many bytes of other bodies are in memory at once: what 5,000 pods take that come at once.
 pub(super) const MOST_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long a body may take to arrive. The API server has all of it when it begins.
-const ARRIVAL: Duration = Duration::from_secs(1);
+/// How long a body may take to arrive, or to bring another [`PROGRESS`]. The API
+/// server has all of it when it begins.
+pub(super) const ARRIVAL: Duration = Duration::from_secs(1);
+
+/// For so many bytes a body has another [`ARRIVAL`]: one window of HTTP/2, so that
+/// the way there and back may take that long. Most bodies are shorter, and one that
+/// stalls is not waited for any longer.
+const PROGRESS: usize = 256 * 1024;
 
 const KIB: usize = 1024;
 
@@ -37,6 +43,17 @@ const KIB: usize = 1024;
 pub(super) struct Room {
     kibibytes: Arc<Semaphore>,
     large: Arc<Semaphore>,
+}
+
+/// A body that is on its way.
+struct Arriving {
+    body: Body,
+    /// When its answer is of no use any more.
+    deadline: Instant,
+    /// Until when [`Self::due`] bytes have to be there.
+    until: Instant,
+    length: usize,
+    due: usize,
 }
 
 /// A body, and the room that it takes for as long as this lives.
@@ -56,6 +73,37 @@ impl Default for Room {
     }
 }
 
+impl Arriving {
+    fn new(body: Body, deadline: Instant) -> Self {
+        Self {
+            body,
+            deadline,
+            until: deadline.min(Instant::now() + ARRIVAL),
+            length: 0,
+            due: PROGRESS,
+        }
+    }
+
+    /// The next bytes; none at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let frame = timeout_at(self.until, self.body.frame());
+            let Some(frame) = frame.await.map_err(|_| Failure::Slow)? else {
+                return Ok(None);
+            };
+            let Ok(data) = frame.map_err(|_| Failure::Broken)?.into_data() else {
+                continue;
+            };
+            self.length += data.len();
+            if self.length >= self.due {
+                self.due = self.length + PROGRESS;
+                self.until = self.deadline.min(Instant::now() + ARRIVAL);
+            }
+            return Ok(Some(data));
+        }
+    }
+}
+
 impl Room {
     /// Reads `body`, of which `declared` bytes are to come, until `deadline` at the latest.
     ///
@@ -71,24 +119,14 @@ impl Room {
         if declared.is_some_and(|length| length > LONGEST) {
             return Err(Failure::TooLarge);
         }
-        let arrived = deadline.min(Instant::now() + ARRIVAL);
-        timeout_at(arrived, self.read(body, declared))
-            .await
-            .map_err(|_| Failure::Slow)?
-    }
-
-    async fn read(&self, mut body: Body, declared: Option<usize>) -> Result<Received, Failure> {
+        let mut body = Arriving::new(body, deadline);
         let mut received = Received {
             bytes: Bytes::new(),
             room: None,
         };
         let (mut whole, mut is_large, mut taken) = (Vec::new(), false, 0);
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Failure::Broken)?;
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            let length = whole.len() + data.len();
+        while let Some(data) = body.next().await? {
+            let length = body.length;
             if length > LONGEST {
                 return Err(Failure::TooLarge);
             }
@@ -102,7 +140,7 @@ impl Room {
                 self.take(needed - taken, &mut received.room)?;
                 taken = needed;
             }
-            if whole.is_empty() && body.is_end_stream() {
+            if whole.is_empty() && body.body.is_end_stream() {
                 // The usual case: one frame, and nothing is copied.
                 received.bytes = data;
                 return Ok(received);

@@ -1,15 +1,14 @@
 //! The connections that are open: few, and none for nothing.
 //!
 //! An API server keeps one connection or a few and uses them. As soon as places
-//! get rare somebody gives way: first those of an address that has far more than
-//! any API server needs; then what has never asked anything, or has not for
-//! longest. So whoever opens thousands keeps only himself out, also if he is
-//! asking all the time: somebody else's connection ends his in the middle. The
-//! same holds for memory: whoever makes us hold most of it has to go.
+//! get rare somebody gives way ([`turns`]), also in the middle of a request; and
+//! whoever was asked to leave, and takes his time, is cut off when there is no
+//! time left. The same holds for memory: whoever makes us hold most of it has to go.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,18 +17,20 @@ use tokio_util::sync::CancellationToken;
 use super::listen::{DRAIN, FAREWELL};
 use crate::metrics::{Farewell, Metrics};
 
+mod turns;
+
+use turns::Turns;
+
 /// How many connections there may be.
 pub const MOST: usize = 256;
 
 /// How many places are kept free for newcomers, by sending others away.
 const SPARE: usize = 16;
 
-/// How many of those are for others than crowds.
-const KEPT_FROM_CROWDS: usize = 8;
-
-/// With more than so many connections an address is a crowd. An API server has
-/// a few on HTTP/2, and even all of them behind one proxy have not this many.
-const CROWD: usize = 64;
+/// How many of those are for addresses that have few connections and for whom
+/// somebody gives way. With no more left than these, those are cut off that were
+/// asked to leave and did not yet.
+const LAST: usize = 8;
 
 /// How many bytes requests and answers may take, bodies aside: more than 5,000
 /// pods that come at once. Beyond it who takes most has to go.
@@ -47,6 +48,12 @@ const PATIENCE: u64 = 5;
 
 /// How many sweeps a connection may be idle for. An API server closes its own after 90 s.
 const IDLE: u64 = 120;
+
+/// How many that were cut off may be there beyond that, for the moment until they are gone.
+const GOING: usize = 64;
+
+/// Who asked so many times more than another has to go later, if nothing else tells them apart.
+const REGULAR: u64 = 16;
 
 /// All connections.
 #[derive(Debug)]
@@ -72,9 +79,10 @@ struct Connection {
     running: AtomicU32,
     /// How many bytes its requests and answers take.
     held: AtomicUsize,
+    /// It is to leave when what it does is done.
     leave: CancellationToken,
     /// It is to leave in the middle of whatever it does.
-    at_once: AtomicBool,
+    cut: CancellationToken,
 }
 
 /// A connection's place; free again when this is dropped.
@@ -113,7 +121,9 @@ impl Connections {
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let mut open = self.open();
         let has_room = open.len() + SPARE < MOST || self.make_room(&open, peer);
-        if !has_room || open.len() >= MOST {
+        // Who was cut off is gone as soon as his task has its turn.
+        let cut = open.values().filter(|c| c.cut.is_cancelled()).count();
+        if !has_room || open.len() - cut >= MOST || open.len() >= MOST + GOING {
             self.metrics.connection_closed(Farewell::Refused);
             return None;
         }
@@ -125,7 +135,7 @@ impl Connections {
             running: AtomicU32::new(0),
             held: AtomicUsize::new(0),
             leave: self.closing.child_token(),
-            at_once: AtomicBool::new(false),
+            cut: CancellationToken::new(),
         });
         open.insert(number, Arc::clone(&connection));
         self.metrics.connections(open.len());
@@ -137,45 +147,43 @@ impl Connections {
     }
 
     /// Sends one away for `newcomer`, and tells whether he may come in.
-    ///
-    /// Whoever is a crowd already only takes places from himself, and not the last ones.
     fn make_room(&self, open: &BTreeMap<u64, Arc<Connection>>, newcomer: IpAddr) -> bool {
-        let mut sizes = HashMap::new();
-        for connection in open.values() {
-            *sizes.entry(connection.peer).or_insert(0) += 1;
-        }
-        let is_crowd = |peer: &IpAddr| sizes.get(peer).is_some_and(|size| *size > CROWD);
-        let may_go = |connection: &Connection| {
-            if is_crowd(&newcomer) {
-                connection.peer == newcomer && !connection.is_busy()
-            } else {
-                !connection.is_busy() || is_crowd(&connection.peer)
-            }
-        };
-        let staying = open.values().filter(|c| !c.leave.is_cancelled());
-        let first = staying
-            .filter(|c| may_go(c))
-            .min_by_key(|c| (!is_crowd(&c.peer), c.is_busy(), c.rank()));
+        let turns = Turns::of(open, newcomer, self.now());
+        let staying = || open.iter().filter(|(_, c)| !c.leave.is_cancelled());
+        // As many as were asked to leave need not be asked once more.
+        let is_enough = staying().count() + SPARE < MOST;
+        let first = turns.first(staying()).filter(|_| !is_enough);
         if let Some(connection) = first {
-            if is_crowd(&connection.peer) {
+            if turns.is_crowd(connection.peer) || connection.is_busy() {
                 self.cut(connection, Farewell::Crowded);
             } else {
                 self.dismiss(connection, Farewell::Crowded);
             }
         }
-        !is_crowd(&newcomer) || (first.is_some() && open.len() + KEPT_FROM_CROWDS < MOST)
+        let uncut = open.values().filter(|c| !c.cut.is_cancelled()).count();
+        let is_last = uncut + LAST >= MOST;
+        if is_last && let Some(connection) = turns.first_of_leaving(open) {
+            // It was counted when it was asked to leave.
+            connection.cut.cancel();
+        }
+        let somebody_goes = is_enough || first.is_some();
+        if turns.newcomer_has_few() {
+            somebody_goes || !is_last
+        } else {
+            somebody_goes && !is_last
+        }
     }
 
     /// Sends away who makes us hold most: of the address that does, the connection that does.
     fn shed(&self) {
         let open = self.open();
-        let staying = || open.values().filter(|c| !c.leave.is_cancelled());
+        // What those hold that were cut off is about to be free.
+        let staying = || open.values().filter(|c| !c.cut.is_cancelled());
         let held = |connection: &Connection| connection.held.load(Ordering::Relaxed);
         let mut sums = HashMap::new();
         for connection in staying() {
             *sums.entry(connection.peer).or_insert(0) += held(connection);
         }
-        // What those hold that were told to leave is about to be free.
         if sums.values().sum::<usize>() > MOST_HELD
             && let Some(most) = staying().max_by_key(|c| (sums[&c.peer], held(c)))
         {
@@ -198,13 +206,19 @@ impl Connections {
 
     /// As [`Self::dismiss`], in the middle of whatever it does.
     fn cut(&self, connection: &Connection, why: Farewell) {
-        connection.at_once.store(true, Ordering::Relaxed);
+        connection.cut.cancel();
         self.dismiss(connection, why);
     }
 
     fn dismiss(&self, connection: &Connection, why: Farewell) {
         connection.leave.cancel();
         self.metrics.connection_closed(why);
+    }
+
+    /// How many bytes requests and answers take.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> u64 {
@@ -231,9 +245,20 @@ impl Connection {
         !self.is_busy() && !self.leave.is_cancelled()
     }
 
-    /// Who has to go first of two alike: those that never asked, then those that have not for longest.
-    fn rank(&self) -> (bool, u64) {
-        (self.has_asked(), self.since.load(Ordering::Relaxed))
+    /// Who has to go first of two alike: those that had the time to ask and did not,
+    /// and those last that had no time yet; then those that have not asked for
+    /// longest, then those that asked least.
+    fn rank(&self, now: u64) -> (Reverse<bool>, bool, u64, u64) {
+        let (asked, since) = (&self.asked, &self.since);
+        let (asked, since) = (asked.load(Ordering::Relaxed), since.load(Ordering::Relaxed));
+        let had_time = since + 1 < now;
+        let is_silent = asked == 0;
+        (
+            Reverse(is_silent && had_time),
+            is_silent,
+            since,
+            asked / REGULAR,
+        )
     }
 }
 
@@ -251,14 +276,14 @@ impl Place {
         self.connection.leave.cancelled().await;
     }
 
-    /// Whether it ever asked anything.
-    fn has_asked(&self) -> bool {
-        self.connection.has_asked()
+    /// Comes back when the connection is to leave in the middle of whatever it does.
+    pub(super) async fn cut_off(&self) {
+        self.connection.cut.cancelled().await;
     }
 
-    /// How long the connection may take to say good-bye.
+    /// How long the connection may take to say good-bye, unless it is cut off.
     pub(super) fn patience(&self) -> Duration {
-        if self.connection.at_once.load(Ordering::Relaxed) || !self.has_asked() {
+        if self.connection.cut.is_cancelled() || !self.connection.has_asked() {
             Duration::ZERO
         } else if self.connection.is_busy() {
             DRAIN

@@ -13,8 +13,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes are gathered at most.
-const MOST: usize = 64 * 1024;
+/// How many bytes are gathered at most, but for the last record of TLS, which has
+/// as many again. Every connection may have so many that its peer does not take.
+pub(super) const MOST: usize = 16 * 1024;
 
 /// How many bytes of memory are kept while there is nothing to send.
 const KEPT: usize = 8 * 1024;

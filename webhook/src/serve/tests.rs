@@ -1,4 +1,5 @@
 use std::io;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
@@ -237,6 +238,60 @@ async fn a_stalled_body_is_waited_for_for_a_second_and_not_longer_than_the_calle
         let late = start.elapsed().as_millis() - milliseconds;
         assert!(late <= 1, "{query}: {late} ms late");
     }
+}
+
+/// A body of which a window comes with each pause, so many times, and then nothing.
+fn windows(pause: u64, times: usize) -> Body {
+    let windows = futures::stream::iter(0..times).then(move |_| async move {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        Ok::<_, io::Error>(Bytes::from(vec![b' '; 64 * 1024]))
+    });
+    Body::from_stream(windows.chain(futures::stream::pending()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_comes_on_has_the_time_that_the_caller_gives_it_and_one_that_stalls_has_a_second()
+ {
+    let cases = [
+        // Windows, the pause before each, and for how long the body is waited for.
+        (LONGEST_BODY / 65_536, 100, 8_750),
+        (16, 100, 2_600),
+        (16, 240, 4_840),
+        (1_000, 400, 1_000),
+        (3, 1, 1_000),
+    ];
+    for (times, pause, milliseconds) in cases {
+        let body = windows(pause, times);
+        let post = Request::post(format!("{INJECT}?timeout=30s"));
+        let post = post.header("content-type", "application/json").body(body);
+        let start = tokio::time::Instant::now();
+        let status = ask(app().0, post.unwrap()).await.0;
+        assert_eq!(status, StatusCode::REQUEST_TIMEOUT, "{times} {pause}");
+        let late = start.elapsed().as_millis().abs_diff(milliseconds);
+        assert!(late <= times as u128, "{times} × {pause} ms: {late} ms off");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_review_as_long_as_they_get_arrives_over_a_long_way() {
+    let mut pod = crate::admit::tests::pod();
+    let missing = LONGEST_BODY - review(&pod).len() - 1_000;
+    pod["metadata"]["managedFields"] = json!([" ".repeat(missing)]);
+    let body = Bytes::from(review(&pod));
+    // Twenty milliseconds there and back, and a window each time.
+    let windows: Vec<_> = (0..body.len().div_ceil(65_536))
+        .map(|at| body.slice(at * 65_536..body.len().min((at + 1) * 65_536)))
+        .collect();
+    let windows = futures::stream::iter(windows).then(|window| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok::<_, io::Error>(window)
+    });
+    let post = Request::post(format!("{INJECT}?timeout=10s"));
+    let post = post.header("content-type", "application/json");
+    let post = post.body(Body::from_stream(windows)).unwrap();
+    let (status, body) = ask(app().0, post).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(response(&body)["patchType"], "JSONPatch");
 }
 
 #[tokio::test(start_paused = true)]

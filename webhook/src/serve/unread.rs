@@ -1,10 +1,15 @@
-//! Answers on their way out, counted until the caller takes them.
+//! Answers on their way out, counted until they are gone.
+//!
+//! Whoever reads one byte of an answer moves all of it from its body into
+//! HTTP/2's own buffers. So the count goes with the bytes, and ends when nobody
+//! has them any more.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
+use hyper::body::Buf;
 
 use super::connections::Held;
 
@@ -12,24 +17,39 @@ use super::connections::Held;
 #[derive(Debug)]
 pub(super) struct Unread {
     body: Body,
-    _held: Held,
+    held: Option<Held>,
+}
+
+/// A piece of an answer; the last one counts for the whole.
+#[derive(Debug)]
+pub(super) struct Piece {
+    bytes: Bytes,
+    _held: Option<Held>,
 }
 
 impl Unread {
     pub(super) fn new(body: Body, held: Held) -> Self {
-        Self { body, _held: held }
+        let held = Some(held);
+        Self { body, held }
     }
 }
 
 impl HttpBody for Unread {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = axum::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let is_last = this.body.is_end_stream();
+        let piece = |bytes| Piece {
+            bytes,
+            _held: this.held.take_if(|_| is_last),
+        };
+        Poll::Ready(frame.map(|frame| Ok(frame?.map_data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -38,5 +58,49 @@ impl HttpBody for Unread {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.bytes.advance(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use prometheus::Registry;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::serve::connections::Connections;
+
+    #[tokio::test]
+    async fn an_answer_counts_until_whoever_sends_it_has_let_go_of_its_bytes() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let all = Connections::new(CancellationToken::new(), metrics);
+        let place = all.enter([10, 0, 0, 1].into()).unwrap();
+        let asking = place.ask();
+        let mut answer = Unread::new(Body::from("answer"), asking.answered(6));
+        let held = all.held();
+        assert!(held > 6);
+        // As HTTP/2 does as soon as a byte may be sent: the body is done, and its bytes wait.
+        let mut piece = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(answer.is_end_stream());
+        drop(answer);
+        piece.advance(1);
+        assert_eq!((piece.chunk(), all.held()), (&b"nswer"[..], held));
+        drop(piece);
+        assert_eq!(all.held(), 0);
     }
 }

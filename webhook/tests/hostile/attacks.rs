@@ -24,6 +24,12 @@ use super::scene::is_long;
 /// Sixty-four kilobytes of what JSON lets stand anywhere.
 static SPACES: [u8; 65_536] = [b' '; 65_536];
 
+/// How HTTP/2 begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// POST https /inject from the static table, with a literal authority.
+const HEAD: &[u8] = b"\x83\x87\x04\x07/inject\x01\x07webhook";
+
 type Act = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// Something that many do at once, and again after a while.
@@ -153,10 +159,40 @@ impl Attack {
         })
     }
 
+    /// The same from four addresses, none of which alone takes more than a quarter of the places.
+    pub(crate) fn all_places_busy_from_four() -> Self {
+        Self::new(300, 500, async |target, number| {
+            let connection = target.of_stranger(number % 4).http2().await?;
+            loop {
+                post(connection.clone(), never_ending()).await?;
+            }
+        })
+    }
+
+    /// Asks once, from a hundred addresses, as an API server might, and does not go when asked to.
+    pub(crate) fn staying() -> Self {
+        Self::new(400, 100, async |target, number| {
+            let mut stream = target.of_stranger(number % 100).tls("h2").await?;
+            let hello = [PREFACE, &frame(4, 0, 0, &[]), &frame(1, 5, 1, HEAD)].concat();
+            // It takes what comes, and answers nothing.
+            send(&mut stream, &hello).await
+        })
+    }
+
     /// Asks as much as a connection may, and reads none of the answers.
     pub(crate) fn unread() -> Self {
-        Self::new(if is_long() { 300 } else { 50 }, 500, async |target, _| {
-            let connection = target.http2_that_reads(0).await?;
+        Self::reading(0)
+    }
+
+    /// The same, but for the first byte of each.
+    pub(crate) fn a_byte_read() -> Self {
+        Self::reading(1)
+    }
+
+    fn reading(bytes: u32) -> Self {
+        let attackers = if is_long() { 300 } else { 50 };
+        Self::new(attackers, 500, move |target: Target, _| async move {
+            let connection = target.http2_that_reads(bytes).await?;
             let mut streams = JoinSet::new();
             for _ in 0..100 {
                 streams.spawn(post(connection.clone(), Body::from(honest::REVIEW)));
@@ -199,16 +235,13 @@ impl Attack {
         Self::new(4, 10, async |target, _| {
             let mut stream = target.tls("h2").await?;
             stream
-                .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+                .write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat())
                 .await?;
-            stream.write_all(&frame(4, 0, 0, &[])).await?;
-            // POST https /inject from the static table, with a literal authority.
-            let head = b"\x83\x87\x04\x07/inject\x01\x07webhook";
             let mut batches = (1_u32..).step_by(2);
             loop {
                 let mut batch = Vec::new();
                 for id in batches.by_ref().take(100) {
-                    batch.extend(frame(1, 4, id, head));
+                    batch.extend(frame(1, 4, id, HEAD));
                     batch.extend(frame(3, 0, id, &8_u32.to_be_bytes()));
                 }
                 stream.write_all(&batch).await?;

@@ -40,8 +40,14 @@ impl Target {
 
     /// The same for somebody else, who has another address.
     pub(crate) fn for_strangers(&self) -> Self {
+        self.of_stranger(0)
+    }
+
+    /// The same for one of many of them.
+    pub(crate) fn of_stranger(&self, number: usize) -> Self {
+        let number = u8::try_from(number).unwrap();
         Self {
-            source: Ipv4Addr::new(127, 0, 0, 2),
+            source: Ipv4Addr::new(127, 0, 0, 2 + number),
             ..self.clone()
         }
     }

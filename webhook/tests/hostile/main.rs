@@ -46,8 +46,23 @@ fn more_busy_connections_than_there_are_places() {
 }
 
 #[test]
+fn few_busy_connections_from_each_of_several_addresses() {
+    scene::play("places busy, 4 addr.", Attack::all_places_busy_from_four);
+}
+
+#[test]
+fn connections_that_stay_when_asked_to_leave() {
+    scene::play("asked to leave", Attack::staying);
+}
+
+#[test]
 fn answers_that_nobody_reads() {
     scene::play("unread answers", Attack::unread);
+}
+
+#[test]
+fn answers_of_which_a_byte_is_read() {
+    scene::play("a byte of each read", Attack::a_byte_read);
 }
 
 #[test]

@@ -12,7 +12,9 @@ use mbcas_webhook::serve::{DRAIN, LINGER, ServeError, bind, serve};
 use prometheus::Registry;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -51,12 +53,24 @@ fn start() -> Webhook {
 }
 
 fn trusting(authority: &Authority) -> Arc<ClientConfig> {
+    speaking(rustls::DEFAULT_VERSIONS, authority)
+}
+
+/// A client that speaks one version of TLS. rustls knows none before 1.2.
+fn only(version: &'static SupportedProtocolVersion, authority: &Authority) -> Arc<ClientConfig> {
+    speaking(&[version], authority)
+}
+
+fn speaking(
+    versions: &[&'static SupportedProtocolVersion],
+    authority: &Authority,
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap())
         .unwrap();
     let config = ClientConfig::builder_with_provider(mbcas_certs::provider());
-    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = config.with_protocol_versions(versions).unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     // A resumed session shows the certificate of the first one.
     config.resumption = rustls::client::Resumption::disabled();
@@ -140,6 +154,11 @@ async fn a_pod_is_injected_over_tls_before_and_after_a_renewal() {
         leaves.push(leaf);
     }
     assert_ne!(leaves[0], leaves[1], "the renewed leaf is served");
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = only(version, &authority);
+        let (answer, _) = call(&webhook, &client, &review()).await.unwrap();
+        assert_eq!(answer["response"]["allowed"], true, "{version:?}");
+    }
     let mut odd = (*client).clone();
     odd.alpn_protocols = vec![b"gopher".to_vec()];
     let why = call(&webhook, &Arc::new(odd), &review()).await.unwrap_err();

@@ -128,6 +128,7 @@ fn what_is_missing_or_does_not_fit_together_is_named() {
             "--controller-namespace",
         ),
         ("mbcas check --deep", "--deep"),
+        ("mbcas check --metrics-of mbcas-system", "--admission"),
         ("mbcas grow", "grow"),
         ("mbcas", "Usage"),
     ] {
@@ -137,7 +138,20 @@ fn what_is_missing_or_does_not_fit_together_is_named() {
 }
 
 #[test]
-fn the_charts_hook_is_understood() {
+fn the_charts_hooks_are_understood() {
+    let line =
+        "/bin/mbcas check --admission --namespace mbcas-system-test --metrics-of mbcas-system";
+    match parse(line).unwrap() {
+        Cli {
+            command: Command::Check(args),
+            connection,
+        } => {
+            assert!(args.admission && !args.pre);
+            assert_eq!(args.metrics_of.as_deref(), Some("mbcas-system"));
+            assert_eq!(connection.namespace.as_deref(), Some("mbcas-system-test"));
+        }
+        other => panic!("{other:?}"),
+    }
     let args =
         restore("/bin/mbcas restore --all --stop-controller --controller-namespace mbcas-system");
     assert!(args.all && args.stop_controller && args.pod.is_none() && !args.dry_run);

@@ -3,8 +3,6 @@
 //! The whole way is tried: the API server finds the webhook's Service, trusts
 //! its certificate, and takes its patch. Nothing is started.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -12,36 +10,22 @@ use mbcas_api::names::{AGENT_CONTAINER, INJECTION_ANNOTATION, INJECTION_LABEL, W
 use serde_json::json;
 
 use super::Row;
-use crate::output::{self, Level};
+use crate::output;
 
-/// How often the two are sent until both are answered as they should: the API
-/// server hears of a new namespace and of new certificates a moment late.
-const ATTEMPTS: u32 = 30;
-/// The time between two attempts.
-const PAUSE: Duration = Duration::from_secs(1);
 /// What begins a refusal by the policy inside the API server.
 const POLICY: &str = "ValidatingAdmissionPolicy 'mbcas-annotations'";
 
-/// Sends both pods to `namespace` until they are answered as they should, or for half a minute.
+/// Sends both pods to `namespace`, once.
 pub async fn admission(client: &Client, namespace: &str) -> Vec<Row> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let params = PostParams {
         dry_run: true,
         ..PostParams::default()
     };
-    let mut attempt = 1;
-    loop {
-        let rows = vec![
-            refusal(pods.create(&params, &pod("lots")).await, namespace),
-            injection(pods.create(&params, &pod("100")).await, namespace),
-        ];
-        let good = rows.iter().all(|row| row.level == Level::Ok);
-        if good || attempt == ATTEMPTS {
-            return rows;
-        }
-        attempt += 1;
-        tokio::time::sleep(PAUSE).await;
-    }
+    vec![
+        refusal(pods.create(&params, &pod("lots")).await, namespace),
+        injection(pods.create(&params, &pod("100")).await, namespace),
+    ]
 }
 
 /// A pod that takes part, but for what its budget says; it passes Pod Security *restricted*.

@@ -87,6 +87,7 @@ async fn before_the_installation_six_questions_are_asked_and_no_more() {
     let args = CheckArgs {
         pre: true,
         admission: false,
+        metrics_of: None,
         output: Format::Table,
     };
     let checking = tokio::spawn(async move { run(&cluster, &args).await });

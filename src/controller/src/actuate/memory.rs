@@ -166,7 +166,9 @@ mod tests {
             assert_eq!(blocked(900, now + INFEASIBLE), None);
             // A replacement under the same name is somebody else.
             let mut other = write("a", 100, 900);
-            other.id.pod.uid = "another".into();
+            let mut pod = other.id.pod.clone();
+            pod.uid = "another".into();
+            other.id = ContainerId::new(pod, other.id.container.clone());
             assert!(memory.blocks(&other, now).is_none());
         }
     }

@@ -17,20 +17,20 @@ use tokio::time::Instant;
 use tower::service_fn;
 
 use super::Actuator;
-use crate::fake::{Clients, FakeApi};
+use crate::fake::{Clients, FakeApi, paused_clock};
 use crate::lease::Candidate;
 
 /// A change of `shop/NAME`'s limit, in millicores; growth needs a donor.
 pub(super) fn write(name: &str, from: u64, to: u64) -> Write {
     Write {
-        id: ContainerId {
-            pod: PodId {
+        id: ContainerId::new(
+            PodId {
                 namespace: "shop".into(),
                 name: name.into(),
                 uid: name.into(),
             },
-            container: "app".into(),
-        },
+            "app",
+        ),
         from: Some(MilliCpu::new(from)),
         to: MilliCpu::new(to),
         reason: Reasoning::CapBinds {
@@ -204,9 +204,10 @@ impl Stage {
         let (mut candidate, leader) = Candidate::new(
             Api::namespaced(leases.clone(), "m"),
             Api::namespaced(leases, "m"),
-            "a".into(),
+            "a",
+            paused_clock,
         );
-        candidate.look_once().await;
+        candidate.lead().await;
         (Actuator::new(self.client(), leader), candidate)
     }
 
@@ -215,8 +216,7 @@ impl Stage {
         let (hand, mut candidate) = self.hand().await;
         tokio::spawn(async move {
             loop {
-                candidate.look_once().await;
-                tokio::time::sleep(Duration::from_secs(2)).await;
+                candidate.live(Duration::from_secs(2)).await;
             }
         });
         hand

@@ -20,6 +20,9 @@ fn bad_values_are_refused_with_a_mend() {
         (["--interval", "15s"], "give whole seconds, such as 15"),
         (["--reserve", "lots"], "give a CPU quantity, such as 100m"),
         (["--reserve", "-1"], "unexpected argument"),
+        (["--canary-percent", "101"], "a whole number from 0 to 100"),
+        (["--default-max-cpu", "many"], "give a CPU quantity"),
+        (["--pod-recommendations", "often"], "true, false"),
         (["--kubelet-tls", "maybe"], "verify, insecure"),
         (["--writes-per-second", "0"], "1..=200"),
         (["--write-burst", "1001"], "1..=1000"),
@@ -37,6 +40,14 @@ fn without_words_it_is_the_documented_default() {
     assert_eq!(
         (args.mode, args.interval),
         (Mode::Auto, Duration::from_secs(15))
+    );
+    assert_eq!(
+        (
+            args.canary_percent,
+            args.pod_recommendations,
+            args.default_max_cpu
+        ),
+        (Canary::ALL, false, MilliCpu::new(64_000))
     );
     assert_eq!(
         (args.reserve, args.kubelet_tls),

@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::{View, pod_view};
-use crate::fake::{Clients, FakeApi, Shared};
+use crate::cluster::{NamespaceView, View, pod_view};
+use crate::fake::{Clients, FakeApi, Shared, paused_clock};
 use crate::kubelet::KubeletTls;
 use crate::lease::Candidate;
 use kube::api::Api;
@@ -35,7 +35,9 @@ fn world(pods: &[Value]) -> (Shared, View) {
     let node = crate::cluster::NodeView {
         name: "n1".into(),
         allocatable: mbcas_core::MilliCpu::new(2_000),
+        cores: mbcas_core::MilliCpu::new(2_000),
         kubelet: None,
+        is_opted_out: false,
     };
     let views = pods
         .iter()
@@ -43,7 +45,8 @@ fn world(pods: &[Value]) -> (Shared, View) {
     let view = View {
         pods: views.map(|p| (p.id.uid.clone(), p)).collect(),
         nodes: BTreeMap::from([("n1".into(), node)]),
-        namespaces: ["shop".to_owned()].into(),
+        namespaces: BTreeMap::from([("shop".into(), NamespaceView::default())]),
+        ..View::default()
     };
     (api, view)
 }
@@ -63,20 +66,26 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
     let (mut candidate, leader) = Candidate::new(
         Api::namespaced(client.clone(), "m"),
         Api::namespaced(client.clone(), "m"),
-        "a".into(),
+        "a",
+        paused_clock,
     );
     if leads {
-        candidate.look_once().await;
+        candidate.lead().await;
     }
     let config = kube::Config::new("https://127.0.0.1:1".parse().unwrap());
     let market = Loop {
         cluster: Cluster::with(view),
         demands: Demands::default(),
         kubelets: Kubelets::new(config, KubeletTls::Verify),
+        scribe: Scribe::new(client.clone(), leader.clone(), true),
+        switch: Switch::new(Api::namespaced(client.clone(), "m")),
+        mode: Mode::Auto,
+        canary: Canary::ALL,
+        unenforced: Unenforced::default(),
         actuator: Actuator::new(client, leader),
         policy: proportional(),
         terms: Terms {
-            mode: Mode::Auto,
+            default_max: mbcas_core::MilliCpu::new(64_000),
             reserve: mbcas_core::MilliCpu::ZERO,
             curve: None,
             startup_grace: Duration::from_secs(30),
@@ -84,6 +93,7 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
         interval: Duration::from_secs(15),
         metrics: Arc::new(Metrics::register(&prometheus::Registry::new(), true).unwrap()),
         ledgers: BTreeMap::new(),
+        epoch: None,
         respected: BTreeMap::new(),
         known: BTreeSet::new(),
         started: Instant::now(),
@@ -116,7 +126,7 @@ async fn a_cycle_writes_limits_by_budget_and_nothing_else() {
     ];
     let (api, view) = world(&pods);
     let (mut market, _candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     let limits = limits(&api);
     let paths: Vec<_> = limits.keys().map(String::as_str).collect();
     assert_eq!(
@@ -144,7 +154,7 @@ async fn a_cycle_writes_limits_by_budget_and_nothing_else() {
 async fn recommending_writes_nothing() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
     let (mut market, _candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Recommend).await;
+    market.cycle(Mode::Recommend, 0).await;
     assert!(limits(&api).is_empty());
 }
 
@@ -152,7 +162,7 @@ async fn recommending_writes_nothing() {
 async fn without_the_lease_nothing_is_written() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
     let (mut market, _candidate) = market(&api, view, false).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
 }
 
@@ -160,7 +170,7 @@ async fn without_the_lease_nothing_is_written() {
 async fn a_pod_that_may_only_be_watched_is_not_written() {
     let (api, view) = world(&[pod("shop", "top", &json!({"mbcas.mode": "observe"}))]);
     let (mut market, _candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
 }
 
@@ -174,10 +184,10 @@ async fn a_container_of_another_resizer_is_left_to_it() {
         .next()
         .unwrap();
     market.respected.insert(id, Instant::now() + RESPECT);
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
     tokio::time::advance(RESPECT * 2).await;
-    market.cycle(Mode::Recommend).await;
+    market.cycle(Mode::Recommend, 0).await;
     assert!(market.respected.is_empty());
 }
 
@@ -187,10 +197,183 @@ async fn nothing_is_written_before_usage_is_known_unless_the_kubelet_stays_silen
     let node = view.nodes.get_mut("n1").unwrap();
     node.kubelet = Some(("127.0.0.1".to_owned(), 1)); // nobody listens there
     let (mut market, mut candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto).await;
+    market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
     tokio::time::advance(Duration::from_secs(30)).await;
-    candidate.look_once().await;
-    market.cycle(Mode::Auto).await;
+    candidate.lead().await;
+    market.cycle(Mode::Auto, 0).await;
     assert_eq!(limits(&api).len(), 1);
+}
+
+/// A BudgetPolicy of `shop`, as the cluster has it.
+fn with_policy(view: &mut View, spec: &Value) {
+    let policy = json!({"apiVersion": "mbcas.dev/v1alpha1", "kind": "BudgetPolicy",
+                        "metadata": {"name": "default", "namespace": "shop", "generation": 2}, "spec": spec});
+    let policy: mbcas_api::BudgetPolicy = serde_json::from_value(policy).unwrap();
+    crate::cluster::Watched::keep(&policy, view);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespaces_total_binds_its_pods_and_its_status_says_so() {
+    let pods = [
+        pod("shop", "a", &json!({"mbcas.budget": "600"})),
+        pod("shop", "b", &json!({"mbcas.budget": "600"})),
+        pod("rich", "c", &json!({"mbcas.budget": "300"})),
+    ];
+    let (api, mut view) = world(&pods);
+    view.namespaces
+        .insert("rich".into(), NamespaceView::default());
+    with_policy(&mut view, &json!({"budget": {"total": 300}}));
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    market.cycle(Mode::Auto, 0).await;
+    let limits = limits(&api);
+    let of = |name: &str| limits[name].trim_end_matches('m').parse::<u64>().unwrap();
+    let (a, b) = (
+        of("/api/v1/namespaces/shop/pods/a/resize"),
+        of("/api/v1/namespaces/shop/pods/b/resize"),
+    );
+    let c = of("/api/v1/namespaces/rich/pods/c/resize");
+    // 300 for both of shop, against 300 for the one of rich.
+    assert!(
+        a.abs_diff(b) <= 10 && (a + b - 200).abs_diff(c - 100) <= 30,
+        "{limits:?}"
+    );
+
+    let notes = api.lock().unwrap().notes.clone();
+    let [(path, body)] = notes.as_slice() else {
+        panic!("{notes:?}")
+    };
+    assert_eq!(
+        path,
+        "/apis/mbcas.dev/v1alpha1/namespaces/shop/budgetpolicies/default/status"
+    );
+    let status = &body["status"];
+    assert_eq!(
+        (&status["pods"], &status["budgetUsed"]),
+        (&json!(2), &json!(1200))
+    );
+    assert_eq!(status["observedGeneration"], 2);
+    assert_eq!(status["conditions"][0]["reason"], "BudgetsExceeded");
+    assert_eq!(status["conditions"][0]["status"], "True");
+    // The watch has not shown it yet; that is no reason to write it again.
+    candidate.lead().await;
+    market.cycle(Mode::Auto, 0).await;
+    assert_eq!(api.lock().unwrap().notes.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_switch_stops_writes_within_a_cycle_and_lets_them_go_on() {
+    let (api, view) = world(&[pod("shop", "top", &json!({}))]);
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    for (data, written) in [
+        (Some(json!({"mode": "recommend"})), 0),
+        (Some(json!({"frozen": "true"})), 0),
+        (Some(json!({"mode": "of"})), 0),
+        (None, 1),
+    ] {
+        api.lock().unwrap().switch = data;
+        candidate.lead().await;
+        market.cycle(Mode::Auto, 0).await;
+        assert_eq!(limits(&api).len(), written);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_it_only_recommends_the_pod_says_what_it_would_get() {
+    let (api, view) = world(&[pod("shop", "top", &json!({"mbcas.mode": "recommend"}))]);
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    market.cycle(Mode::Auto, 0).await;
+    let notes = api.lock().unwrap().notes.clone();
+    let [(path, body)] = notes.as_slice() else {
+        panic!("{notes:?}")
+    };
+    assert_eq!(path, "/api/v1/namespaces/shop/pods/top/status");
+    assert_eq!(body["metadata"]["uid"], "top");
+    let text = body["metadata"]["annotations"]["mbcas.dev/recommendation"]
+        .as_str()
+        .unwrap();
+    assert!(text.contains(r#""container":"app","limit":""#), "{text}");
+    assert!(limits(&api).is_empty());
+    candidate.lead().await;
+    market.cycle(Mode::Auto, 0).await;
+    assert_eq!(api.lock().unwrap().notes.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vertical_autoscaler_is_left_alone_and_told_once() {
+    let mut owned = pod("shop", "top", &json!({}));
+    owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "u", "controller": true}]);
+    let (api, mut view) = world(&[owned]);
+    let vertical = json!({"apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
+                          "metadata": {"name": "db", "namespace": "shop", "uid": "vpa"},
+                          "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db"}}});
+    let vertical: crate::autoscalers::VerticalPodAutoscaler =
+        serde_json::from_value(vertical).unwrap();
+    crate::cluster::Watched::keep(&vertical, &mut view);
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    for _ in 0..2 {
+        candidate.lead().await;
+        market.cycle(Mode::Auto, 0).await;
+    }
+    assert!(limits(&api).is_empty());
+    assert_eq!(
+        market.metrics.restrained.with_label_values(&["vpa"]).get(),
+        1
+    );
+    let notes = api.lock().unwrap().notes.clone();
+    let events = notes.iter().filter(|(path, _)| path.contains("/events"));
+    let events: Vec<_> = events.map(|(_, body)| body["reason"].clone()).collect();
+    assert_eq!(events, ["VerticalAutoscaler"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_growth_without_room_in_the_quota_is_not_asked_for_and_is_planned_again() {
+    let mut small = pod("shop", "top", &json!({}));
+    for path in [
+        "/spec/containers/0/resources/limits",
+        "/status/containerStatuses/0/resources/limits",
+    ] {
+        *small.pointer_mut(path).unwrap() = json!({"cpu": "150m"});
+    }
+    let (api, mut view) = world(&[small]);
+    let quota = |used: &str| -> k8s_openapi::api::core::v1::ResourceQuota {
+        let quota = json!({"metadata": {"name": "q", "namespace": "shop"}, "spec": {"hard": {"limits.cpu": "4"}},
+                           "status": {"used": {"limits.cpu": used}}});
+        serde_json::from_value(quota).unwrap()
+    };
+    crate::cluster::Watched::keep(&quota("4"), &mut view);
+    let (mut market, mut candidate) = market(&api, view.clone(), true).await;
+    market.cycle(Mode::Auto, 0).await;
+    assert!(limits(&api).is_empty());
+    crate::cluster::Watched::keep(&quota("3500m"), &mut view);
+    market.cluster = Cluster::with(view);
+    candidate.lead().await;
+    market.cycle(Mode::Auto, 0).await;
+    // What it has, and the half core that is left.
+    assert_eq!(
+        limits(&api)["/api/v1/namespaces/shop/pods/top/resize"],
+        "650m"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_remembered_in_another_term_is_forgotten() {
+    let (api, view) = world(&[pod("shop", "top", &json!({}))]);
+    let (mut market, _candidate) = market(&api, view, true).await;
+    market.cycle(Mode::Auto, 0).await;
+    assert_eq!(market.ledgers.len(), 1);
+    market
+        .ledgers
+        .insert("of an earlier term".into(), Ledger::default());
+    market.cycle(Mode::Auto, 0).await;
+    market
+        .ledgers
+        .insert("of an earlier term".into(), Ledger::default());
+    market.cycle(Mode::Auto, 1).await;
+    assert!(!market.ledgers.contains_key("of an earlier term"));
+    assert_eq!(
+        limits(&api).len(),
+        1,
+        "nothing is written in a term that is not ours"
+    );
 }

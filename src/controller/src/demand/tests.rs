@@ -11,10 +11,7 @@ fn id(name: &str) -> ContainerId {
         name: name.into(),
         uid: name.into(),
     };
-    ContainerId {
-        pod,
-        container: "app".into(),
-    }
+    ContainerId::new(pod, "app")
 }
 
 fn addresses() -> BTreeMap<ContainerId, Option<IpAddr>> {

@@ -2,7 +2,7 @@ use mbcas_api::names::AGENT_CONTAINER;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::{NodeView, pod_view};
+use crate::cluster::{NamespaceView, NodeView, pod_view};
 
 fn pod(namespace: &str, name: &str, annotations: &Value, host_network: bool) -> PodView {
     let resources = json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "2"}});
@@ -26,7 +26,9 @@ fn view(pods: Vec<PodView>) -> View {
     let node = NodeView {
         name: "n1".into(),
         allocatable: MilliCpu::new(2_000),
+        cores: MilliCpu::new(2_000),
         kubelet: None,
+        is_opted_out: false,
     };
     View {
         pods: pods
@@ -34,12 +36,13 @@ fn view(pods: Vec<PodView>) -> View {
             .map(|pod| (pod.id.uid.clone(), pod))
             .collect(),
         nodes: BTreeMap::from([("n1".into(), node)]),
-        namespaces: ["shop".to_owned()].into(),
+        namespaces: BTreeMap::from([("shop".into(), NamespaceView::default())]),
+        ..View::default()
     }
 }
 
 const TERMS: Terms = Terms {
-    mode: Mode::Auto,
+    default_max: MilliCpu::new(64_000),
     reserve: MilliCpu::ZERO,
     curve: None,
     startup_grace: Duration::from_secs(30),
@@ -118,25 +121,33 @@ fn a_pod_in_its_nodes_network_is_not_asked() {
 }
 
 #[test]
-fn a_pod_can_only_be_more_careful_than_the_controller() {
-    let mode = |own: &str, controller| {
-        let view = view(vec![pod("shop", "in", &json!({"mbcas.mode": own}), false)]);
-        let terms = Terms {
-            mode: controller,
-            ..TERMS
-        };
-        let snapshots = snapshots(
-            &view,
-            &discover(&view),
-            &BTreeMap::new(),
-            &BTreeMap::new(),
-            terms,
-            moment(),
-        );
-        snapshots[0].participants.values().next().unwrap().mode
+fn a_namespaces_policy_holds_for_pods_that_are_older_than_it() {
+    let annotations = json!({"mbcas.budget": "900", "mbcas.minCPU": "50m", "mbcas.maxCPU": "8"});
+    let mut view = view(vec![
+        pod("shop", "says", &annotations, false),
+        pod("shop", "silent", &json!({}), false),
+    ]);
+    let spec = json!({"budget": {"default": 40, "max": 600}, "cpu": {"minPerPod": "200m", "maxPerPod": "1"}});
+    let policy = json!({"apiVersion": "mbcas.dev/v1alpha1", "kind": "BudgetPolicy",
+                        "metadata": {"name": "default", "namespace": "shop"}, "spec": spec});
+    let policy = PolicyView::of(&serde_json::from_value(policy).unwrap());
+    let of = |view: &View| {
+        let found = discover(view);
+        let none = BTreeMap::new();
+        let nodes = snapshots(view, &found, &none, &BTreeMap::new(), TERMS, moment());
+        let seen = nodes[0].participants.values();
+        let seen = seen.map(|o| {
+            (
+                o.budget.thousandths() / 1_000,
+                o.floor().get(),
+                o.max_cpu.unwrap().get(),
+            )
+        });
+        seen.collect::<Vec<_>>()
     };
-    assert_eq!(mode("observe", Mode::Auto), Mode::Observe);
-    assert_eq!(mode("auto", Mode::Recommend), Mode::Recommend);
+    assert_eq!(of(&view), [(900, 100, 8_000), (100, 100, 64_000)]);
+    view.policies.insert("shop".into(), policy);
+    assert_eq!(of(&view), [(600, 200, 1_000), (40, 200, 1_000)]);
 }
 
 #[test]

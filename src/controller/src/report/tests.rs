@@ -12,10 +12,7 @@ fn app() -> ContainerId {
         name: "web-1".into(),
         uid: "u1".into(),
     };
-    ContainerId {
-        pod,
-        container: "app".into(),
-    }
+    ContainerId::new(pod, "app")
 }
 
 const REPORT: &str = r#"{"namespace":"shop","pod":"web-1","container":"app","demand_intensity":0.75,"sequence":1,"age_ms":10}"#;

@@ -11,10 +11,7 @@ fn id(namespace: &str, name: usize) -> ContainerId {
         name: name.to_string(),
         uid: name.to_string(),
     };
-    ContainerId {
-        pod,
-        container: "app".into(),
-    }
+    ContainerId::new(pod, "app")
 }
 
 fn observed(budget: u64, request: u64, min: Option<u64>) -> Observed {

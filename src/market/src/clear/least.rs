@@ -6,6 +6,8 @@
 //!                  claims ◀───────────┘ who is short claims nothing
 //! ```
 
+use std::time::Duration;
+
 use mbcas_core::{ContainerId, Demand, MilliCpu};
 
 use super::tiers::{Claimant, Tiers, tiers};
@@ -15,30 +17,37 @@ use crate::claim::Signal;
 use crate::enforce::{Binding, Bounded, Party, enforce, overdraft};
 use crate::headroom::{Holder, moved};
 use crate::input::{NodeSnapshot, Observed};
-use crate::ledger::Ledger;
+use crate::ledger::{Entry, Ledger};
 use crate::need::Estimate;
 use crate::pour::{Taker, pour};
 use crate::reason::{LimitReason, Reasoning};
-use crate::weight::WeightCurve;
+use crate::standing::Standing;
+use crate::weight::Weights;
 
 /// What a burst may take above the last peak, in percent of it, and besides.
 const TARGET_PERCENT: u64 = 150;
 const TARGET_MORE: MilliCpu = MilliCpu::new(50);
 
-/// A demand counts up to the part of its limit that a container uses, over this.
+/// The same in a shortage, taken from what others hold above their entitlements.
+const HEADROOM_PERCENT: u64 = 130;
+
+/// A demand counts up to the part of its entitlement that a container uses, over this.
 const UTILISED_PERCENT: u64 = 90;
 
 /// One participant on its way through the rule. Amounts in quanta.
 struct Seat<'a> {
     id: &'a ContainerId,
     observed: &'a Observed,
+    entry: &'a mut Entry,
     bid: Bid,
     floor: u64,
     cap: u64,
     need: u64,
     target: u64,
+    /// What it would have in a shortage, where its weight would not protect it.
+    roomy: u64,
     entitlement: u64,
-    is_short: bool,
+    standing: Standing,
     grant: u64,
 }
 
@@ -47,25 +56,29 @@ pub(crate) fn least_restrictive(
     snapshot: &NodeSnapshot,
     memory: &mut Ledger,
     capacity: MilliCpu,
-    curves: &[WeightCurve],
+    weights: &Weights,
 ) -> Clearing {
-    let space = quanta(capacity);
+    let (space, now) = (quanta(capacity), memory.now());
     let mut seats = seats(snapshot, memory, space);
     let claimants: Vec<Claimant> = seats.iter().map(Seat::claimant).collect();
     let tiers = tiers(space, &claimants);
-    for ((seat, need), grant) in seats.iter_mut().zip(&tiers.needs).zip(&tiers.grants) {
+    for ((seat, given), grant) in seats.iter_mut().zip(&tiers.needs).zip(&tiers.grants) {
         seat.grant = *grant;
-        seat.is_short = memory.stands(seat.id, milli(seat.need), milli(*need));
+        let limit = seat.observed.limit;
+        let standing = seat
+            .entry
+            .stands(milli(seat.need), milli(*given), limit, now);
+        seat.standing = standing;
     }
     // Floors that are needed and do not fit stand all the same.
     let promised: u64 = tiers.grants.iter().sum();
     let space = space.max(promised);
     let holders: Vec<Holder> = seats.iter().map(Seat::holder).collect();
-    for (seat, grant) in seats.iter_mut().zip(moved(space, &holders, curves)) {
+    for (seat, grant) in seats.iter_mut().zip(moved(space, &holders, weights)) {
         seat.grant = grant;
     }
-    let parties: Vec<Party> = seats.iter().map(|seat| seat.party(memory)).collect();
-    let limits = enforce(space, &parties, curves);
+    let parties: Vec<Party> = seats.iter().map(Seat::party).collect();
+    let limits = enforce(space, &parties, weights);
     let of = |((seat, party), limit): ((&Seat<'_>, &Party), Bounded)| {
         seat.allocation(party, limit, &tiers)
     };
@@ -91,41 +104,45 @@ fn price(tiers: &Tiers) -> Price {
     }
 }
 
-fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &mut Ledger, space: u64) -> Vec<Seat<'a>> {
+fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &'a mut Ledger, space: u64) -> Vec<Seat<'a>> {
+    let now = memory.now();
     let bounds = |observed: &Observed| {
         let cap = observed.cap(snapshot.supply.allocatable);
         (quanta(observed.floor()), quanta(cap))
     };
-    let entitlements = entitlements(
-        snapshot.participants.values().map(|o| (o, bounds(o))),
-        space,
-    );
-    let seat = |((id, observed), entitlement): ((&'a ContainerId, &'a Observed), u64)| {
-        let (floor, cap) = bounds(observed);
-        let claim = claimed(id, observed, memory, entitlement);
-        let known = memory.estimate(id);
-        let need = known.map_or_else(|| milli(floor), Estimate::need);
-        let need = nearest(need.max(claim)).clamp(1, cap);
-        let peak = known.map_or(need, |known| nearest(known.peak(memory.now())));
-        let target = milli(peak).scaled(TARGET_PERCENT, 100) + TARGET_MORE;
-        Seat {
-            id,
-            observed,
-            bid: Bid::of(observed.budget, believed(id, observed, memory)),
-            floor,
-            cap,
-            need,
-            target: quanta(target).clamp(need, cap),
-            entitlement,
-            is_short: false,
-            grant: 0,
-        }
-    };
-    snapshot
-        .participants
-        .iter()
+    let all = snapshot.participants.values();
+    let entitlements = entitlements(all.map(|o| (o, bounds(o))), space);
+    // The ledger observed this snapshot: both are in the same order.
+    let participants = snapshot.participants.iter().zip(memory.entries_mut());
+    participants
         .zip(entitlements)
-        .map(seat)
+        .map(|(((id, observed), entry), entitlement)| {
+            let (floor, cap) = bounds(observed);
+            let claim = claimed(observed, entry, entitlement, now);
+            let known = entry.estimate();
+            let need = known.map_or_else(|| milli(floor), Estimate::need);
+            let need = nearest(need.max(claim)).clamp(1, cap);
+            // What one that is short used while nobody held it is no measure of what it needs.
+            let peak = known
+                .filter(|_| entry.standing() == Standing::Satisfied)
+                .map_or(need, |known| nearest(known.peak(now)));
+            let target = milli(peak).scaled(TARGET_PERCENT, 100) + TARGET_MORE;
+            Seat {
+                id,
+                observed,
+                bid: Bid::of(observed.budget, believed(entry, milli(entitlement))),
+                floor,
+                cap,
+                need,
+                target: quanta(target).clamp(need, cap),
+                roomy: quanta(milli(peak).scaled(HEADROOM_PERCENT, 100) + TARGET_MORE)
+                    .clamp(need, cap),
+                entitlement,
+                standing: entry.standing(),
+                entry,
+                grant: 0,
+            }
+        })
         .collect()
 }
 
@@ -150,44 +167,38 @@ fn entitlements<'a>(
 }
 
 /// What is claimed, or nothing.
-fn claimed(
-    id: &ContainerId,
-    observed: &Observed,
-    memory: &mut Ledger,
-    entitlement: u64,
-) -> MilliCpu {
-    let need = memory
-        .estimate(id)
-        .map_or_else(|| observed.floor(), Estimate::need);
+fn claimed(observed: &Observed, entry: &mut Entry, entitlement: u64, now: Duration) -> MilliCpu {
+    let known = entry.estimate();
     let signal = Signal {
-        now: memory.now(),
+        now,
         demand: observed.demand,
-        average: memory.demand(id).unwrap_or(observed.demand),
-        need,
+        average: entry.demand(),
+        need: known.map_or_else(|| observed.floor(), Estimate::need),
         entitlement: milli(entitlement),
-        is_short: memory.standing(id).is_short(),
+        is_short: entry.standing() == Standing::Short,
         usage: observed.usage,
     };
-    memory.claims(id, &signal).unwrap_or_default()
+    entry.claims(&signal).unwrap_or_default()
 }
 
-/// The demand as far as evidence bears it out: urgency of one that leaves its limit unused is not believed.
-fn believed(id: &ContainerId, observed: &Observed, memory: &Ledger) -> Demand {
-    let demand = memory.demand(id).unwrap_or(observed.demand);
-    let Some(known) = memory.estimate(id) else {
+/// The demand as far as evidence bears it out: urgency of one that leaves what it is entitled to
+/// unused is not believed. Not what its limit leaves: limits follow bids, and a bid that followed them
+/// would be a limit cycle.
+fn believed(entry: &Entry, entitlement: MilliCpu) -> Demand {
+    let demand = entry.demand();
+    let Some(known) = entry.estimate() else {
         return demand;
     };
     if known.censored().is_some() {
         return Demand::FULL;
     }
-    let Some(limit) = observed.limit else {
-        return demand;
-    };
-    let used = known.usage().scaled(
+    let (whole, part) = (
         Demand::FULL.basis_points() * 100,
-        limit.get() * UTILISED_PERCENT,
+        entitlement.get() * UTILISED_PERCENT,
     );
-    demand.min(Demand::from_basis_points(used.get()))
+    demand.min(Demand::from_basis_points(
+        known.usage().scaled(whole, part).get(),
+    ))
 }
 
 /// To the nearest quantum: rounding needs up would make a shortage of thirty halves.
@@ -196,6 +207,10 @@ fn nearest(amount: MilliCpu) -> u64 {
 }
 
 impl Seat<'_> {
+    fn is_short(&self) -> bool {
+        self.standing == Standing::Short
+    }
+
     fn claimant(&self) -> Claimant {
         Claimant {
             bid: self.bid.get(),
@@ -209,49 +224,49 @@ impl Seat<'_> {
 
     fn holder(&self) -> Holder {
         Holder {
-            request: self.observed.request,
             grant: self.grant,
-            wanted: self.target.min(self.entitlement),
+            wanted: self.roomy.min(self.entitlement),
             entitlement: self.entitlement,
-            is_short: self.is_short,
+            is_short: self.is_short(),
         }
     }
 
-    fn party(&self, memory: &Ledger) -> Party {
-        let earned = overdraft(memory.estimate(self.id).and_then(Estimate::least));
-        let protected = if self.is_short {
+    fn party(&self) -> Party {
+        let earned = overdraft(self.entry.estimate().and_then(Estimate::least));
+        let protected = if self.is_short() {
             0
         } else {
             self.grant.min(self.target)
         };
         Party {
-            request: self.observed.request,
             bid: self.bid.get(),
             floor: self.floor,
             cap: self.cap,
             grant: self.grant,
             protected,
-            is_short: self.is_short,
+            entitlement: self.entitlement,
+            is_short: self.is_short(),
             overdraft: quanta(earned).min(self.cap),
         }
     }
 
     fn allocation(&self, party: &Party, limit: Bounded, tiers: &Tiers) -> Allocation {
+        let room = self.target.max(self.grant);
         let (limit, limit_reason) = if self.observed.starting {
             (self.cap, LimitReason::Starting)
+        } else if matches!(self.standing, Standing::Recovering(_)) && room < limit.limit {
+            (room, LimitReason::Recovering)
         } else {
-            (
-                limit.limit.max(self.grant.min(self.cap)).max(self.floor),
-                limit.by.into(),
-            )
+            (limit.limit.max(self.grant), limit.by.into())
         };
+        let limit = limit.min(self.cap).max(self.floor);
         Allocation {
             id: self.id.clone(),
             bid: self.bid,
             need: milli(self.need),
             grant: milli(self.grant),
             reasoning: self.reasoning(tiers),
-            is_short: self.is_short,
+            is_short: self.is_short(),
             protected: milli(party.protected),
             limit: milli(limit),
             limit_reason,

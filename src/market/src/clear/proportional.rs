@@ -124,12 +124,12 @@ impl Shares {
                 room: room(s),
             })
             .collect();
-        let by_budget = pour(by_bid.left, &others);
+        let by_budget = pour(by_bid.rest.left, &others);
         Self { by_bid, by_budget }
     }
 
     fn price(&self) -> Price {
-        match (self.by_bid.open_weight, self.by_bid.open_amount) {
+        match (self.by_bid.rest.open_weight, self.by_bid.rest.open_amount) {
             (0, _) => Price::ZERO,
             (_, 0) => Price::UNBOUNDED,
             (bids, amount) => Price::at(bids, milli(amount)),
@@ -169,7 +169,10 @@ impl Seat<'_> {
         } else if grant == self.floor {
             Reasoning::FloorBinds { floor }
         } else if self.bid == Bid::ZERO {
-            let (budgets, surplus) = (by_budget.open_weight, milli(by_budget.open_amount));
+            let (budgets, surplus) = (
+                by_budget.rest.open_weight,
+                milli(by_budget.rest.open_amount),
+            );
             Reasoning::ByBudget {
                 floor,
                 budget: EffectiveBudget::from_thousandths(self.budget),
@@ -177,7 +180,7 @@ impl Seat<'_> {
                 surplus,
             }
         } else {
-            let (bids, surplus) = (by_bid.open_weight, milli(by_bid.open_amount));
+            let (bids, surplus) = (by_bid.rest.open_weight, milli(by_bid.rest.open_amount));
             Reasoning::Share {
                 floor,
                 bid: self.bid,

@@ -11,7 +11,7 @@
 //! holds for all of them. Scarcity is judged on the raw need: with a margin in
 //! tier A there would be a shortage at 90 % load that nobody has.
 
-use crate::pour::{Poured, Taker, pour};
+use crate::pour::{Rest, Taker, pour};
 
 /// One participant, in quanta: `need` and `floor` at most `cap`, `target` from `need` to `cap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ fn fill(
     left: &mut u64,
     claimants: &[Claimant],
     aim: impl Fn(&Claimant) -> (u64, u64),
-) -> Poured {
+) -> Rest {
     let taker = |(claimant, grant): (&Claimant, &u64)| {
         let (weight, upto) = aim(claimant);
         Taker {
@@ -81,8 +81,8 @@ fn fill(
     for (grant, taken) in grants.iter_mut().zip(&poured.taken) {
         *grant += taken;
     }
-    *left = poured.left;
-    poured
+    *left = poured.rest.left;
+    poured.rest
 }
 
 #[cfg(test)]

@@ -3,13 +3,34 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::weight::{Runner, delivered};
+use crate::weight::{Runner, WeightCurve, delivered};
+
+/// A party, and the request that its weight comes from.
+#[derive(Clone, Copy, Debug)]
+struct Requested {
+    request: MilliCpu,
+    party: Party,
+}
+
+impl std::ops::Deref for Requested {
+    type Target = Party;
+    fn deref(&self) -> &Party {
+        &self.party
+    }
+}
+
+fn bounded(capacity: u64, node: &[Requested], curves: &[WeightCurve]) -> Vec<Bounded> {
+    let requests: Vec<MilliCpu> = node.iter().map(|p| p.request).collect();
+    let weights = Weights::of(&requests, curves);
+    let parties: Vec<Party> = node.iter().map(|p| p.party).collect();
+    enforce(capacity, &parties, &weights)
+}
 
 /// Amounts are so fine that rounding is nothing beside what the laws are about.
 const FINE: u64 = 1_000;
 
 /// A node: capacity, and parties whose promises fit into it.
-fn node() -> impl Strategy<Value = (u64, Vec<Party>)> {
+fn node() -> impl Strategy<Value = (u64, Vec<Requested>)> {
     let one = (
         prop_oneof![Just(100u64), 10u64..2_000],
         1u64..1_000,
@@ -23,18 +44,20 @@ fn node() -> impl Strategy<Value = (u64, Vec<Party>)> {
             |(request, bid, grant, room, is_short, overdraft): (u64, u64, u64, u64, bool, u64)| {
                 let (grant, room, overdraft) = (grant * FINE, room * FINE, overdraft * FINE);
                 let cap = grant + room;
-                Party {
-                    request: MilliCpu::new(request),
+                let party = Party {
                     bid,
                     floor: grant.min(5),
                     cap,
                     grant,
                     protected: if is_short { 0 } else { grant },
+                    entitlement: cap,
                     is_short,
                     overdraft: u64::min(overdraft, cap),
-                }
+                };
+                let request = MilliCpu::new(request);
+                Requested { request, party }
             };
-        let parties: Vec<Party> = ones.into_iter().map(party).collect();
+        let parties: Vec<Requested> = ones.into_iter().map(party).collect();
         // Something is left only where nobody is short.
         let spare = if parties.iter().any(|p| p.is_short) {
             0
@@ -53,8 +76,8 @@ fn curve() -> impl Strategy<Value = WeightCurve> {
 }
 
 /// What the kernel gives, in quanta, while the short ones take all that `limits` let them.
-fn served(capacity: u64, parties: &[Party], limits: &[u64], curve: WeightCurve) -> Vec<u64> {
-    let runner = |(party, limit): (&Party, &u64)| Runner {
+fn served(capacity: u64, parties: &[Requested], limits: &[u64], curve: WeightCurve) -> Vec<u64> {
+    let runner = |(party, limit): (&Requested, &u64)| Runner {
         weight: curve.weight(party.request),
         most: MilliCpu::new(if party.is_short {
             *limit
@@ -67,21 +90,29 @@ fn served(capacity: u64, parties: &[Party], limits: &[u64], curve: WeightCurve) 
     served.into_iter().map(MilliCpu::get).collect()
 }
 
-/// Whether every promise is kept, but for one quantum of rounding.
-fn keeps(capacity: u64, parties: &[Party], limits: &[u64], curve: WeightCurve) -> bool {
+/// Whether every promise is kept, so many percent of it to the short ones, but for one unit of rounding.
+fn keeps(
+    capacity: u64,
+    parties: &[Requested],
+    limits: &[u64],
+    curve: WeightCurve,
+    percent: u64,
+) -> bool {
     let served = served(capacity, parties, limits, curve);
     parties.iter().zip(served).all(|(party, got)| {
         if party.is_short {
-            (got + 1) * 100 >= party.grant * DELIVERED_PERCENT
+            (got + 1) * 100 >= party.grant * percent
         } else {
             got + 1 >= party.protected
         }
     })
 }
 
-fn limits(capacity: u64, parties: &[Party], curves: &[WeightCurve]) -> Vec<u64> {
-    let bounded = enforce(capacity, parties, curves);
-    bounded.into_iter().map(|bounded| bounded.limit).collect()
+fn limits(capacity: u64, parties: &[Requested], curves: &[WeightCurve]) -> Vec<u64> {
+    bounded(capacity, parties, curves)
+        .into_iter()
+        .map(|bounded| bounded.limit)
+        .collect()
 }
 
 proptest! {
@@ -92,7 +123,7 @@ proptest! {
         (capacity, parties) in node(), curve in curve(), takes in prop::collection::vec(0u64..=100, 10),
     ) {
         let limits = limits(capacity, &parties, &[curve]);
-        prop_assert!(keeps(capacity, &parties, &limits, curve), "{limits:?}");
+        prop_assert!(keeps(capacity, &parties, &limits, curve, NEARLY_PERCENT), "{limits:?}");
         // And if they take less, nobody else is worse off.
         let less: Vec<u64> = limits.iter().zip(&takes).map(|(limit, percent)| limit * percent / 100).collect();
         let served = served(capacity, &parties, &less, curve);
@@ -114,20 +145,20 @@ proptest! {
 
     #[test]
     fn no_limit_of_a_short_one_is_tighter_than_that_needs((capacity, parties) in node(), curve in curve()) {
-        let bounded = enforce(capacity, &parties, &[curve]);
+        let bounded = bounded(capacity, &parties, &[curve]);
         let limits: Vec<u64> = bounded.iter().map(|b| b.limit).collect();
         let held = bounded.iter().enumerate().filter(|(_, b)| b.by == Binding::Grant);
         for (i, _) in held {
             let mut looser = limits.clone();
             looser[i] += 10 * FINE;
-            let looser_breaks = !keeps(capacity, &parties, &looser, curve);
+            let looser_breaks = !keeps(capacity, &parties, &looser, curve, WHOLE_PERCENT);
             prop_assert!(looser_breaks || looser[i] >= parties[i].cap, "{i} of {bounded:?}");
         }
     }
 
     #[test]
     fn a_limit_is_never_below_a_grant_and_never_above_a_cap((capacity, parties) in node()) {
-        for (party, bounded) in parties.iter().zip(enforce(capacity, &parties, &WeightCurve::ALL)) {
+        for (party, bounded) in parties.iter().zip(bounded(capacity, &parties, &WeightCurve::ALL)) {
             prop_assert!(bounded.limit >= party.grant.min(party.cap), "{party:?} {bounded:?}");
             prop_assert!(bounded.limit <= party.cap.max(party.floor));
         }
@@ -135,7 +166,7 @@ proptest! {
 
     #[test]
     fn one_satisfied_one_that_has_no_limit_harms_no_other((capacity, parties) in node(), curve in curve()) {
-        let bounded = enforce(capacity, &parties, &[curve]);
+        let bounded = bounded(capacity, &parties, &[curve]);
         let unlimited = (0..parties.len()).filter(|i| !parties[*i].is_short && bounded[*i].by == Binding::Cap);
         for i in unlimited {
             let runner = |j: usize| Runner {
@@ -151,31 +182,36 @@ proptest! {
     }
 }
 
-fn satisfied(request: u64, protected: u64) -> Party {
-    Party {
-        request: MilliCpu::new(request),
+fn satisfied(request: u64, protected: u64) -> Requested {
+    let party = Party {
         bid: 600,
         floor: 1,
         cap: 390,
         grant: protected,
         protected,
+        entitlement: 390,
         is_short: false,
         overdraft: 200,
+    };
+    Requested {
+        request: MilliCpu::new(request),
+        party,
     }
 }
 
-fn short(request: u64, grant: u64) -> Party {
-    Party {
+fn short(request: u64, grant: u64) -> Requested {
+    let Requested { request, party } = satisfied(request, 0);
+    let party = Party {
         bid: 100,
         grant,
-        protected: 0,
         is_short: true,
-        ..satisfied(request, 0)
-    }
+        ..party
+    };
+    Requested { request, party }
 }
 
-fn outcome(parties: &[Party]) -> Vec<(u64, Binding)> {
-    let bounded = enforce(360, parties, &[WeightCurve::Shares]);
+fn outcome(parties: &[Requested]) -> Vec<(u64, Binding)> {
+    let bounded = bounded(360, parties, &[WeightCurve::Shares]);
     bounded.into_iter().map(|b| (b.limit, b.by)).collect()
 }
 
@@ -220,4 +256,19 @@ fn one_that_could_overrun_others_has_what_it_earned() {
     assert_eq!(overdraft(None), MilliCpu::ZERO);
     assert_eq!(overdraft(Some(MilliCpu::new(50))), MilliCpu::new(450));
     assert_eq!(overdraft(Some(MilliCpu::new(500))), MilliCpu::new(2600));
+}
+
+#[test]
+fn what_one_has_beyond_its_entitlement_holds_nobody_back() {
+    let lucky = Requested {
+        party: Party {
+            entitlement: 20,
+            ..satisfied(100, 250).party
+        },
+        ..satisfied(100, 250)
+    };
+    let node = [lucky, satisfied(1000, 50)];
+    assert_eq!(outcome(&node)[1], (390, Binding::Cap));
+    let entitled = [satisfied(100, 250), satisfied(1000, 50)];
+    assert_eq!(outcome(&entitled)[1], (200, Binding::Overdraft));
 }

@@ -12,7 +12,7 @@ use mbcas_core::annotations::Mode;
 use super::{Direction, HoldReason, Patience, Verdict};
 use crate::clear::Allocation;
 use crate::input::Observed;
-use crate::ledger::Ledger;
+use crate::ledger::Entry;
 use crate::policy::Policy;
 use crate::reason::LimitReason;
 
@@ -41,10 +41,10 @@ pub(crate) struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// What this plan does about it; `memory` notes how long a change has been wanted.
-    pub(crate) fn judge(&self, memory: &mut Ledger) -> Verdict {
+    /// What this plan does about it; `entry` notes how long a change has been wanted.
+    pub(crate) fn judge(&self, entry: &mut Entry) -> Verdict {
         let wanted = self.allocation.limit;
-        let kept = memory.patience(&self.allocation.id).map(std::mem::take);
+        let kept = std::mem::take(&mut entry.patience);
         // Without a limit there is nothing to loosen, and one that is set can never be removed.
         let from = match self.observed.limit {
             Some(from) => from,
@@ -57,9 +57,9 @@ impl Case<'_> {
         let verdict = if from < self.observed.floor() || self.observed.starting {
             Verdict::Write(wanted)
         } else if wanted < from {
-            self.shrink(from, memory, kept.unwrap_or_default())
+            self.shrink(from, entry, kept)
         } else {
-            self.grow(from, memory, kept.unwrap_or_default())
+            self.grow(from, entry, kept)
         };
         self.in_mode(verdict)
     }
@@ -75,13 +75,12 @@ impl Case<'_> {
     fn binds(&self) -> bool {
         matches!(
             self.allocation.limit_reason,
-            LimitReason::Held | LimitReason::Overdraft
+            LimitReason::Held | LimitReason::Overdraft | LimitReason::Recovering
         )
     }
 
-    fn shrink(&self, from: MilliCpu, memory: &mut Ledger, kept: Patience) -> Verdict {
+    fn shrink(&self, from: MilliCpu, entry: &mut Entry, kept: Patience) -> Verdict {
         let wanted = self.allocation.limit;
-        let id = &self.allocation.id;
         let excess = from - wanted;
         let percent = if self.allocation.is_short {
             CUT_PERCENT
@@ -93,22 +92,21 @@ impl Case<'_> {
         }
         if self.allocation.is_short {
             // Cut at most by half of what it uses; a limit far above that is no loss.
-            let used = memory
-                .estimate(id)
+            let used = entry
+                .estimate()
                 .map_or(from, |known| known.usage().min(from));
             let least = self.policy.least_after_shrink(used);
             return Verdict::Write(wanted.max(least).min(from));
         }
         let since = kept.trim.unwrap_or(self.now);
-        self.patiently(memory, since, TRIM_AFTER, |p, since| p.trim = Some(since))
+        self.patiently(entry, since, TRIM_AFTER, |p, since| p.trim = Some(since))
     }
 
-    fn grow(&self, from: MilliCpu, memory: &mut Ledger, kept: Patience) -> Verdict {
+    fn grow(&self, from: MilliCpu, entry: &mut Entry, kept: Patience) -> Verdict {
         let wanted = self.allocation.limit;
-        let id = &self.allocation.id;
         if !self.allocation.is_short {
-            let peak = memory
-                .estimate(id)
+            let peak = entry
+                .estimate()
                 .map_or(self.allocation.need, |k| k.peak(self.now));
             let peak = peak.max(self.allocation.need);
             let enough = (peak + peak) + (peak + peak).min(ROOM);
@@ -121,15 +119,19 @@ impl Case<'_> {
         if wanted - from <= self.band(from, self.policy.settings().dead_band_percent) {
             return Verdict::Hold(HoldReason::DeadBand { wanted });
         }
-        let shrunk = memory
-            .written(id)
+        // There is room for it: that it was held until now is why it has to be let go.
+        if self.allocation.grant >= self.allocation.need {
+            return Verdict::Write(wanted);
+        }
+        let shrunk = entry
+            .written()
             .filter(|written| written.direction == Direction::Shrink);
         let remaining = shrunk.map_or(Duration::ZERO, |written| {
             let wait = self.policy.settings().reverse_after;
             wait.saturating_sub(self.now.saturating_sub(written.at))
         });
         let since = kept.grow.unwrap_or(self.now);
-        let verdict = self.patiently(memory, since, GROW_AFTER, |p, since| p.grow = Some(since));
+        let verdict = self.patiently(entry, since, GROW_AFTER, |p, since| p.grow = Some(since));
         if remaining.is_zero() {
             verdict
         } else {
@@ -147,16 +149,14 @@ impl Case<'_> {
     /// Writes what has been wanted since `since` for long enough.
     fn patiently(
         &self,
-        memory: &mut Ledger,
+        entry: &mut Entry,
         since: Duration,
         enough: Duration,
         remember: impl FnOnce(&mut Patience, Duration),
     ) -> Verdict {
         let wanted = self.allocation.limit;
         let remaining = enough.saturating_sub(self.now.saturating_sub(since));
-        if let Some(patience) = memory.patience(&self.allocation.id) {
-            remember(patience, since);
-        }
+        remember(&mut entry.patience, since);
         if remaining.is_zero() {
             Verdict::Write(wanted)
         } else {

@@ -81,12 +81,19 @@ fn being_throttled_alone_is_no_need() {
 fn a_full_node_hides_the_need_of_those_at_their_share() {
     let full = |share| Surroundings {
         share: Some(MilliCpu::new(share)),
+        demand: Demand::NEUTRAL,
         ..free(4000)
     };
     let held = after(&[500], full(500));
     assert_eq!((held.censored(), need(&held)), (Some(Censor::Node), 750));
     let content = after(&[100], full(500));
     assert_eq!((content.censored(), need(&content)), (None, 100));
+    // Where requests are right everybody has its share, and nothing waits.
+    let calm = Surroundings {
+        demand: Demand::ZERO,
+        ..full(500)
+    };
+    assert_eq!(after(&[500], calm).censored(), None);
 }
 
 #[test]

@@ -23,10 +23,7 @@ fn id(name: &str) -> ContainerId {
         name: name.into(),
         uid: name.into(),
     };
-    ContainerId {
-        pod,
-        container: "app".into(),
-    }
+    ContainerId::new(pod, "app")
 }
 
 /// A participant in auto mode, at full demand, with a request of 100m.
@@ -69,6 +66,7 @@ impl World {
         let supply = NodeSupply {
             allocatable: MilliCpu::new(capacity),
             reserve: MilliCpu::ZERO,
+            cores: MilliCpu::new(capacity),
             curve: None,
         };
         let participants = participants

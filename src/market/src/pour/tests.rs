@@ -11,11 +11,42 @@ fn takers() -> impl Strategy<Value = Vec<Taker>> {
     )
 }
 
-/// Only the sorted way.
-fn pour_in_order(amount: u64, takers: &[Taker]) -> Poured {
-    let mut basin = Basin::new(amount, takers);
-    basin.fill_in_order();
-    basin.share_out()
+/// In 128 bits and with at most so many rounds before sorting, and how many takers were left to sort.
+fn pour_within(rounds: u32, amount: u64, takers: &[Taker]) -> Poured {
+    let mut taken = vec![0; takers.len()];
+    let able = |i: &u32| takers[*i as usize].weight > 0 && takers[*i as usize].room > 0;
+    let mut open: Vec<u32> = (0..u32::try_from(takers.len()).unwrap())
+        .filter(able)
+        .collect();
+    let weight = open
+        .iter()
+        .map(|i| u128::from(takers[*i as usize].weight))
+        .sum();
+    let basin = Basin {
+        takers,
+        taken: &mut taken,
+        open: &mut open,
+    };
+    let rest = basin.divide((weight, u128::from(amount)), &mut Vec::new(), rounds);
+    Poured { taken, rest }
+}
+
+/// How many rounds it takes.
+fn rounds(amount: u64, takers: &[Taker]) -> u32 {
+    let mut taken = vec![0; takers.len()];
+    let mut open: Vec<u32> = (0..u32::try_from(takers.len()).unwrap()).collect();
+    let (mut weight, mut left) = (
+        takers.iter().map(|t| u128::from(t.weight)).sum(),
+        u128::from(amount),
+    );
+    let mut basin = Basin {
+        takers,
+        taken: &mut taken,
+        open: &mut open,
+    };
+    (0..u32::MAX)
+        .find(|_| !basin.fill_the_full(&mut weight, &mut left))
+        .unwrap()
 }
 
 /// Takers of which one is full per round: each room is just above what the
@@ -42,29 +73,40 @@ fn chain(amount: u64) -> Vec<Taker> {
 fn a_chain_that_fills_one_after_the_other_falls_back_to_the_sorted_way() {
     let amount = 1 << 60;
     let takers = chain(amount);
-    let (mut by_rounds, mut rounds) = (Basin::new(amount, &takers), 0);
-    while by_rounds.fill_the_full() {
-        rounds += 1;
-    }
-    assert!(rounds > ROUNDS, "{rounds} rounds");
-    assert_eq!(pour(amount, &takers), by_rounds.share_out());
-    assert_eq!(pour(amount, &takers), pour_in_order(amount, &takers));
+    let needed = rounds(amount, &takers);
+    assert!(needed > ROUNDS, "{needed} rounds");
+    assert_eq!(
+        pour(amount, &takers),
+        pour_within(u32::MAX, amount, &takers)
+    );
+    assert_eq!(pour(amount, &takers), pour_within(0, amount, &takers));
 }
 
 proptest! {
     #[test]
-    fn rounds_and_sorting_give_the_same(amount in 0u64..1 << 34, takers in takers()) {
-        prop_assert_eq!(pour(amount, &takers), pour_in_order(amount, &takers));
+    fn rounds_and_sorting_give_the_same_and_so_do_64_and_128_bits(amount in 0u64..1 << 34, takers in takers()) {
+        let poured = pour(amount, &takers);
+        prop_assert_eq!(&poured, &pour_within(0, amount, &takers));
+        prop_assert_eq!(&poured, &pour_within(ROUNDS, amount, &takers));
+    }
+
+    #[test]
+    fn what_was_poured_before_changes_nothing(amounts in prop::collection::vec((0u64..1 << 34, takers()), 1..5)) {
+        let mut pourer = Pourer::default();
+        for (amount, takers) in amounts {
+            let rest = pourer.pour(amount, &takers);
+            prop_assert_eq!(Poured { taken: pourer.taken().to_vec(), rest }, pour(amount, &takers));
+        }
     }
 
     #[test]
     fn nothing_is_lost_and_nothing_is_left_beside_an_empty_cup(amount in 0u64..1 << 34, takers in takers()) {
         let poured = pour(amount, &takers);
-        prop_assert_eq!(poured.taken.iter().sum::<u64>() + poured.left, amount);
+        prop_assert_eq!(poured.taken.iter().sum::<u64>() + poured.rest.left, amount);
         for (taker, taken) in takers.iter().zip(&poured.taken) {
             prop_assert!(*taken <= taker.room);
             prop_assert!(taker.weight > 0 || *taken == 0);
-            prop_assert!(poured.left == 0 || taker.weight == 0 || *taken == taker.room);
+            prop_assert!(poured.rest.left == 0 || taker.weight == 0 || *taken == taker.room);
         }
     }
 }

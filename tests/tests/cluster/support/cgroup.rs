@@ -87,10 +87,21 @@ impl Cgroup {
 
     /// Kills its processes and no other, and says how many there were.
     pub(crate) fn kill(&self) -> usize {
+        self.signal(Signal::KILL)
+    }
+
+    /// Stops its processes until what it gives is dropped.
+    pub(crate) fn stop(&self) -> Stopped<'_> {
+        self.signal(Signal::STOP);
+        Stopped(self)
+    }
+
+    /// Sends `signal` to its processes and no other, and says how many there were.
+    pub(crate) fn signal(&self, signal: Signal) -> usize {
         let processes = self.processes();
         for number in &processes {
             let pid = Pid::from_raw(*number).expect("a process of another PID namespace");
-            kill_process(pid, Signal::KILL).unwrap();
+            kill_process(pid, signal).unwrap();
         }
         processes.len()
     }
@@ -98,6 +109,15 @@ impl Cgroup {
     fn read(&self, folder: &Path, file: &str) -> String {
         let text = fs::read_to_string(folder.join(file));
         text.unwrap_or_else(|why| panic!("{self:?}: {file}: {why}"))
+    }
+}
+
+/// A container whose processes are stopped; dropped, they go on.
+pub(crate) struct Stopped<'a>(&'a Cgroup);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
     }
 }
 

@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use mbcas_api::names::{AGENT_CONTAINER, INJECTION_ENABLED, INJECTION_LABEL};
 use mbcas_core::Quantity;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cgroup::Cgroup;
 use super::diagnose::diagnose;
@@ -173,6 +173,21 @@ impl Space {
 
     pub(crate) fn pods_in(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The API server's warnings when it is asked to create `object` at `url`; nothing is created.
+    pub(crate) async fn warnings(&self, url: &str, object: &Value) -> Result<Vec<String>, String> {
+        let request = http::Request::post(format!("{url}?dryRun=All"));
+        let request = request.header("content-type", "application/json");
+        let body = kube::client::Body::from(object.to_string().into_bytes());
+        let answer = self.client.send(request.body(body).unwrap()).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        if !answer.status().is_success() {
+            return Err(format!("refused: {}", answer.status()));
+        }
+        let warnings = answer.headers().get_all("warning").iter();
+        let texts = warnings.map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
+        Ok(texts.collect())
     }
 
     /// Creates a pod that takes part, and waits until it is Ready.

@@ -67,6 +67,8 @@ fn when_places_get_rare_those_go_first_that_never_asked_and_then_the_idlest() {
     hall.all.sweep();
     drop(new.ask());
     let silent = hall.fill(MOST - SPARE - 3);
+    hall.all.sweep();
+    hall.all.sweep();
     let mut more = vec![hall.enter()];
     assert!(gone(&silent[0]) && !gone(&silent[1]) && !gone(&old));
 
@@ -89,14 +91,104 @@ fn when_places_get_rare_those_go_first_that_never_asked_and_then_the_idlest() {
 #[test]
 fn where_all_are_in_use_newcomers_are_refused() {
     let hall = hall();
-    // No address has so many that it is a crowd.
-    let enter = |number: usize| hall.enter_from([10, 0, 0, u8::try_from(number / CROWD).unwrap()]);
-    let places = (0..MOST).map(|number| enter(number).unwrap());
+    // No address has more than another.
+    let enter = |number: usize| hall.enter_from([10, 0, 0, u8::try_from(number).unwrap()]);
+    let places = (0..MOST - LAST).map(|number| enter(number).unwrap());
     let busy = places.map(|place| (place.ask(), place));
     let (_asking, places): (Vec<_>, Vec<_>) = busy.collect();
     assert!(enter(0).is_none());
     hall.counts(r#"mbcas_admission_connections_closed_total{reason="refused"} 1"#);
     assert!(!places.iter().any(gone));
+}
+
+#[test]
+fn several_addresses_that_keep_all_places_busy_give_way_to_whoever_has_fewer() {
+    for addresses in [2, 4, 20] {
+        let hall = hall();
+        let enter = |number: usize| {
+            let place = hall.enter_from([10, 0, 1, u8::try_from(number % addresses).unwrap()]);
+            place.map(|place| (place.ask(), place))
+        };
+        let mut many: Vec<_> = (0..).map_while(enter).collect();
+        assert!(many.len() >= MOST - SPARE, "{addresses}");
+        let mut others = Vec::new();
+        for other in [SOMEBODY, SOMEBODY_ELSE, SOMEBODY_ELSE] {
+            others.push(hall.enter_from(other).expect("a place"));
+            let before = many.len();
+            many.retain(|(_, place)| !gone(place));
+            assert_eq!(before - many.len(), 1, "{addresses}");
+        }
+        // Those who were cut off come back, and are not let in at others' expense.
+        for number in 0..addresses {
+            enter(number);
+        }
+        assert!(!others.iter().any(gone), "although they are idle");
+    }
+}
+
+#[test]
+fn two_addresses_do_not_send_each_other_away_in_turns() {
+    let hall = hall();
+    let mut many: Vec<_> = (0..MOST - SPARE)
+        .map(|_| hall.enter())
+        .map(|place| (place.ask(), place))
+        .collect();
+    let mut cuts = 0;
+    for number in 0..1_000 {
+        let from = [SOMEBODY, SOMEBODY_ELSE][number % 2];
+        many.extend(hall.enter_from(from).map(|place| (place.ask(), place)));
+        let before = many.len();
+        many.retain(|(_, place)| !gone(place));
+        cuts += before - many.len();
+    }
+    let theirs =
+        |(_, place): &&(Asking, Place)| place.connection.peer == IpAddr::from(SOMEBODY_ELSE);
+    let shares = many.iter().filter(theirs).count();
+    assert!(cuts <= MOST / 2, "{cuts} were cut");
+    assert!((MOST / 4..=MOST / 2).contains(&shares), "{shares}");
+}
+
+#[test]
+fn whoever_was_asked_to_leave_is_cut_off_when_places_or_memory_run_out() {
+    let hall = hall();
+    let address = |number: usize| [10, 0, 2, u8::try_from(number).unwrap()];
+    let mut places = Vec::new();
+    for number in 0..MOST - SPARE {
+        let place = hall.enter_from(address(number)).unwrap();
+        drop(place.ask());
+        places.push(place);
+    }
+    let mut late: Vec<_> = (0..SPARE - LAST)
+        .map(|number| hall.enter_from([10, 0, 3, u8::try_from(number).unwrap()]))
+        .collect();
+    let leaving: Vec<_> = places.iter().filter(|place| gone(place)).collect();
+    assert_eq!(leaving.len(), SPARE - LAST);
+    let cut = |places: &[&Place]| {
+        places
+            .iter()
+            .filter(|p| p.connection.cut.is_cancelled())
+            .count()
+    };
+    assert_eq!(
+        cut(&leaving),
+        0,
+        "they have their time while there are places"
+    );
+    // One of them asks at the last moment, as one may that has not heard yet.
+    let asking = leaving[0].ask();
+    late.push(hall.enter_from(SOMEBODY));
+    assert!(late.iter().all(Option::is_some));
+    assert_eq!(cut(&leaving), 1);
+    assert!(
+        !leaving[0].connection.cut.is_cancelled(),
+        "it is being answered"
+    );
+    let _held = asking.answered(MOST_HELD);
+    assert!(
+        leaving[0].connection.cut.is_cancelled(),
+        "it takes all memory"
+    );
+    assert_eq!(leaving[0].patience(), Duration::ZERO);
 }
 
 #[test]
@@ -164,9 +256,9 @@ fn a_good_bye_is_as_long_as_what_is_under_way() {
 fn a_place_is_taken_until_the_connection_is_really_gone() {
     let hall = hall();
     let places = hall.fill(MOST - SPARE);
-    let late = hall.fill(SPARE - KEPT_FROM_CROWDS);
+    let late = hall.fill(SPARE - LAST);
     let told = places.iter().filter(|place| gone(place)).count();
-    assert_eq!(told, SPARE - KEPT_FROM_CROWDS);
+    assert_eq!(told, SPARE - LAST);
     assert!(
         hall.enter_from(SOMEBODY).is_none(),
         "they were told, and stay"

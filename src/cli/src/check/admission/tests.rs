@@ -47,6 +47,7 @@ async fn told(attempts: u32, bad: Option<&str>, good: fn(Value) -> Value) -> (bo
     let args = CheckArgs {
         pre: false,
         admission: true,
+        metrics_of: None,
         output: Format::Table,
     };
     let command = tokio::spawn(async move { run(&cluster, &args).await });
@@ -108,6 +109,7 @@ async fn a_cluster_that_has_not_heard_of_it_yet_is_asked_again() {
     let args = CheckArgs {
         pre: false,
         admission: true,
+        metrics_of: None,
         output: Format::Table,
     };
     let command = tokio::spawn(async move { run(&cluster, &args).await });

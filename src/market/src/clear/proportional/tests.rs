@@ -12,10 +12,7 @@ fn id(name: &str) -> ContainerId {
         name: name.into(),
         uid: name.into(),
     };
-    ContainerId {
-        pod,
-        container: "app".into(),
-    }
+    ContainerId::new(pod, "app")
 }
 
 /// A participant at full demand.

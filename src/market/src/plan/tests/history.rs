@@ -161,7 +161,7 @@ proptest! {
             let plan = world.step();
             check(&before, &plan)?;
             broken = if conditions(&plan).contains(&"unprotected") { broken + 1 } else { 0 };
-            prop_assert!(cycle < 8 || broken == 0, "still unprotected after {cycle} quiet cycles: {:?}", plan.conditions);
+            prop_assert!(cycle < 8 || broken == 0, "still unprotected after {cycle} quiet cycles: {:?} {:?} {:?}", plan.conditions, held(&plan), plan.clearing.allocations.iter().map(|a| (a.need.get(), a.grant.get(), a.protected.get(), a.is_short, a.limit.get(), a.limit_reason.word())).collect::<Vec<_>>());
         }
     }
 

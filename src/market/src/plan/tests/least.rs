@@ -64,13 +64,13 @@ fn nobody_is_written_to_where_requests_are_right() {
         ],
     );
     for _ in 0..40 {
-        let plan = world.uses(&[("victim", 800), ("burner", 2800)]);
+        let plan = world.uses(&[("victim", 800), ("burner", 3000)]);
         assert!(
             plan.writes.is_empty() && plan.conditions.is_empty(),
             "{plan:?}"
         );
     }
-    let plan = world.uses(&[("victim", 800), ("burner", 2800)]);
+    let plan = world.uses(&[("victim", 800), ("burner", 3000)]);
     let [burner, victim] = outcome(&plan).try_into().unwrap();
     assert_eq!((burner.2, burner.4), ("share", "weights"));
     assert_eq!((victim.0, victim.1, victim.4), (800, 800, "unbound"));
@@ -110,8 +110,8 @@ fn budgets_decide_between_the_saturated() {
         let limits = world.limits();
         // The kernel gives equal parts until limits say otherwise.
         let [a, b, c] = limits.try_into().unwrap();
-        let (c, b) = (c.min(600), b.min(600));
-        last = world.uses(&[("a", (1800 - b - c).min(a)), ("b", b), ("c", c)]);
+        let (c, b) = (c.min(630), b.min(630));
+        last = world.uses(&[("a", (1900 - b - c).min(a)), ("b", b), ("c", c)]);
     }
     let grants: Vec<u64> = last
         .clearing

@@ -1,0 +1,270 @@
+//! One node over time: kernel, agents, kubelet, governor and actuator, step by step.
+
+use std::time::Duration;
+
+use hdrhistogram::CreationError;
+use mbcas_core::{ContainerId, MilliCpu, PodId};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::actuator::Actuator;
+use super::agent::{Agent, SAMPLING};
+use super::governor::{Decision, Governor, NodeView, PodView};
+use super::kernel::{Group, Kernel, PERIOD};
+use super::kubelet::Kubelet;
+use super::latency::Latency;
+use super::load::Arrivals;
+use super::outcome::{Outcome, Watch};
+use super::pod::{PodSpec, Workload};
+use super::scenario::Scenario;
+use super::time::Nanos;
+use super::work::{Burner, Service, Work};
+
+/// When the governor is asked first: pods come up while the controller runs already.
+const FIRST_TURN: Nanos = Nanos::SECOND;
+
+/// The least time between two events of one node.
+const NODE_REST: Nanos = Nanos::SECOND;
+
+/// The least time between two events of one pod.
+const POD_REST: Nanos = Nanos::millis(2_000);
+
+/// How often an event is followed up while the pod's demand stays urgent, so
+/// that what it was given can be raised before usage is known. After that its
+/// queue is no news: a standing queue would be an event every two seconds for ever.
+const FOLLOW_UPS: u32 = 3;
+
+/// The events of one pod.
+#[derive(Clone, Copy, Debug, Default)]
+struct Events {
+    last: Option<Nanos>,
+    to_follow: u32,
+}
+
+/// A node while it is simulated.
+struct Node<'a> {
+    scenario: &'a Scenario,
+    ids: Vec<ContainerId>,
+    kernel: Kernel,
+    agents: Vec<Agent>,
+    kubelet: Kubelet,
+    actuator: Actuator,
+    next_turn: Nanos,
+    last_event: Option<Nanos>,
+    events: Vec<Events>,
+}
+
+/// Whoever wants to hear what a governor saw and decided.
+pub type Listener<'a> = &'a mut dyn FnMut(&NodeView<'_>, &[Decision]);
+
+/// Simulates `scenario` under `governor`. The same seed gives the same bits,
+/// and the same requests under every governor. `listener` hears of every decision.
+///
+/// # Errors
+/// Never: the bounds of the histograms are constants that are taken.
+pub fn run(
+    scenario: &Scenario,
+    governor: &mut dyn Governor,
+    seed: u64,
+    listener: Listener<'_>,
+) -> Result<Outcome, CreationError> {
+    let mut node = Node::new(scenario, governor, seed)?;
+    let (from, end) = (
+        Nanos::from(scenario.measure_from),
+        Nanos::from(scenario.length),
+    );
+    let mut watch = Watch::new(&scenario.pods, scenario.machine.allocatable);
+    while node.kernel.now() < end {
+        let now = node.kernel.now();
+        if now == from {
+            watch.begin(&node.kernel, &node.actuator);
+        }
+        if now.get().is_multiple_of(SAMPLING.get()) {
+            node.look(now, governor, listener);
+        }
+        if now >= from && now.get().is_multiple_of(Nanos::SECOND.get()) {
+            watch.second(&node.actuator);
+        }
+        node.step(now);
+    }
+    for group in &mut node.kernel.groups {
+        group.work.close(end);
+    }
+    Ok(watch.finish(node.kernel, &node.actuator, end - from))
+}
+
+impl<'a> Node<'a> {
+    fn new(
+        scenario: &'a Scenario,
+        governor: &dyn Governor,
+        seed: u64,
+    ) -> Result<Self, CreationError> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let machine = &scenario.machine;
+        let mut groups = Vec::new();
+        let mut limits = Vec::new();
+        for spec in &scenario.pods {
+            let phase = Nanos::new(random.random_range(0..PERIOD.get()));
+            let weight = machine.curve.weight(spec.request);
+            let work = work(spec, scenario, random.random())?;
+            let mut group = Group::new(weight, phase, work);
+            let limit = governor.at_creation(spec, machine.allocatable);
+            group.limit(limit);
+            groups.push(group);
+            limits.push(limit);
+        }
+        let pods = &scenario.pods;
+        Ok(Self {
+            scenario,
+            ids: pods.iter().map(id).collect(),
+            kernel: Kernel::new(machine.cores, groups),
+            agents: pods.iter().map(|spec| Agent::new(spec.agent)).collect(),
+            kubelet: Kubelet::new(pods.len(), random.random()),
+            actuator: Actuator::new(limits, random.random()),
+            next_turn: FIRST_TURN,
+            last_event: None,
+            events: vec![Events::default(); pods.len()],
+        })
+    }
+
+    fn step(&mut self, now: Nanos) {
+        let groups = &mut self.kernel.groups;
+        self.actuator
+            .settle(now, |pod, limit| groups[pod].limit(Some(limit)));
+        self.kernel.step();
+    }
+
+    /// What happens ten times a second: agents and kubelet look, and the governor may be asked.
+    fn look(&mut self, now: Nanos, governor: &mut dyn Governor, listener: Listener<'_>) {
+        for (pod, (agent, group)) in self.agents.iter_mut().zip(&self.kernel.groups).enumerate() {
+            agent.sample(group.work.waiting(), now);
+            if !agent.is_urgent() {
+                self.events[pod].to_follow = 0;
+            }
+            self.kubelet.look(now, pod, &group.counters);
+        }
+        let is_turn = now >= self.next_turn;
+        let jumps = if governor.hears_jumps() {
+            self.jumps(now)
+        } else {
+            Vec::new()
+        };
+        if !is_turn && jumps.is_empty() {
+            return;
+        }
+        if is_turn {
+            self.next_turn = now + governor.interval().into();
+        }
+        self.note(now, &jumps);
+        let pods = self.views(&jumps);
+        let machine = &self.scenario.machine;
+        let view = NodeView {
+            now: now.into(),
+            is_event: !is_turn,
+            allocatable: machine.allocatable,
+            cores: MilliCpu::new(u64::from(machine.cores) * 1_000),
+            reserve: machine.reserve,
+            curve: machine.is_curve_known.then_some(machine.curve),
+            pods: &pods,
+        };
+        let decisions = governor.decide(&view);
+        listener(&view, &decisions);
+        self.write(now, &decisions, governor.is_on_the_node());
+    }
+
+    /// The pods whose demand has jumped, where an event is due.
+    fn jumps(&self, now: Nanos) -> Vec<usize> {
+        let rested = |last: Option<Nanos>, rest| last.is_none_or(|last| now >= last + rest);
+        if now < FIRST_TURN || !rested(self.last_event, NODE_REST) {
+            return Vec::new();
+        }
+        let agents = self.agents.iter().zip(&self.events).enumerate();
+        let is_due = |agent: &Agent, events: &Events| {
+            let follows = events.to_follow > 0 && agent.is_urgent();
+            (agent.has_jumped() || follows) && rested(events.last, POD_REST)
+        };
+        agents
+            .filter(|(_, (agent, events))| is_due(agent, events))
+            .map(|(pod, _)| pod)
+            .collect()
+    }
+
+    /// Notes that the market hears of these jumps now.
+    fn note(&mut self, now: Nanos, jumps: &[usize]) {
+        for pod in jumps {
+            let events = &mut self.events[*pod];
+            events.to_follow = if self.agents[*pod].has_jumped() {
+                FOLLOW_UPS
+            } else {
+                events.to_follow.saturating_sub(1)
+            };
+            events.last = Some(now);
+            self.last_event = Some(now);
+        }
+    }
+
+    fn views(&mut self, jumps: &[usize]) -> Vec<PodView<'a>> {
+        // Out of `self`, so that what is borrowed is the scenario and not the node.
+        let scenario = self.scenario;
+        let mut pods = Vec::with_capacity(scenario.pods.len());
+        for (pod, spec) in scenario.pods.iter().enumerate() {
+            pods.push(PodView {
+                id: self.ids[pod].clone(),
+                spec,
+                limit: self.actuator.limit(pod),
+                usage: self.kubelet.read(pod),
+                demand: self.agents[pod].read(),
+                jumped: jumps.contains(&pod),
+                counters: self.kernel.groups[pod].counters,
+            });
+        }
+        pods
+    }
+
+    /// Writes what was decided; what needs a donor when all donors have given.
+    fn write(&mut self, now: Nanos, decisions: &[Decision], at_once: bool) {
+        let mut given = now;
+        for waits in [false, true] {
+            let from = given;
+            for Decision { pod, limit, .. } in decisions.iter().filter(|d| d.needs_donor == waits) {
+                let holds = self.actuator.write(*pod, *limit, from, at_once);
+                given = given.max(holds);
+            }
+        }
+    }
+}
+
+fn work(spec: &PodSpec, scenario: &Scenario, seed: u64) -> Result<Work, CreationError> {
+    Ok(match &spec.workload {
+        Workload::Service {
+            load,
+            cost,
+            workers,
+        } => {
+            let arrivals = Arrivals::new(load.clone(), *cost, scenario.length.into(), seed);
+            let latency = Latency::since(scenario.measure_from.into())?;
+            Work::Service(Box::new(Service::new(arrivals, *workers, latency)))
+        }
+        Workload::Burner { threads, wakes } => {
+            let (threads, wakes): (u32, Duration) = (*threads, *wakes);
+            Work::Burner(Burner { threads, wakes })
+        }
+    })
+}
+
+fn id(spec: &PodSpec) -> ContainerId {
+    let pod = PodId {
+        namespace: "lab".to_owned(),
+        name: spec.name.clone(),
+        uid: spec.name.clone(),
+    };
+    ContainerId::new(pod, "app")
+}
+
+/// What a limit counts with where a mean is taken: none at all as all of the node.
+pub(super) fn effective(limit: Option<MilliCpu>, allocatable: MilliCpu) -> MilliCpu {
+    limit.unwrap_or(allocatable).min(allocatable)
+}
+
+#[cfg(test)]
+mod tests;
