@@ -84,14 +84,18 @@ async fn raw(space: &Space, resources: &Value) -> Result<Pod, String> {
     }
 }
 
+/// CPU request and limit as the container runs.
 fn amounts(pod: &Pod) -> (u64, u64) {
     let resources = container(pod, "app").unwrap().resources.clone().unwrap();
-    let of = |list: Option<std::collections::BTreeMap<String, _>>| {
-        let text: k8s_openapi::apimachinery::pkg::api::resource::Quantity =
-            list.unwrap()["cpu"].clone();
-        millicores(&text.0)
-    };
-    (of(resources.requests), of(resources.limits))
+    let (requests, limits) = (resources.requests.unwrap(), resources.limits.unwrap());
+    (millicores(&requests["cpu"].0), millicores(&limits["cpu"].0))
+}
+
+fn taking_over(amount: &str) -> ResizeRequest {
+    ResizeRequest {
+        take_over: true,
+        ..cpu(amount)
+    }
 }
 
 #[test]
@@ -419,30 +423,13 @@ fn an_apply_repeats_what_it_owns_and_yields_to_other_resizers() {
         assert_eq!(amounts(&space.pod("web").await), (300, 400));
 
         // Another resizer is not forced past, unless a person says so.
-        let pods = space.pods();
-        let other = resize(
-            &pods,
-            "web",
-            &ResizeRequest {
-                take_over: true,
-                ..cpu("500m")
-            },
-            "other",
-            false,
-        );
-        other.await.unwrap();
+        let claim = taking_over("500m");
+        let other = resize(&space.pods(), "web", &claim, "other", false).await;
+        other.unwrap();
         let error = resized(space, &cpu("600m")).await.unwrap_err();
         figure!("another resizer: {error}");
         assert!(matches!(error, ApplyError::Contested { .. }), "{error}");
-        resized(
-            space,
-            &ResizeRequest {
-                take_over: true,
-                ..cpu("600m")
-            },
-        )
-        .await
-        .unwrap();
+        resized(space, &taking_over("600m")).await.unwrap();
         assert_eq!(amounts(&space.pod("web").await), (300, 600));
     });
 }
