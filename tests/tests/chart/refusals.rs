@@ -125,6 +125,8 @@ fn an_impossible_value_is_refused_by_name() {
         ("controller.mood=auto", "mood"),
         ("controller.mode=fast", "mode"),
         ("controller.intervalSeconds=1", "intervalSeconds"),
+        ("controller.writes.perSecond=0", "perSecond"),
+        ("controller.writes.burst=1001", "burst"),
         ("webhook.replicas=many", "replicas"),
         ("webhook.port=443", "port"),
         ("webhook.resources.limits.memory=lots", "memory"),

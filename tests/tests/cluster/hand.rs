@@ -236,33 +236,32 @@ fn more_than_the_node_has_is_infeasible_at_once() {
 
 #[test]
 fn limit_ranges_are_met_to_the_quantum() {
-    for (test, item, wanted, nearest, next, constraint) in [
+    // A limit is never below its request, so that a minimum binds requests alone.
+    let (limits, requests) = (ResizePolicy::Limits, ResizePolicy::Requests);
+    let max = json!({"max": {"cpu": "305m"}});
+    let min = json!({"min": {"cpu": "75m"}});
+    let ratio = json!({"maxLimitRequestRatio": {"cpu": "2.55"}});
+    for (item, policy, wanted, nearest, next, constraint) in [
         (
-            "max",
-            json!({"max": {"cpu": "305m"}}),
+            max,
+            limits,
             "900m",
-            300,
+            (100, 300),
             "310m",
             Constraint::RangeMax,
         ),
+        (min, requests, "20m", (80, 200), "70m", Constraint::RangeMin),
         (
-            "min",
-            json!({"min": {"cpu": "95m"}}),
-            "50m",
-            100,
-            "90m",
-            Constraint::Request,
-        ),
-        (
-            "ratio",
-            json!({"maxLimitRequestRatio": {"cpu": "2.55"}}),
+            ratio,
+            limits,
             "900m",
-            250,
+            (100, 250),
             "260m",
             Constraint::RangeRatio,
         ),
     ] {
-        on_any_cluster(&format!("hand-{test}"), async |space| {
+        let test = constraint.word().replace('_', "-");
+        on_any_cluster(&test, async |space| {
             started(space, &burstable(), |_| {}).await;
             let mut item = item;
             item["type"] = json!("Container");
@@ -271,36 +270,27 @@ fn limit_ranges_are_met_to_the_quantum() {
             let ranges: Api<LimitRange> = Api::namespaced(space.client.clone(), &space.name);
             ranges.create(&PostParams::default(), &range).await.unwrap();
             // The API server hears of it a moment late.
+            let side = policy.to_string();
             let said = wait_until("the range is in force", SOON, async || {
-                let beyond = raw(space, &json!({"limits": {"cpu": next}})).await;
-                beyond
-                    .err()
-                    .ok_or_else(|| format!("{next} was let through"))
+                let beyond = raw(space, &json!({ &side: {"cpu": next} })).await;
+                let through = || format!("{next} was let through");
+                beyond.err().ok_or_else(through)
             })
             .await;
-            figure!("LimitRange, {test}, {next}: {said}");
+            figure!("{test}, {next}: {said}");
             let range = Range::of(&range.spec.unwrap().limits[0]).unwrap();
             let fitted = ResizeRequest {
                 bounds: Some(Bounds {
                     ranges: vec![range],
                     ..Bounds::default()
                 }),
-                ..cpu(wanted)
+                ..by(policy, wanted)
             };
             let plan = resized(space, &fitted).await.unwrap();
             assert_eq!(plan.bound_by, Some(constraint));
-            assert_eq!(limit_of(&space.pod("web").await), Some(nearest));
-            if test != "min" {
-                let error = resized(space, &cpu(next)).await.unwrap_err();
-                let by_range = matches!(
-                    error,
-                    ApplyError::Forbidden {
-                        by: Ban::LimitRange,
-                        ..
-                    }
-                );
-                assert!(by_range, "{error}");
-            }
+            assert_eq!(amounts(&space.pod("web").await), nearest);
+            let error = resized(space, &by(policy, next)).await.unwrap_err();
+            assert_eq!(error.outcome(), "limit_range", "{error}");
         });
     }
 }
