@@ -47,8 +47,9 @@ fn pods_start_with_the_webhook_down() {
             let running = space.ready("web").await;
             assert!(!running.annotations().contains_key("mbcas.dev/injection"));
             figure!("webhook down: a pod was created in {took:.1?} and became Ready");
-            // A Service without endpoints refuses: nobody waits for the timeout.
-            assert!(took < Duration::from_secs(1), "{took:?}");
+            // A Service without endpoints refuses: nobody waits for the two seconds of the timeout. The
+            // kernel may hear the refusal before it listens for one; then it asks again a second later.
+            assert!(took < Duration::from_millis(1_800), "{took:?}");
         };
         space.release.without_webhook(Box::pin(down)).await;
     });
@@ -400,9 +401,13 @@ fn bodies_of_a_hundred_megabytes_keep_nobody_out() {
                         .arg(format!("https://{target}/inject?timeout=2s"))
                         .kill_on_drop(true);
                     let answer = curl.output().await.unwrap().stdout;
-                    // Too large, or no room for it now. A connection that is closed under it has no code.
+                    // Too large, or what may come did not come in time, or no room for it now. A connection
+                    // that is closed under it has no code.
                     let code = String::from_utf8(answer).unwrap();
-                    assert!(["413", "503", "000"].contains(&code.as_str()), "{code}");
+                    assert!(
+                        ["413", "408", "503", "000"].contains(&code.as_str()),
+                        "{code}"
+                    );
                     blows.fetch_add(1, Ordering::Relaxed);
                 }
             };
