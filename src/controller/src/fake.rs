@@ -14,6 +14,7 @@ use tower::service_fn;
 use crate::lease::clock::Moment;
 
 /// The server's state.
+#[allow(clippy::struct_excessive_bools)] // independent switches of a fake
 #[derive(Debug, Default)]
 pub(crate) struct FakeApi {
     lease: Option<Value>,
