@@ -46,8 +46,8 @@ fn it_reads_metrics_where_anybody_may() {
         assert!(words(&objects).ends_with(&reads), "{:?}", words(&objects));
         let role = find(&objects, "Role", "mbcas-test-metrics");
         assert_eq!(role["metadata"]["namespace"], NAMESPACE);
-        let rule = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]);
-        assert_eq!(role["rules"], rule);
+        let grants = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]);
+        assert_eq!(role["rules"], grants);
         find(&objects, "RoleBinding", "mbcas-test-metrics");
         if words_of_helm.is_empty() {
             continue;
