@@ -299,12 +299,11 @@ impl State {
             pod: name.clone(),
             to: milli(&to),
         });
-        let answer = match refusal {
-            Some(refusal) => respond(refusal.code, &refusal.body, refusal.retry_after),
-            None => {
-                actor.patch(&to, now);
-                respond(200, &actor.pod, None)
-            }
+        let answer = if let Some(refusal) = refusal {
+            respond(refusal.code, &refusal.body, refusal.retry_after)
+        } else {
+            actor.patch(&to, now);
+            respond(200, &actor.pod, None)
         };
         let limits = self.actors.values_mut().map(|actor| {
             actor.catch_up(now);
