@@ -204,6 +204,11 @@ impl Actuator {
         outcomes
     }
 
+    /// Forgets what was learnt, and what is to be taken back: another leader may have written since.
+    pub fn forget(&self) {
+        *self.memory() = Memory::default();
+    }
+
     /// Asked once, when there is something to write; a server that does not say is taken for an old one.
     async fn resizes_pod_level(&self, plans: &[Plan]) -> bool {
         if plans.iter().all(|plan| plan.writes.is_empty()) {

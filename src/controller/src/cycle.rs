@@ -74,6 +74,7 @@ impl Loop {
     pub async fn cycle(&mut self, mode: Mode, epoch: i32) {
         if self.epoch.replace(epoch) != Some(epoch) {
             self.ledgers.clear();
+            self.actuator.forget();
         }
         let view = self.cluster.view();
         let switch = self.switch.look().await;
@@ -103,7 +104,7 @@ impl Loop {
         );
         observe::bounded(&governed, &self.unenforced, &view, &self.metrics);
         self.scribe
-            .write(&view, &plans, &governed, &self.metrics)
+            .write(&view, &plans, &governed, &self.metrics, epoch)
             .await;
         self.forget_gone(&discovery);
     }

@@ -21,8 +21,8 @@ pub(crate) struct FakeApi {
     version: u64,
     /// Writes to pods are noted and never answered.
     pub(crate) is_silent: bool,
-    /// The controller's Deployment is deleted.
-    pub(crate) is_uninstalled: bool,
+    /// The uid of the controller's Deployment, while there is one.
+    pub(crate) deployment: Option<&'static str>,
     /// Whether `pods/resize` is served.
     pub(crate) resize: bool,
     /// The pods, whole.
@@ -91,6 +91,7 @@ impl FakeApi {
     pub(crate) fn shared() -> Shared {
         Arc::new(Mutex::new(Self {
             resize: true,
+            deployment: Some("deployment-uid"),
             ..Self::default()
         }))
     }
@@ -135,10 +136,10 @@ impl FakeApi {
             return self.handle_lease(method, body);
         }
         if path.ends_with("/deployments/mbcas-controller") {
-            if self.is_uninstalled {
+            let Some(uid) = self.deployment else {
                 return refusal(404, "NotFound");
-            }
-            let metadata = json!({"name": "mbcas-controller", "uid": "deployment-uid"});
+            };
+            let metadata = json!({"name": "mbcas-controller", "uid": uid});
             return (
                 StatusCode::OK,
                 json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}),

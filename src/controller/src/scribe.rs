@@ -2,7 +2,8 @@
 //! autoscalers, recommendations on pods.
 //!
 //! None of it is needed for the next cycle, so nothing here fails one: what the API server
-//! does not take is logged, counted and tried again later. Like every write it is the leader's.
+//! does not take is logged, counted and tried again later. Like every write it passes the
+//! [`fence`](crate::lease::fence).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::autoscalers::{Encounters, Met, MetKind};
 use crate::cluster::View;
 use crate::govern::Governed;
 use crate::lease::Leader;
+use crate::lease::fence::fenced;
 use crate::metrics::Metrics;
 use crate::permit::Restraints;
 use crate::recommend::{Recommendation, Recommended};
@@ -42,12 +44,35 @@ const PHASE: Duration = Duration::from_secs(5);
 pub struct Scribe {
     client: Client,
     leader: Leader,
-    recorder: Recorder,
+    pen: Option<Pen>,
     recommends: bool,
     started: Instant,
     statuses: BTreeMap<String, (Instant, BudgetPolicyStatus)>,
     recommended: Recommended,
     told: BTreeSet<Met>,
+}
+
+/// What writes in one term and in no other.
+#[derive(Clone)]
+struct Pen {
+    epoch: i32,
+    client: Client,
+    recorder: Recorder,
+}
+
+impl Pen {
+    fn new(client: &Client, leader: &Leader, epoch: i32) -> Self {
+        let reporter = Reporter {
+            controller: "mbcas-controller".to_owned(),
+            instance: std::env::var("HOSTNAME").ok(),
+        };
+        let client = fenced(client, leader, epoch);
+        Self {
+            epoch,
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+        }
+    }
 }
 
 /// Why something was not written.
@@ -80,14 +105,10 @@ impl Line {
 impl Scribe {
     /// Writes through `client` while `leader` says that it may; recommendations only where it `recommends`.
     pub fn new(client: Client, leader: Leader, recommends: bool) -> Self {
-        let reporter = Reporter {
-            controller: "mbcas-controller".to_owned(),
-            instance: std::env::var("HOSTNAME").ok(),
-        };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
             client,
             leader,
+            pen: None,
             recommends,
             started: Instant::now(),
             statuses: BTreeMap::new(),
@@ -96,24 +117,26 @@ impl Scribe {
         }
     }
 
-    /// Writes what of a cycle is worth it.
+    /// Writes what of a cycle in the term `epoch` is worth it.
     pub async fn write(
         &mut self,
         view: &View,
         plans: &[Plan],
         governed: &Governed,
         metrics: &Metrics,
+        epoch: i32,
     ) {
-        if self.leader.epoch().is_none() {
+        if self.leader.epoch() != Some(epoch) {
             return;
         }
+        let pen = self.pen(epoch);
         let lines: Vec<_> = self
             .statuses(view, plans, governed)
             .into_iter()
             .chain(self.events(&governed.encounters))
             .chain(self.recommendations(plans, &governed.restraints))
             .collect();
-        for (line, written) in lines.iter().zip(self.write_all(&lines).await) {
+        for (line, written) in lines.iter().zip(pen.write_all(&lines).await) {
             match (line, written) {
                 (Line::Met(met), Ok(())) => drop(self.told.insert(met.clone())),
                 (_, Ok(())) => {}
@@ -124,24 +147,6 @@ impl Scribe {
                 }
             }
         }
-    }
-
-    /// What became of each of `lines`.
-    async fn write_all(&self, lines: &[Line]) -> Vec<Result<(), NotWritten>> {
-        let deadline = Instant::now() + PHASE;
-        let writes: Vec<_> = lines
-            .iter()
-            .map(|line| tokio::time::timeout_at(deadline, self.write_line(line)).boxed())
-            .collect();
-        let written = futures::stream::iter(writes).buffered(AT_ONCE);
-        written
-            .map(|written| {
-                written
-                    .map_err(|_| NotWritten::Late)?
-                    .map_err(NotWritten::Refused)
-            })
-            .collect()
-            .await
     }
 
     /// The statuses that are due.
@@ -183,6 +188,33 @@ impl Scribe {
         let now = self.started.elapsed();
         let due = self.recommended.due(plans, restraints, now);
         due.into_iter().map(Line::Recommendation).collect()
+    }
+
+    /// The pen of this term; one remembers for as long which Events it has written.
+    fn pen(&mut self, epoch: i32) -> Pen {
+        let last = self.pen.take().filter(|pen| pen.epoch == epoch);
+        let pen = last.unwrap_or_else(|| Pen::new(&self.client, &self.leader, epoch));
+        self.pen.insert(pen).clone()
+    }
+}
+
+impl Pen {
+    /// What became of each of `lines`.
+    async fn write_all(&self, lines: &[Line]) -> Vec<Result<(), NotWritten>> {
+        let deadline = Instant::now() + PHASE;
+        let writes: Vec<_> = lines
+            .iter()
+            .map(|line| tokio::time::timeout_at(deadline, self.write_line(line)).boxed())
+            .collect();
+        let written = futures::stream::iter(writes).buffered(AT_ONCE);
+        written
+            .map(|written| {
+                written
+                    .map_err(|_| NotWritten::Late)?
+                    .map_err(NotWritten::Refused)
+            })
+            .collect()
+            .await
     }
 
     async fn write_line(&self, line: &Line) -> Result<(), kube::Error> {

@@ -333,6 +333,19 @@ async fn what_is_infeasible_is_remembered_whether_it_comes_as_an_answer_or_as_a_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_another_leader_may_have_written_since_is_not_taken_back() {
+    let stage = Stage::default();
+    stage.pod("old", 100, Kubelet::Says("PodResizePending", "Infeasible"));
+    let hand = stage.leading_hand().await;
+    let plans = [plan([free(write("old", 100, 900))])];
+    let outcomes = hand.actuate(&plans, 0, nobody).await;
+    assert_eq!(word(&outcomes, "old"), "infeasible");
+    hand.forget();
+    hand.actuate(&[], 0, nobody).await;
+    assert_eq!(stage.order().len(), 1, "{:?}", stage.order());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kubelets_error_passes_and_is_tried_again() {
     let stage = Stage::default();
     stage.pod("web", 100, Kubelet::Says("PodResizeInProgress", "Error"));

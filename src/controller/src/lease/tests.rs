@@ -130,7 +130,7 @@ async fn a_lease_that_went_with_its_deployment_is_not_left_behind() {
     let api = FakeApi::shared();
     let (mut first, leader) = candidate(&api, "a");
     first.lead().await;
-    api.lock().unwrap().is_uninstalled = true;
+    api.lock().unwrap().deployment = None;
     api.lock().unwrap().delete_lease();
     first.live(seconds(20)).await;
     assert_eq!(leader.epoch(), None);
