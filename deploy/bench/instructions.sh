@@ -7,7 +7,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 . deploy/bench/binary.sh
 
 # Instructions per review as measured, and how much more is let pass: compilers and allocators vary.
-measured=172079
+measured=162981
 percent=4
 
 # count TIMES: the instructions of a whole run with so many reviews.

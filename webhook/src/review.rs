@@ -27,7 +27,7 @@ use crate::patch::{Patch, as_json};
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
-/// Most of an answer is a patch in base64. Written a symbol at a time that was an eighth of the work of a review.
+/// Most of an answer is a patch in base64, which takes far fewer instructions by vectors of 32 bytes.
 static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
 /// What of an answer is the same for all of them, and some more, in bytes.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use mbcas_core::annotations::Mode;
 use mbcas_core::units::MilliCpu;
 use mbcas_market::{
     Allocation, Clearing, Direction, EffectiveBudget, NodeSnapshot, Observed, Plan,
@@ -219,17 +218,14 @@ fn container(
     let Some(labels) = metrics.labels(&allocation.id) else {
         return;
     };
-    // Where MBCAS only observes, it says nothing of what it would do.
-    if observed.mode > Mode::Observe {
-        metrics
-            .alloc
-            .with_label_values(&labels)
-            .set(gauge(allocation.grant));
-        metrics
-            .bid
-            .with_label_values(&labels)
-            .set(allocation.bid.as_budget());
-    }
+    metrics
+        .alloc
+        .with_label_values(&labels)
+        .set(gauge(allocation.grant));
+    metrics
+        .bid
+        .with_label_values(&labels)
+        .set(allocation.bid.as_budget());
     metrics.budget.with_label_values(&labels).set(
         i64::try_from(observed.budget.thousandths() / EffectiveBudget::PARTS).unwrap_or(i64::MAX),
     );

@@ -59,6 +59,7 @@ fn pods_start_with_the_webhook_down() {
 #[test]
 fn pods_start_with_a_webhook_that_hangs() {
     on_cluster("hang", Admission::Labelled, async |space| {
+        two_stand(space).await;
         let before = standing(space).await;
         let all = async |signal| {
             for (.., pod) in replicas(space).await {
@@ -134,16 +135,7 @@ fn without_the_agents_image_pods_wait_for_it_and_those_without_an_agent_start() 
             why.unwrap()
         );
         Release::ensure();
-        // Old replicas go on answering for some seconds.
-        wait_until(
-            "the webhooks without a registry are gone",
-            SOON,
-            async || {
-                let there = replicas(space).await.len();
-                that(there == 2, format!("there are {there}"))
-            },
-        )
-        .await;
+        two_stand(space).await;
     });
 }
 
@@ -249,6 +241,15 @@ async fn replicas(space: &Space) -> Vec<(String, i32, Pod)> {
     pods.items.into_iter().map(known).collect()
 }
 
+/// Waits until those of before an upgrade, which go on answering for some seconds, are gone.
+async fn two_stand(space: &Space) {
+    wait_until("there are two replicas", SOON, async || {
+        let there = replicas(space).await.len();
+        that(there == 2, format!("there are {there}"))
+    })
+    .await;
+}
+
 /// Which replicas there are, and how often each was restarted.
 async fn standing(space: &Space) -> Vec<(String, i32)> {
     let all = replicas(space).await.into_iter();
@@ -276,8 +277,8 @@ async fn attacked(
     least: usize,
     attack: impl AsyncFn(String, &AtomicUsize, CancellationToken),
 ) {
+    two_stand(space).await;
     let (before, replicas) = (standing(space).await, replicas(space).await);
-    assert_eq!(replicas.len(), 2);
     let blows = AtomicUsize::new(0);
     let (peace, ()) = Stream::during(space, tokio::time::sleep(Duration::from_secs(5))).await;
     let calm = peace.is_whole("in peace");

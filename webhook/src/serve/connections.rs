@@ -5,7 +5,6 @@
 //! whoever was asked to leave, and takes his time, is cut off when there is no
 //! time left. The same holds for memory: whoever makes us hold most of it has to go.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -32,6 +31,9 @@ const SPARE: usize = 16;
 /// asked to leave and did not yet.
 const LAST: usize = 8;
 
+/// How many of the very last are for addresses from where somebody asks all the time, if there are any.
+const KEPT: usize = 4;
+
 /// How many bytes requests and answers may take, bodies aside: more than 5,000
 /// pods that come at once. Beyond it who takes most has to go.
 const MOST_HELD: usize = 48 * 1024 * 1024;
@@ -52,7 +54,8 @@ const IDLE: u64 = 120;
 /// How many that were cut off may be there beyond that, for the moment until they are gone.
 const GOING: usize = 64;
 
-/// Who asked so many times more than another has to go later, if nothing else tells them apart.
+/// Who asked so many times is no stranger any more; and who asked so many times more
+/// than another has to go later, if nothing else tells them apart.
 const REGULAR: u64 = 16;
 
 /// All connections.
@@ -83,6 +86,19 @@ struct Connection {
     leave: CancellationToken,
     /// It is to leave in the middle of whatever it does.
     cut: CancellationToken,
+}
+
+/// What a connection is used for, in the order in which they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    /// It had the time to ask, and did not.
+    Never,
+    /// It asked, and not often or not just now.
+    Seldom,
+    /// It has only just come.
+    NotYet,
+    /// It asks all the time: newcomers, however many, do not take its place.
+    Regular,
 }
 
 /// A connection's place; free again when this is dropped.
@@ -120,10 +136,14 @@ impl Connections {
     /// A place for a new connection from `peer`, unless all are taken by connections that are in use.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let mut open = self.open();
-        let has_room = open.len() + SPARE < MOST || self.make_room(&open, peer);
+        let is_rare = open.len() + SPARE >= MOST;
+        let turns = is_rare.then(|| Turns::of(&open, peer, self.now()));
+        let has_room = turns.as_ref().is_none_or(|t| self.make_room(&open, t));
+        let is_stranger = turns.is_some_and(|t| t.newcomer_is_stranger());
+        let taken = open.len() + if is_stranger { KEPT } else { 0 };
         // Who was cut off is gone as soon as his task has its turn.
         let cut = open.values().filter(|c| c.cut.is_cancelled()).count();
-        if !has_room || open.len() - cut >= MOST || open.len() >= MOST + GOING {
+        if !has_room || taken - cut >= MOST || taken >= MOST + GOING {
             self.metrics.connection_closed(Farewell::Refused);
             return None;
         }
@@ -146,9 +166,8 @@ impl Connections {
         })
     }
 
-    /// Sends one away for `newcomer`, and tells whether he may come in.
-    fn make_room(&self, open: &BTreeMap<u64, Arc<Connection>>, newcomer: IpAddr) -> bool {
-        let turns = Turns::of(open, newcomer, self.now());
+    /// Sends one away for a newcomer, and tells whether he may come in.
+    fn make_room(&self, open: &BTreeMap<u64, Arc<Connection>>, turns: &Turns) -> bool {
         let staying = || open.iter().filter(|(_, c)| !c.leave.is_cancelled());
         // As many as were asked to leave need not be asked once more.
         let is_enough = staying().count() + SPARE < MOST;
@@ -245,20 +264,19 @@ impl Connection {
         !self.is_busy() && !self.leave.is_cancelled()
     }
 
-    /// Who has to go first of two alike: those that had the time to ask and did not,
-    /// and those last that had no time yet; then those that have not asked for
-    /// longest, then those that asked least.
-    fn rank(&self, now: u64) -> (Reverse<bool>, bool, u64, u64) {
+    /// Who has to go first of two alike: by their use, then those that have not asked
+    /// for longest, then those that asked least.
+    fn rank(&self, now: u64) -> (Use, u64, u64) {
         let (asked, since) = (&self.asked, &self.since);
         let (asked, since) = (asked.load(Ordering::Relaxed), since.load(Ordering::Relaxed));
-        let had_time = since + 1 < now;
-        let is_silent = asked == 0;
-        (
-            Reverse(is_silent && had_time),
-            is_silent,
-            since,
-            asked / REGULAR,
-        )
+        let is_recent = since + 1 >= now;
+        let used = match asked {
+            0 if is_recent => Use::NotYet,
+            0 => Use::Never,
+            REGULAR.. if is_recent => Use::Regular,
+            _ => Use::Seldom,
+        };
+        (used, since, asked / REGULAR)
     }
 }
 

@@ -70,13 +70,13 @@ pub(crate) async fn ask(target: &Target, connection: &SendRequest<Body>, time: D
     for outcome in asked.join_all().await {
         match outcome {
             Ok(took) => seen.answers.push(took),
-            Err(why) => seen.faults.push(format!("on its connection: {why}")),
+            Err(why) => seen.faults.push(format!("on its connection: {why:?}")),
         }
     }
     for outcome in came.join_all().await {
         match outcome {
             Ok(took) => seen.newcomers.push(took),
-            Err::<_, io::Error>(why) => seen.faults.push(format!("on a new connection: {why}")),
+            Err::<_, io::Error>(why) => seen.faults.push(format!("on a new connection: {why:?}")),
         }
     }
     seen

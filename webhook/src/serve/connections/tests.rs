@@ -127,6 +127,44 @@ fn several_addresses_that_keep_all_places_busy_give_way_to_whoever_has_fewer() {
 }
 
 #[test]
+fn newcomers_who_have_not_asked_yet_go_before_who_asks_all_the_time() {
+    let hall = hall();
+    let regular = hall.enter_from(SOMEBODY).unwrap();
+    (0..REGULAR).for_each(|_| drop(regular.ask()));
+    // He comes once more, and has not asked there yet either.
+    let new = hall.enter_from(SOMEBODY).unwrap();
+    let address = |number: usize| [10, 0, 2, u8::try_from(number).unwrap()];
+    let enter = |number| hall.enter_from(address(number)).unwrap();
+    let places: Vec<_> = (0..MOST - SPARE - 2).map(enter).collect();
+    let _late = hall.enter_from(SOMEBODY_ELSE).unwrap();
+    assert!(!gone(&regular) && !gone(&new));
+    assert_eq!(places.iter().filter(|place| gone(place)).count(), 1);
+}
+
+#[test]
+fn the_very_last_places_are_for_addresses_that_ask_all_the_time() {
+    let hall = hall();
+    let regular = hall.enter_from(SOMEBODY).unwrap();
+    (0..REGULAR).for_each(|_| drop(regular.ask()));
+    let address = |number: usize| [10, 0, 2, u8::try_from(number).unwrap()];
+    // They ask once each, and do not go when they are asked to.
+    let enter = |number| {
+        let place = hall.enter_from(address(number))?;
+        drop(place.ask());
+        Some(place)
+    };
+    let strangers: Vec<_> = (0..MOST).map_while(enter).collect();
+    let uncut = |places: &[Place]| {
+        let cut = |place: &&Place| !place.connection.cut.is_cancelled();
+        places.iter().filter(cut).count()
+    };
+    assert!(uncut(&strangers) + 1 + KEPT <= MOST);
+    let many: Vec<_> = (0..GOING).map_while(enter).collect();
+    assert!(hall.enter_from(SOMEBODY_ELSE).is_none(), "{}", many.len());
+    assert!(hall.enter_from(SOMEBODY).is_some() && !gone(&regular));
+}
+
+#[test]
 fn two_addresses_do_not_send_each_other_away_in_turns() {
     let hall = hall();
     let mut many: Vec<_> = (0..MOST - SPARE)

@@ -11,17 +11,20 @@
 //!    for longest;
 //! 3. who is busy, of an address that has twice as many as the newcomer's will have.
 //!
+//! Who has only just come from an address that asks all the time is no stranger: an
+//! API server that opens one connection more does not have to begin anew.
+//!
 //! So whoever opens thousands, or has a hundred from each of several addresses,
 //! keeps only himself out, also if he is asking all the time. No address takes a
-//! place from one that has less and uses it. After each change the newcomer's address has no more than the other one, so no two of
-//! them can send each other away in turns.
+//! place from one that has less and uses it. After each change the newcomer's address
+//! has no more than the other one, so no two of them can send each other away in turns.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Connection;
+use super::{Connection, Use};
 
 /// As many connections as an API server has on HTTP/2, or a few of them behind one proxy.
 pub(super) const FEW: usize = 8;
@@ -29,6 +32,9 @@ pub(super) const FEW: usize = 8;
 /// How many connections each address has.
 pub(super) struct Turns {
     sizes: HashMap<IpAddr, usize>,
+    /// From where somebody asks all the time.
+    regular: HashSet<IpAddr>,
+    newcomer: IpAddr,
     /// How many the newcomer's has.
     own: usize,
     now: u64,
@@ -37,16 +43,30 @@ pub(super) struct Turns {
 impl Turns {
     /// The turns at the sweep `now`, when somebody comes from `newcomer`.
     pub(super) fn of(open: &BTreeMap<u64, Arc<Connection>>, newcomer: IpAddr, now: u64) -> Self {
-        let mut sizes = HashMap::new();
+        let (mut sizes, mut regular) = (HashMap::new(), HashSet::new());
         for connection in open.values().filter(|c| !c.cut.is_cancelled()) {
             *sizes.entry(connection.peer).or_insert(0) += 1;
+            if connection.rank(now).0 == Use::Regular {
+                regular.insert(connection.peer);
+            }
         }
         let own = sizes.get(&newcomer).copied().unwrap_or_default();
-        Self { sizes, own, now }
+        Self {
+            sizes,
+            regular,
+            newcomer,
+            own,
+            now,
+        }
     }
 
     pub(super) fn newcomer_has_few(&self) -> bool {
         self.own <= FEW
+    }
+
+    /// Others are asking all the time, and nobody does from where the newcomer is.
+    pub(super) fn newcomer_is_stranger(&self) -> bool {
+        !self.regular.is_empty() && !self.regular.contains(&self.newcomer)
     }
 
     pub(super) fn is_crowd(&self, peer: IpAddr) -> bool {
@@ -71,7 +91,7 @@ impl Turns {
         open.values()
             .filter(|c| c.leave.is_cancelled() && !c.cut.is_cancelled())
             .filter(|c| self.newcomer_has_few() || self.size(c.peer) >= self.own)
-            .min_by_key(|c| (Reverse(self.size(c.peer)), c.is_busy(), c.rank(self.now)))
+            .min_by_key(|c| (Reverse(self.size(c.peer)), c.is_busy(), self.rank(c)))
     }
 
     /// The lowest goes first; whoever has none stays.
@@ -81,17 +101,29 @@ impl Turns {
         // Of two who are busy it is who came last; of two who are not it is who came
         // first, because the other one may be about to ask.
         let age = if is_busy { u64::MAX - number } else { number };
-        let rank = connection.rank(self.now);
-        let (Reverse(was_silent), ..) = rank;
+        let rank = self.rank(connection);
+        let (used, ..) = rank;
         let tail = (is_busy, rank, age);
         if self.is_crowd(peer) {
             Some((1, size, tail))
-        } else if !is_busy && (was_silent || self.size(peer) >= self.own) {
+        } else if !is_busy && (used == Use::Never || self.size(peer) >= self.own) {
             Some((2, Reverse(0), tail))
         } else if is_busy && self.has_far_more(peer) {
             Some((3, size, tail))
         } else {
             None
+        }
+    }
+
+    /// Who has to go first of two alike.
+    fn rank(&self, connection: &Connection) -> (Use, u64, u64) {
+        match connection.rank(self.now) {
+            (Use::Seldom | Use::NotYet, since, asked)
+                if since + 1 >= self.now && self.regular.contains(&connection.peer) =>
+            {
+                (Use::Regular, since, asked)
+            }
+            rank => rank,
         }
     }
 
