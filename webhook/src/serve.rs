@@ -8,6 +8,9 @@
 //!                                                         32 MiB
 //!                                                         in all
 //! ```
+//! Strangers are attended to by a thread that gives way to those of whoever asks
+//! all the time ([`lobby`]).
+//!
 //! A burst waits in the connections' own queues: at most 256 × 100 requests can
 //! be there, and what comes to its deadline there is answered with 503 unread.
 
@@ -31,6 +34,7 @@ mod connections;
 mod deadline;
 mod gather;
 mod listen;
+mod lobby;
 mod requests;
 mod route;
 mod unread;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::listen::{DRAIN, FAREWELL};
 use crate::metrics::{Farewell, Metrics};
@@ -54,7 +54,7 @@ const IDLE: u64 = 120;
 /// How many that were cut off may be there beyond that, for the moment until they are gone.
 const GOING: usize = 64;
 
-/// Who asked so many times is no stranger any more; and who asked so many times more
+/// Who has read so many answers is no stranger any more; and who has read so many more
 /// than another has to go later, if nothing else tells them apart.
 const REGULAR: u64 = 16;
 
@@ -78,6 +78,10 @@ struct Connection {
     since: AtomicU64,
     /// How many requests it has made.
     asked: AtomicU64,
+    /// How many of them were reviews whose answers it has read.
+    read: AtomicU64,
+    /// It reads many answers: whoever it is, it is no stranger.
+    known: CancellationToken,
     /// How many of them are being answered.
     running: AtomicU32,
     /// How many bytes its requests and answers take.
@@ -119,6 +123,8 @@ pub(super) struct Held {
     connection: Arc<Connection>,
     all: Arc<Connections>,
     bytes: usize,
+    /// It is the answer to a review.
+    is_review: bool,
 }
 
 impl Connections {
@@ -152,6 +158,8 @@ impl Connections {
             peer,
             since: AtomicU64::new(self.now()),
             asked: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            known: CancellationToken::new(),
             running: AtomicU32::new(0),
             held: AtomicUsize::new(0),
             leave: self.closing.child_token(),
@@ -265,18 +273,17 @@ impl Connection {
     }
 
     /// Who has to go first of two alike: by their use, then those that have not asked
-    /// for longest, then those that asked least.
+    /// for longest, then those that have read least.
     fn rank(&self, now: u64) -> (Use, u64, u64) {
-        let (asked, since) = (&self.asked, &self.since);
-        let (asked, since) = (asked.load(Ordering::Relaxed), since.load(Ordering::Relaxed));
-        let is_recent = since + 1 >= now;
-        let used = match asked {
-            0 if is_recent => Use::NotYet,
-            0 => Use::Never,
-            REGULAR.. if is_recent => Use::Regular,
+        let (read, since) = (&self.read, &self.since);
+        let (read, since) = (read.load(Ordering::Relaxed), since.load(Ordering::Relaxed));
+        let used = match since + 1 >= now {
+            true if read >= REGULAR => Use::Regular,
+            true if !self.has_asked() => Use::NotYet,
+            false if !self.has_asked() => Use::Never,
             _ => Use::Seldom,
         };
-        (used, since, asked / REGULAR)
+        (used, since, read / REGULAR)
     }
 }
 
@@ -286,7 +293,12 @@ impl Place {
         let connection = Arc::clone(&self.connection);
         connection.asked.fetch_add(1, Ordering::Relaxed);
         connection.running.fetch_add(1, Ordering::Relaxed);
-        Asking(Held::of(connection, Arc::clone(&self.all), REQUEST))
+        Asking(Held::of(connection, Arc::clone(&self.all), REQUEST, false))
+    }
+
+    /// Comes back when enough was read by the connection that it is no stranger any more.
+    pub(super) fn known(&self) -> WaitForCancellationFutureOwned {
+        self.connection.known.clone().cancelled_owned()
     }
 
     /// Comes back when the connection is to leave.
@@ -321,16 +333,22 @@ impl Drop for Place {
 
 impl Asking {
     /// It was answered, with so many bytes, which wait to be read until the result is dropped.
-    pub(super) fn answered(self, bytes: usize) -> Held {
+    pub(super) fn answered(self, bytes: usize, is_review: bool) -> Held {
         let Held {
             connection, all, ..
         } = &self.0;
-        Held::of(Arc::clone(connection), Arc::clone(all), bytes + REQUEST)
+        let (connection, all) = (Arc::clone(connection), Arc::clone(all));
+        Held::of(connection, all, bytes + REQUEST, is_review)
     }
 }
 
 impl Held {
-    fn of(connection: Arc<Connection>, all: Arc<Connections>, bytes: usize) -> Self {
+    fn of(
+        connection: Arc<Connection>,
+        all: Arc<Connections>,
+        bytes: usize,
+        is_review: bool,
+    ) -> Self {
         connection.held.fetch_add(bytes, Ordering::Relaxed);
         if all.held.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_HELD {
             all.shed();
@@ -339,6 +357,17 @@ impl Held {
             connection,
             all,
             bytes,
+            is_review,
+        }
+    }
+
+    /// All of its bytes were taken.
+    pub(super) fn read(&self) {
+        if self.is_review {
+            let before = self.connection.read.fetch_add(1, Ordering::Relaxed);
+            if before + 1 == REGULAR {
+                self.connection.known.cancel();
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From the listener to the routes, and the way out.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use mbcas_certs::LiveCertificate;
 use rustix::net::sockopt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::runtime::Handle;
 use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use tracing::{debug, warn};
 
 use super::connections::{Connections, Place, SWEEP};
 use super::gather::{self, Gather};
+use super::lobby::Lobby;
 use super::requests::{Attended, Requests};
 use super::unread::Unread;
 use super::{ServeError, tls};
@@ -81,47 +83,63 @@ pub async fn serve(
     metrics: Metrics,
     token: CancellationToken,
 ) -> Result<(), ServeError> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
     let closing = CancellationToken::new();
     let server = Arc::new(Server {
         tls: TlsAcceptor::from(tls(live)?),
         router,
     });
     let connections = Connections::new(closing.clone(), metrics);
-    let mut tasks = JoinSet::new();
-    {
-        let mut end = pin!(async {
-            token.cancelled().await;
-            sleep(LINGER).await;
-        });
-        let mut sweep = interval(SWEEP);
-        loop {
-            tokio::select! {
-                () = &mut end => break,
-                _ = sweep.tick() => connections.sweep(),
-                Some(_) = tasks.join_next() => {}
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => if let Some(place) = connections.enter(peer.ip()) {
-                        tasks.spawn(Arc::clone(&server).attend(stream, place));
-                    },
-                    Err(why) => {
-                        warn!("cannot accept a connection: {why}");
-                        sleep(BREATH).await;
-                    }
-                },
-            }
-        }
-    }
-    drop(listener);
+    let (lobby, _open) = Lobby::open()?;
+    let accepting = accept(listener, server, connections, lobby.clone(), token);
+    lobby.work(accepting).await??;
     closing.cancel();
-    let drained = timeout(DRAIN, async { while tasks.join_next().await.is_some() {} });
-    if drained.await.is_err() {
+    if timeout(DRAIN, lobby.is_empty()).await.is_err() {
         warn!(
-            connections = tasks.len(),
+            connections = lobby.len(),
             "some requests were not answered before the end"
         );
     }
     Ok(())
+}
+
+/// Lets in who comes, until [`LINGER`] after `token` was cancelled.
+async fn accept(
+    listener: TcpListener,
+    server: Arc<Server>,
+    connections: Arc<Connections>,
+    lobby: Lobby,
+    token: CancellationToken,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let mut end = pin!(async {
+        token.cancelled().await;
+        sleep(LINGER).await;
+    });
+    let mut sweep = interval(SWEEP);
+    loop {
+        tokio::select! {
+            () = &mut end => return Ok(()),
+            _ = sweep.tick() => connections.sweep(),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => if let Some(place) = connections.enter(peer.ip()) {
+                    let stream = heard_by(lobby.hall(), stream)?;
+                    let known = place.known();
+                    lobby.attend(Arc::clone(&server).attend(stream, place), known);
+                },
+                Err(why) => {
+                    warn!("cannot accept a connection: {why}");
+                    sleep(BREATH).await;
+                }
+            },
+        }
+    }
+}
+
+/// The same stream, whose bytes the threads of `runtime` are told of.
+fn heard_by(runtime: &Handle, stream: TcpStream) -> io::Result<TcpStream> {
+    let stream = stream.into_std()?;
+    let _runtime = runtime.enter();
+    TcpStream::from_std(stream)
 }
 
 struct Server {
@@ -158,7 +176,8 @@ impl Server {
             async move {
                 let answer = answer.await?;
                 let bytes = answer.body().size_hint().lower();
-                let held = asking.answered(usize::try_from(bytes).unwrap_or_default());
+                let bytes = usize::try_from(bytes).unwrap_or_default();
+                let held = asking.answered(bytes, answer.status().is_success());
                 Ok::<_, Infallible>(answer.map(|body| Unread::new(body, held)))
             }
         });

@@ -24,7 +24,7 @@ pub(super) struct Unread {
 #[derive(Debug)]
 pub(super) struct Piece {
     bytes: Bytes,
-    _held: Option<Held>,
+    held: Option<Held>,
 }
 
 impl Unread {
@@ -47,7 +47,7 @@ impl HttpBody for Unread {
         let is_last = this.body.is_end_stream();
         let piece = |bytes| Piece {
             bytes,
-            _held: this.held.take_if(|_| is_last),
+            held: this.held.take_if(|_| is_last),
         };
         Poll::Ready(frame.map(|frame| Ok(frame?.map_data(piece))))
     }
@@ -75,6 +75,16 @@ impl Buf for Piece {
     }
 }
 
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if let Some(held) = &self.held
+            && !self.bytes.has_remaining()
+        {
+            held.read();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
@@ -91,7 +101,7 @@ mod tests {
         let all = Connections::new(CancellationToken::new(), metrics);
         let place = all.enter([10, 0, 0, 1].into()).unwrap();
         let asking = place.ask();
-        let mut answer = Unread::new(Body::from("answer"), asking.answered(6));
+        let mut answer = Unread::new(Body::from("answer"), asking.answered(6, true));
         let held = all.held();
         assert!(held > 6);
         // As HTTP/2 does as soon as a byte may be sent: the body is done, and its bytes wait.
