@@ -33,6 +33,7 @@ mod body;
 mod connections;
 mod deadline;
 mod gather;
+mod life;
 mod listen;
 mod lobby;
 mod requests;

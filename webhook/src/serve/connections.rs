@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
+use super::life::{Life, Remains};
 use super::listen::{DRAIN, FAREWELL};
 use crate::metrics::{Farewell, Metrics};
 
@@ -31,9 +32,6 @@ const SPARE: usize = 16;
 /// asked to leave and did not yet.
 const LAST: usize = 8;
 
-/// How many of the very last are for addresses from where somebody asks all the time, if there are any.
-const KEPT: usize = 4;
-
 /// How many bytes requests and answers may take, bodies aside: more than 5,000
 /// pods that come at once. Beyond it who takes most has to go.
 const MOST_HELD: usize = 48 * 1024 * 1024;
@@ -51,12 +49,12 @@ const PATIENCE: u64 = 5;
 /// How many sweeps a connection may be idle for. An API server closes its own after 90 s.
 const IDLE: u64 = 120;
 
-/// How many that were cut off may be there beyond that, for the moment until they are gone.
-const GOING: usize = 64;
-
 /// Who has read so many answers is no stranger any more; and who has read so many more
 /// than another has to go later, if nothing else tells them apart.
 const REGULAR: u64 = 16;
+
+/// How many sweeps after its last request a connection still counts as one that asks all the time.
+const LATELY: u64 = 10;
 
 /// All connections.
 #[derive(Debug)]
@@ -88,8 +86,8 @@ struct Connection {
     held: AtomicUsize,
     /// It is to leave when what it does is done.
     leave: CancellationToken,
-    /// It is to leave in the middle of whatever it does.
-    cut: CancellationToken,
+    /// What it does, which ends in the middle of that when it is cut off.
+    life: Arc<Life>,
 }
 
 /// What a connection is used for, in the order in which they go.
@@ -101,6 +99,8 @@ enum Use {
     Seldom,
     /// It has only just come.
     NotYet,
+    /// It asked or came just now, and another one of its address asks all the time.
+    Kin,
     /// It asks all the time: newcomers, however many, do not take its place.
     Regular,
 }
@@ -141,17 +141,22 @@ impl Connections {
 
     /// A place for a new connection from `peer`, unless all are taken by connections that are in use.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        // What those held who are cut off is let go when others can come in again.
+        let mut remains = Vec::new();
         let mut open = self.open();
-        let is_rare = open.len() + SPARE >= MOST;
-        let turns = is_rare.then(|| Turns::of(&open, peer, self.now()));
-        let has_room = turns.as_ref().is_none_or(|t| self.make_room(&open, t));
-        let is_stranger = turns.is_some_and(|t| t.newcomer_is_stranger());
-        let taken = open.len() + if is_stranger { KEPT } else { 0 };
-        // Who was cut off is gone as soon as his task has its turn.
-        let cut = open.values().filter(|c| c.cut.is_cancelled()).count();
-        if !has_room || taken - cut >= MOST || taken >= MOST + GOING {
+        let has_room = open.len() + SPARE < MOST || {
+            let turns = Turns::of(&open, peer, self.now());
+            self.make_room(&open, &turns, &mut remains)
+        };
+        // Who was cut off is about to be gone.
+        let cut = open.values().filter(|c| c.life.is_ended()).count();
+        if !has_room || open.len() - cut >= MOST {
             self.metrics.connection_closed(Farewell::Refused);
             return None;
+        }
+        let known = CancellationToken::new();
+        if self.is_expected(&open, peer) {
+            known.cancel();
         }
         let number = open.last_key_value().map_or(0, |(number, _)| number + 1);
         let connection = Arc::new(Connection {
@@ -159,11 +164,11 @@ impl Connections {
             since: AtomicU64::new(self.now()),
             asked: AtomicU64::new(0),
             read: AtomicU64::new(0),
-            known: CancellationToken::new(),
+            known,
             running: AtomicU32::new(0),
             held: AtomicUsize::new(0),
             leave: self.closing.child_token(),
-            cut: CancellationToken::new(),
+            life: Arc::default(),
         });
         open.insert(number, Arc::clone(&connection));
         self.metrics.connections(open.len());
@@ -174,24 +179,35 @@ impl Connections {
         })
     }
 
+    /// Who comes from where somebody asks all the time is no stranger, if he is one of few.
+    fn is_expected(&self, open: &BTreeMap<u64, Arc<Connection>>, newcomer: IpAddr) -> bool {
+        let theirs = || open.values().filter(|c| c.peer == newcomer);
+        theirs().count() < turns::FEW && theirs().any(|c| c.is_regular(self.now()))
+    }
+
     /// Sends one away for a newcomer, and tells whether he may come in.
-    fn make_room(&self, open: &BTreeMap<u64, Arc<Connection>>, turns: &Turns) -> bool {
+    fn make_room(
+        &self,
+        open: &BTreeMap<u64, Arc<Connection>>,
+        turns: &Turns,
+        remains: &mut Vec<Remains>,
+    ) -> bool {
         let staying = || open.iter().filter(|(_, c)| !c.leave.is_cancelled());
         // As many as were asked to leave need not be asked once more.
         let is_enough = staying().count() + SPARE < MOST;
         let first = turns.first(staying()).filter(|_| !is_enough);
         if let Some(connection) = first {
             if turns.is_crowd(connection.peer) || connection.is_busy() {
-                self.cut(connection, Farewell::Crowded);
+                remains.push(self.cut(connection, Farewell::Crowded));
             } else {
-                self.dismiss(connection, Farewell::Crowded);
+                remains.extend(self.dismiss(connection, Farewell::Crowded));
             }
         }
-        let uncut = open.values().filter(|c| !c.cut.is_cancelled()).count();
+        let uncut = open.values().filter(|c| !c.life.is_ended()).count();
         let is_last = uncut + LAST >= MOST;
         if is_last && let Some(connection) = turns.first_of_leaving(open) {
             // It was counted when it was asked to leave.
-            connection.cut.cancel();
+            remains.push(connection.life.end());
         }
         let somebody_goes = is_enough || first.is_some();
         if turns.newcomer_has_few() {
@@ -202,44 +218,52 @@ impl Connections {
     }
 
     /// Sends away who makes us hold most: of the address that does, the connection that does.
-    fn shed(&self) {
+    fn shed(&self) -> Option<Remains> {
         let open = self.open();
         // What those hold that were cut off is about to be free.
-        let staying = || open.values().filter(|c| !c.cut.is_cancelled());
+        let staying = || open.values().filter(|c| !c.life.is_ended());
         let held = |connection: &Connection| connection.held.load(Ordering::Relaxed);
         let mut sums = HashMap::new();
         for connection in staying() {
             *sums.entry(connection.peer).or_insert(0) += held(connection);
         }
-        if sums.values().sum::<usize>() > MOST_HELD
-            && let Some(most) = staying().max_by_key(|c| (sums[&c.peer], held(c)))
-        {
-            self.cut(most, Farewell::Greedy);
+        if sums.values().sum::<usize>() <= MOST_HELD {
+            return None;
         }
+        let most = staying().max_by_key(|c| (sums[&c.peer], held(c)))?;
+        Some(self.cut(most, Farewell::Greedy))
     }
 
     /// Tells those to leave that have been silent or idle for too long.
     pub(super) fn sweep(&self) {
         let now = self.sweeps.fetch_add(1, Ordering::Relaxed) + 1;
+        // As above, what they held is let go afterwards.
+        let mut remains = Vec::new();
         for connection in self.open().values().filter(|c| c.is_idle()) {
             let idle = now.saturating_sub(connection.since.load(Ordering::Relaxed));
             if connection.has_asked() && idle > IDLE {
-                self.dismiss(connection, Farewell::Idle);
+                remains.extend(self.dismiss(connection, Farewell::Idle));
             } else if !connection.has_asked() && idle > PATIENCE {
-                self.dismiss(connection, Farewell::Silent);
+                remains.extend(self.dismiss(connection, Farewell::Silent));
             }
         }
     }
 
     /// As [`Self::dismiss`], in the middle of whatever it does.
-    fn cut(&self, connection: &Connection, why: Farewell) {
-        connection.cut.cancel();
-        self.dismiss(connection, why);
-    }
-
-    fn dismiss(&self, connection: &Connection, why: Farewell) {
+    fn cut(&self, connection: &Connection, why: Farewell) -> Remains {
         connection.leave.cancel();
         self.metrics.connection_closed(why);
+        connection.life.end()
+    }
+
+    /// Asks it to leave. Who has never asked anything has nothing to wait for.
+    fn dismiss(&self, connection: &Connection, why: Farewell) -> Option<Remains> {
+        if !connection.has_asked() {
+            return Some(self.cut(connection, why));
+        }
+        connection.leave.cancel();
+        self.metrics.connection_closed(why);
+        None
     }
 
     /// How many bytes requests and answers take.
@@ -272,16 +296,25 @@ impl Connection {
         !self.is_busy() && !self.leave.is_cancelled()
     }
 
+    /// It asks all the time.
+    fn is_regular(&self, now: u64) -> bool {
+        self.read.load(Ordering::Relaxed) >= REGULAR
+            && self.since.load(Ordering::Relaxed) + LATELY >= now
+    }
+
     /// Who has to go first of two alike: by their use, then those that have not asked
     /// for longest, then those that have read least.
     fn rank(&self, now: u64) -> (Use, u64, u64) {
         let (read, since) = (&self.read, &self.since);
         let (read, since) = (read.load(Ordering::Relaxed), since.load(Ordering::Relaxed));
-        let used = match since + 1 >= now {
-            true if read >= REGULAR => Use::Regular,
-            true if !self.has_asked() => Use::NotYet,
-            false if !self.has_asked() => Use::Never,
-            _ => Use::Seldom,
+        let used = if self.is_regular(now) {
+            Use::Regular
+        } else if self.has_asked() {
+            Use::Seldom
+        } else if since + 1 >= now {
+            Use::NotYet
+        } else {
+            Use::Never
         };
         (used, since, read / REGULAR)
     }
@@ -296,9 +329,19 @@ impl Place {
         Asking(Held::of(connection, Arc::clone(&self.all), REQUEST, false))
     }
 
-    /// Comes back when enough was read by the connection that it is no stranger any more.
-    pub(super) fn known(&self) -> WaitForCancellationFutureOwned {
-        self.connection.known.clone().cancelled_owned()
+    /// What the connection does, which ends when it is cut off.
+    pub(super) fn life(&self) -> Arc<Life> {
+        Arc::clone(&self.connection.life)
+    }
+
+    /// Enough was read by the connection that it is no stranger any more.
+    pub(super) fn is_known(&self) -> bool {
+        self.connection.known.is_cancelled()
+    }
+
+    /// Cancelled when it is.
+    pub(super) fn known(&self) -> CancellationToken {
+        self.connection.known.clone()
     }
 
     /// Comes back when the connection is to leave.
@@ -306,14 +349,9 @@ impl Place {
         self.connection.leave.cancelled().await;
     }
 
-    /// Comes back when the connection is to leave in the middle of whatever it does.
-    pub(super) async fn cut_off(&self) {
-        self.connection.cut.cancelled().await;
-    }
-
-    /// How long the connection may take to say good-bye, unless it is cut off.
+    /// How long the connection may take to say good-bye.
     pub(super) fn patience(&self) -> Duration {
-        if self.connection.cut.is_cancelled() || !self.connection.has_asked() {
+        if !self.connection.has_asked() {
             Duration::ZERO
         } else if self.connection.is_busy() {
             DRAIN
@@ -351,7 +389,7 @@ impl Held {
     ) -> Self {
         connection.held.fetch_add(bytes, Ordering::Relaxed);
         if all.held.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_HELD {
-            all.shed();
+            drop(all.shed());
         }
         Self {
             connection,

@@ -1,7 +1,6 @@
 //! From the listener to the routes, and the way out.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,8 +17,7 @@ use mbcas_certs::LiveCertificate;
 use rustix::net::sockopt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -59,12 +57,9 @@ const BREATH: Duration = Duration::from_millis(50);
 const STREAMS: u32 = 100;
 
 /// How much of one body, and of one connection's bodies, may arrive before it is
-/// read. A connection reads what it has taken in the same turn, so that only those
-/// have it that are having theirs; and where turns are rare, as under an attack,
-/// less would leave an honest caller's bodies standing: a hundred usual reviews
-/// have some 600 KB.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// read: some 40 usual reviews.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
 
 /// The longest head of a request.
 const LONGEST_HEAD: usize = 16 * 1024;
@@ -83,6 +78,7 @@ pub async fn serve(
     metrics: Metrics,
     token: CancellationToken,
 ) -> Result<(), ServeError> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let closing = CancellationToken::new();
     let server = Arc::new(Server {
         tls: TlsAcceptor::from(tls(live)?),
@@ -90,41 +86,22 @@ pub async fn serve(
     });
     let connections = Connections::new(closing.clone(), metrics);
     let (lobby, _open) = Lobby::open()?;
-    let accepting = accept(listener, server, connections, lobby.clone(), token);
-    lobby.work(accepting).await??;
-    closing.cancel();
-    if timeout(DRAIN, lobby.is_empty()).await.is_err() {
-        warn!(
-            connections = lobby.len(),
-            "some requests were not answered before the end"
-        );
-    }
-    Ok(())
-}
-
-/// Lets in who comes, until [`LINGER`] after `token` was cancelled.
-async fn accept(
-    listener: TcpListener,
-    server: Arc<Server>,
-    connections: Arc<Connections>,
-    lobby: Lobby,
-    token: CancellationToken,
-) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut end = pin!(async {
         token.cancelled().await;
         sleep(LINGER).await;
     });
     let mut sweep = interval(SWEEP);
+    // What happened since the last one would be two sweeps ago if two came at once.
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = &mut end => return Ok(()),
+            () = &mut end => break,
             _ = sweep.tick() => connections.sweep(),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => if let Some(place) = connections.enter(peer.ip()) {
-                    let stream = heard_by(lobby.hall(), stream)?;
-                    let known = place.known();
-                    lobby.attend(Arc::clone(&server).attend(stream, place), known);
+                    let (doing, known) = (place.life(), place.known());
+                    let attended = Arc::clone(&server).attend(stream, place);
+                    lobby.attend(doing.begin(attended), known);
                 },
                 Err(why) => {
                     warn!("cannot accept a connection: {why}");
@@ -133,13 +110,15 @@ async fn accept(
             },
         }
     }
-}
-
-/// The same stream, whose bytes the threads of `runtime` are told of.
-fn heard_by(runtime: &Handle, stream: TcpStream) -> io::Result<TcpStream> {
-    let stream = stream.into_std()?;
-    let _runtime = runtime.enter();
-    TcpStream::from_std(stream)
+    drop(listener);
+    closing.cancel();
+    if timeout(DRAIN, lobby.is_empty()).await.is_err() {
+        warn!(
+            connections = lobby.len(),
+            "some requests were not answered before the end"
+        );
+    }
+    Ok(())
 }
 
 struct Server {
@@ -184,7 +163,7 @@ impl Server {
         let requests = Requests::default();
         let http = http(requests.clone());
         let connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-        let mut connection = Attended::new(connection, requests);
+        let mut connection = Attended::new(connection, &place, requests);
         tokio::select! {
             _ = &mut connection => return,
             () = place.told_to_leave() => {}
@@ -194,10 +173,7 @@ impl Server {
             return;
         }
         connection.connection().graceful_shutdown();
-        tokio::select! {
-            () = place.cut_off() => {}
-            _ = timeout(patience, connection) => {}
-        }
+        let _ = timeout(patience, connection).await;
     }
 }
 

@@ -3,9 +3,9 @@
 //! Whoever only connects, or asks what is no review, or does not read what he is
 //! answered, takes time that those would need who do. So every connection begins in
 //! the lobby, its handshake included, and comes into the hall, to the process's own
-//! threads, as soon as enough was asked and read on it. What strangers do then costs
-//! only time that nobody else wants, and the API server's connections are no strangers
-//! after a handful of pods.
+//! threads, as soon as enough was asked and read on it; others of its address are let
+//! into the hall at once then. What strangers do costs only time that nobody else
+//! wants, and an API server is no stranger after a handful of pods.
 
 use std::io;
 use std::thread;
@@ -15,14 +15,10 @@ use tokio_util::future::FutureExt;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// How much the lobby gives way: its share is an eleventh where others want all there is.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 10;
-
 /// The lobby and the hall, and everybody in them until this is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Lobby {
-    lobby: Handle,
+    strangers: Handle,
     hall: Handle,
     all: TaskTracker,
     end: CancellationToken,
@@ -35,19 +31,23 @@ impl Lobby {
     /// If the system gives no thread or no file descriptors.
     pub(super) fn open() -> io::Result<(Self, DropGuard)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (lobby, hall) = (runtime.handle().clone(), Handle::current());
+        let (strangers, hall) = (runtime.handle().clone(), Handle::current());
         let end = CancellationToken::new();
         let ended = end.clone();
+        let all = TaskTracker::new();
+        let everybody = all.clone();
         thread::Builder::new().name("lobby".into()).spawn(move || {
-            // On Linux this is the calling thread's own.
-            #[cfg(target_os = "linux")]
-            let _ = rustix::process::nice(NICE);
-            runtime.block_on(ended.cancelled());
+            give_way();
+            runtime.block_on(async {
+                ended.cancelled().await;
+                // Those in the hall go by this runtime's clock too.
+                everybody.close();
+                everybody.wait().await;
+            });
         })?;
         let guard = end.clone().drop_guard();
-        let all = TaskTracker::new();
         let lobby = Self {
-            lobby,
+            strangers,
             hall,
             all,
             end,
@@ -59,31 +59,22 @@ impl Lobby {
     pub(super) fn attend(
         &self,
         somebody: impl Future<Output = ()> + Send + 'static,
-        known: impl Future<Output = ()> + Send + 'static,
+        known: CancellationToken,
     ) {
         let (hall, all, end) = (self.hall.clone(), self.all.clone(), self.end.clone());
         let mut somebody = Box::pin(somebody.with_cancellation_token_owned(end));
+        if known.is_cancelled() {
+            all.spawn_on(somebody, &hall);
+            return;
+        }
         let stranger = async move {
             tokio::select! {
                 _ = &mut somebody => return,
-                () = known => {}
+                () = known.cancelled() => {}
             }
             all.spawn_on(somebody, &hall);
         };
-        self.all.spawn_on(stranger, &self.lobby);
-    }
-
-    /// Does `work` in the lobby.
-    pub(super) async fn work<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> io::Result<T> {
-        self.lobby.spawn(work).await.map_err(io::Error::other)
-    }
-
-    /// The hall, whose threads are to hear of what arrives.
-    pub(super) fn hall(&self) -> &Handle {
-        &self.hall
+        self.all.spawn_on(stranger, &self.strangers);
     }
 
     /// Comes back when everybody has gone.
@@ -98,12 +89,37 @@ impl Lobby {
     }
 }
 
+/// From now on this thread runs when nobody else of the process wants to, and stops as
+/// soon as somebody does. A nice thread would be left its time slice, which is 3 ms.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::unix::{
+            NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+            thread_native_id,
+        };
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let lowest = thread_priority::ThreadPriority::Min;
+        if let Err(why) = set_thread_priority_and_policy(thread_native_id(), lowest, idle) {
+            tracing::warn!("strangers are attended to as fast as others: {why}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
     use std::thread;
 
     use super::*;
+
+    /// This thread's scheduling policy, proc_pid_stat(5).
+    #[cfg(target_os = "linux")]
+    fn policy() -> String {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        fields.split_whitespace().nth(38).unwrap().to_owned()
+    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn strangers_are_attended_to_by_the_lobby_and_those_who_are_known_by_the_hall() {
@@ -112,6 +128,8 @@ mod tests {
         let (known, came) = (CancellationToken::new(), CancellationToken::new());
         let again = came.clone();
         let somebody = async move {
+            #[cfg(target_os = "linux")]
+            assert_eq!(policy(), "5", "SCHED_IDLE");
             loop {
                 let by = thread::current().name().map(str::to_owned);
                 if seen.send(by).is_err() {
@@ -121,7 +139,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        lobby.attend(somebody, known.clone().cancelled_owned());
+        lobby.attend(somebody, known.clone());
         assert_eq!(by.recv().unwrap().as_deref(), Some("lobby"));
         known.cancel();
         came.cancel();
@@ -140,7 +158,7 @@ mod tests {
             if known {
                 token.cancel();
             }
-            lobby.attend(std::future::pending(), token.cancelled_owned());
+            lobby.attend(std::future::pending(), token);
         }
         assert_eq!(lobby.len(), 2);
         drop(open);

@@ -4,6 +4,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +37,9 @@ pub(crate) fn play(name: &str, attack: fn() -> Attack) {
     allow_many_files();
     let server = Server::start();
     let target = server.target();
-    let audience = runtime("honest", 0);
+    let audience = runtime("honest", false);
     // What the attackers' own work costs is not what the server lets them take.
-    let attackers = runtime("attack", 19);
+    let attackers = runtime("attack", true);
 
     let (rounds, time) = if is_long() {
         (5, Duration::from_secs(3))
@@ -99,15 +104,16 @@ fn report(name: &str, peace: &Seen, war: &Seen, memory: [usize; 2]) {
     );
 }
 
-/// Threads of their own, `nice` to the others.
-fn runtime(name: &str, nice: i32) -> Runtime {
+/// Threads of their own, which run when nobody else wants to if they `give_way`.
+fn runtime(name: &str, give_way: bool) -> Runtime {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name(name)
         .on_thread_start(move || {
-            if nice > 0 {
-                // On Linux this is the calling thread's own.
-                let _ = rustix::process::nice(nice);
+            if give_way {
+                let thread = thread_native_id();
+                set_thread_priority_and_policy(thread, ThreadPriority::Min, idle).unwrap();
             }
         })
         .enable_all()

@@ -147,26 +147,27 @@ fn newcomers_who_have_not_asked_yet_go_before_who_asks_all_the_time() {
 }
 
 #[test]
-fn the_very_last_places_are_for_addresses_that_ask_all_the_time() {
+fn a_few_more_of_an_address_that_asks_all_the_time_are_no_strangers() {
     let hall = hall();
-    let regular = hall.enter_from(SOMEBODY).unwrap();
-    (0..REGULAR).for_each(|_| review(&regular));
-    let address = |number: usize| [10, 0, 2, u8::try_from(number).unwrap()];
-    // They ask once each, and do not go when they are asked to.
-    let enter = |number| {
-        let place = hall.enter_from(address(number))?;
-        drop(place.ask());
-        Some(place)
-    };
-    let strangers: Vec<_> = (0..MOST).map_while(enter).collect();
-    let uncut = |places: &[Place]| {
-        let cut = |place: &&Place| !place.connection.cut.is_cancelled();
-        places.iter().filter(cut).count()
-    };
-    assert!(uncut(&strangers) + 1 + KEPT <= MOST);
-    let many: Vec<_> = (0..GOING).map_while(enter).collect();
-    assert!(hall.enter_from(SOMEBODY_ELSE).is_none(), "{}", many.len());
-    assert!(hall.enter_from(SOMEBODY).is_some() && !gone(&regular));
+    let regular = hall.enter();
+    (1..REGULAR).for_each(|_| review(&regular));
+    // What is no review does not count, nor does what is not read.
+    drop(regular.ask().answered(0, true));
+    regular.ask().answered(0, false).read();
+    assert!(!regular.is_known() && !hall.enter().is_known());
+    review(&regular);
+    assert!(regular.is_known());
+    let more = hall.fill(turns::FEW);
+    let known = more.iter().filter(|place| place.is_known()).count();
+    assert_eq!(known, turns::FEW - 1);
+    assert!(!hall.enter_from(SOMEBODY_ELSE).unwrap().is_known());
+    drop(more);
+    for _ in 0..LATELY {
+        hall.all.sweep();
+    }
+    assert!(hall.enter().is_known());
+    hall.all.sweep();
+    assert!(!hall.enter().is_known(), "it was long ago");
 }
 
 #[test]
@@ -202,14 +203,18 @@ fn whoever_was_asked_to_leave_is_cut_off_when_places_or_memory_run_out() {
         places.push(place);
     }
     let mut late: Vec<_> = (0..SPARE - LAST)
-        .map(|number| hall.enter_from([10, 0, 3, u8::try_from(number).unwrap()]))
+        .map(|number| {
+            let place = hall.enter_from([10, 0, 3, u8::try_from(number).unwrap()])?;
+            drop(place.ask());
+            Some(place)
+        })
         .collect();
     let leaving: Vec<_> = places.iter().filter(|place| gone(place)).collect();
     assert_eq!(leaving.len(), SPARE - LAST);
     let cut = |places: &[&Place]| {
         places
             .iter()
-            .filter(|p| p.connection.cut.is_cancelled())
+            .filter(|p| p.connection.life.is_ended())
             .count()
     };
     assert_eq!(
@@ -223,15 +228,11 @@ fn whoever_was_asked_to_leave_is_cut_off_when_places_or_memory_run_out() {
     assert!(late.iter().all(Option::is_some));
     assert_eq!(cut(&leaving), 1);
     assert!(
-        !leaving[0].connection.cut.is_cancelled(),
+        !leaving[0].connection.life.is_ended(),
         "it is being answered"
     );
     let _held = asking.answered(MOST_HELD, true);
-    assert!(
-        leaving[0].connection.cut.is_cancelled(),
-        "it takes all memory"
-    );
-    assert_eq!(leaving[0].patience(), Duration::ZERO);
+    assert!(leaving[0].connection.life.is_ended(), "it takes all memory");
 }
 
 #[test]
@@ -245,7 +246,7 @@ fn a_crowd_gives_way_to_others_also_where_it_is_busy() {
     let late = hall.enter_from(SOMEBODY_ELSE).unwrap();
     let cut: Vec<_> = crowd.iter().filter(|place| gone(place)).collect();
     assert_eq!(cut.len(), 1);
-    assert_eq!(cut[0].patience(), Duration::ZERO);
+    assert!(cut[0].connection.life.is_ended());
     assert!(!gone(&asked_first), "although it is idle");
 
     // More of the crowd take nobody's place, and do not come in.
@@ -277,7 +278,7 @@ fn who_makes_us_hold_most_has_to_go_before_memory_runs_out() {
         1,
         "what it holds is about to be free"
     );
-    assert_eq!(greedy[2].patience(), Duration::ZERO);
+    assert!(greedy[2].connection.life.is_ended());
     hall.counts(r#"mbcas_admission_connections_closed_total{reason="greedy"} 1"#);
     drop(held);
     let _more = honest.ask().answered(MOST_HELD / 2, true);
@@ -299,9 +300,15 @@ fn a_good_bye_is_as_long_as_what_is_under_way() {
 fn a_place_is_taken_until_the_connection_is_really_gone() {
     let hall = hall();
     let places = hall.fill(MOST - SPARE);
+    for place in &places {
+        drop(place.ask());
+    }
     let late = hall.fill(SPARE - LAST);
     let told = places.iter().filter(|place| gone(place)).count();
     assert_eq!(told, SPARE - LAST);
+    for place in &late {
+        drop(place.ask());
+    }
     assert!(
         hall.enter_from(SOMEBODY).is_none(),
         "they were told, and stay"

@@ -29,12 +29,11 @@ use super::{Connection, Use};
 /// As many connections as an API server has on HTTP/2, or a few of them behind one proxy.
 pub(super) const FEW: usize = 8;
 
-/// How many connections each address has.
+/// How many connections each address has, without those that were asked to leave.
 pub(super) struct Turns {
     sizes: HashMap<IpAddr, usize>,
     /// From where somebody asks all the time.
     regular: HashSet<IpAddr>,
-    newcomer: IpAddr,
     /// How many the newcomer's has.
     own: usize,
     now: u64,
@@ -43,18 +42,13 @@ pub(super) struct Turns {
 impl Turns {
     /// The turns at the sweep `now`, when somebody comes from `newcomer`.
     pub(super) fn of(open: &BTreeMap<u64, Arc<Connection>>, newcomer: IpAddr, now: u64) -> Self {
-        let (mut sizes, mut regular) = (HashMap::new(), HashSet::new());
-        for connection in open.values().filter(|c| !c.cut.is_cancelled()) {
-            *sizes.entry(connection.peer).or_insert(0) += 1;
-            if connection.rank(now).0 == Use::Regular {
-                regular.insert(connection.peer);
-            }
-        }
+        let staying = || open.values().filter(|c| !c.leave.is_cancelled());
+        let regular = staying().filter(|c| c.is_regular(now)).map(|c| c.peer);
+        let (sizes, regular) = (sizes(staying()), regular.collect());
         let own = sizes.get(&newcomer).copied().unwrap_or_default();
         Self {
             sizes,
             regular,
-            newcomer,
             own,
             now,
         }
@@ -62,11 +56,6 @@ impl Turns {
 
     pub(super) fn newcomer_has_few(&self) -> bool {
         self.own <= FEW
-    }
-
-    /// Others are asking all the time, and nobody does from where the newcomer is.
-    pub(super) fn newcomer_is_stranger(&self) -> bool {
-        !self.regular.is_empty() && !self.regular.contains(&self.newcomer)
     }
 
     pub(super) fn is_crowd(&self, peer: IpAddr) -> bool {
@@ -88,10 +77,11 @@ impl Turns {
         &self,
         open: &'a BTreeMap<u64, Arc<Connection>>,
     ) -> Option<&'a Arc<Connection>> {
+        let sizes = sizes(open.values().filter(|c| !c.life.is_ended()));
         open.values()
-            .filter(|c| c.leave.is_cancelled() && !c.cut.is_cancelled())
-            .filter(|c| self.newcomer_has_few() || self.size(c.peer) >= self.own)
-            .min_by_key(|c| (Reverse(self.size(c.peer)), c.is_busy(), self.rank(c)))
+            .filter(|c| c.leave.is_cancelled() && !c.life.is_ended())
+            .filter(|c| self.newcomer_has_few() || sizes[&c.peer] >= self.own)
+            .min_by_key(|c| (Reverse(sizes[&c.peer]), c.is_busy(), self.rank(c)))
     }
 
     /// The lowest goes first; whoever has none stays.
@@ -118,10 +108,10 @@ impl Turns {
     /// Who has to go first of two alike.
     fn rank(&self, connection: &Connection) -> (Use, u64, u64) {
         match connection.rank(self.now) {
-            (Use::Seldom | Use::NotYet, since, asked)
+            (Use::Seldom | Use::NotYet, since, read)
                 if since + 1 >= self.now && self.regular.contains(&connection.peer) =>
             {
-                (Use::Regular, since, asked)
+                (Use::Kin, since, read)
             }
             rank => rank,
         }
@@ -134,4 +124,12 @@ impl Turns {
     fn size(&self, peer: IpAddr) -> usize {
         self.sizes.get(&peer).copied().unwrap_or_default()
     }
+}
+
+fn sizes<'a>(connections: impl Iterator<Item = &'a Arc<Connection>>) -> HashMap<IpAddr, usize> {
+    let mut sizes = HashMap::new();
+    for connection in connections {
+        *sizes.entry(connection.peer).or_insert(0) += 1;
+    }
+    sizes
 }
