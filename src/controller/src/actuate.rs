@@ -172,6 +172,11 @@ impl Actuator {
         Self { rules, ..self }
     }
 
+    /// How many writes can have their turn before decisions of now are too old.
+    pub fn affordable(&self) -> usize {
+        self.pace.affordable(Instant::now() + self.fresh)
+    }
+
     /// Carries out the plans of several nodes, which were made in the term `epoch`. `started` is
     /// when the containers started that the plans were made for: one that was restarted since is
     /// left for the next cycle.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use mbcas_core::ContainerId;
 use mbcas_core::annotations::Mode;
-use mbcas_market::{Ledger, NodeSnapshot, Plan, Policy, plan};
+use mbcas_market::{Ledger, NodeSnapshot, Plan, Policy, plan, spend};
 use tokio::time::Instant;
 
 use crate::actuate::{Actuator, Outcome, Outcomes};
@@ -161,7 +161,8 @@ impl Loop {
         }
     }
 
-    /// Clears every node's market, guards what comes out, and leaves out what quotas have no room for.
+    /// Clears every node's market, guards what comes out, and leaves out what quotas have no room
+    /// for; of the rest, what brings most is written if not everything can be.
     fn plans(&self, snapshots: &[NodeSnapshot], view: &View) -> Vec<Plan> {
         let (empty, now) = (Ledger::default(), self.started.elapsed());
         let ledger = |node: &str| self.ledgers.get(node).unwrap_or(&empty);
@@ -171,6 +172,9 @@ impl Loop {
             .collect();
         let held = within_quotas(&mut plans, snapshots, &self.ledgers, view);
         self.metrics.quota_held.inc_by(held);
+        let before: Vec<_> = snapshots.iter().map(|s| ledger(&s.node)).collect();
+        let put_off = spend(&mut plans, snapshots, &before, self.actuator.affordable());
+        self.metrics.put_off.inc_by(put_off);
         plans
     }
 

@@ -56,6 +56,8 @@ pub struct Metrics {
     pub unseen: IntGaugeVec,
     /// `mbcas_frozen`: 1 while the switch keeps everything as it is.
     pub frozen: IntGauge,
+    /// `mbcas_put_off_writes_total`: writes left for a later cycle, for others that bring more.
+    pub put_off: IntCounter,
     /// `mbcas_quota_held_total`: growths left out because a ResourceQuota has no room.
     pub quota_held: IntCounter,
     /// `mbcas_unwritten_notes_total`: statuses, events and recommendations that were not taken.
@@ -119,6 +121,7 @@ impl Metrics {
             conditions: new.ints("mbcas_node_conditions", "1 for a condition of a node's market", &["node", "condition"])?,
             unseen: new.ints("mbcas_unseen_kinds", "1 for a kind that may not be read, or is not installed", &["kind"])?,
             frozen: new.int("mbcas_frozen", "1 while the switch keeps everything as it is")?,
+            put_off: new.count("mbcas_put_off_writes_total", "Writes left for a later cycle because others bring more")?,
             quota_held: new.count("mbcas_quota_held_total", "Growths left out because a ResourceQuota has no room")?,
             unwritten: new.counts("mbcas_unwritten_notes_total", "Notes to the cluster that were not taken", &["what"])?,
             pull_failures: new.counts("mbcas_demand_pull_failures_total", "Agents that gave no demand", &["reason"])?,

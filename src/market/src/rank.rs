@@ -32,14 +32,20 @@ struct Place {
 }
 
 /// Leaves at most `most` writes in `plans`, the most valuable ones. The others are held,
-/// and remembered as waiting.
+/// and remembered as waiting; returns how many.
 ///
 /// `snapshots` are what the plans were made from and `before` the ledgers, in the same
 /// order. Growth that waits for a donor's shrink is put off with it.
-pub fn spend(plans: &mut [Plan], snapshots: &[NodeSnapshot], before: &[&Ledger], most: usize) {
-    let all: usize = plans.iter().map(|plan| plan.writes.len()).sum();
+pub fn spend(
+    plans: &mut [Plan],
+    snapshots: &[NodeSnapshot],
+    before: &[&Ledger],
+    most: usize,
+) -> u64 {
+    let count = |plans: &[Plan]| -> usize { plans.iter().map(|plan| plan.writes.len()).sum() };
+    let all = count(plans);
     if all <= most {
-        return;
+        return 0;
     }
     let mut places = Vec::with_capacity(all);
     for (node, (plan, snapshot)) in plans.iter().zip(snapshots).enumerate() {
@@ -55,6 +61,7 @@ pub fn spend(plans: &mut [Plan], snapshots: &[NodeSnapshot], before: &[&Ledger],
             chosen.contains(&Place { node, write })
         });
     }
+    (all - count(plans)) as u64
 }
 
 /// The patient first, then the valuable; ties by place.

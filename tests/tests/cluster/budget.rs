@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use mbcas_api::BudgetPolicy;
 use mbcas_api::names::{AGENT_CONTAINER, INJECTION_ANNOTATION};
+use mbcas_core::exposition::samples;
 use serde_json::{Value, json};
 
 use crate::cli::mbcas;
@@ -147,6 +148,48 @@ fn a_namespaces_total_holds_and_deletion_frees() {
             Ok(())
         })
         .await;
+    });
+}
+
+/// As after a race of two replicas, which know of each other's pods too late: what
+/// is let in is more than the total. The market holds the total all the same.
+#[test]
+fn what_was_let_in_beyond_a_total_is_held_to_it_by_the_market() {
+    on_cluster("overshoot", Admission::Labelled, async |space| {
+        in_force(space, json!({"budget": {"default": 10, "total": 1000}})).await;
+        for name in ["first", "second"] {
+            let lab = Lab::serve(name, &[]).request("10m");
+            space.start(&lab.annotate("mbcas.budget", "300")).await;
+        }
+        let stands = async |total: u64, each: f64, condition: (&str, &str)| {
+            let patch = json!({"spec": {"budget": {"total": total}}});
+            policies(space)
+                .patch("default", &PatchParams::default(), &Patch::Merge(patch))
+                .await
+                .unwrap();
+            wait_until("the total is held", SOON, async || {
+                let metrics = space.release.metrics().await?;
+                let budgets: Vec<_> = samples(&metrics, "mbcas_budget")
+                    .filter(|sample| sample.label("namespace") == Some(&space.name))
+                    .map(|sample| sample.value)
+                    .collect();
+                that(budgets == [each, each], format!("budgets {budgets:?}"))?;
+                let policy = policies(space).get("default").await.unwrap();
+                let status = policy.status.ok_or("there is no status")?;
+                let found = status
+                    .conditions
+                    .iter()
+                    .find(|c| c.type_ == "Overcommitted");
+                let found = found.map(|c| (c.status.as_str(), c.reason.as_str()));
+                that(found == Some(condition), format!("{found:?}"))?;
+                let used = (status.pods, status.budget_used);
+                that(used == (Some(2), Some(600)), format!("{used:?}"))
+            })
+            .await;
+        };
+        stands(1000, 300.0, ("False", "WithinAllotment")).await;
+        stands(400, 200.0, ("True", "BudgetsExceeded")).await;
+        stands(600, 300.0, ("False", "WithinAllotment")).await;
     });
 }
 

@@ -36,6 +36,11 @@ impl Pace {
         }
     }
 
+    /// How many writes can have their turn from now until `deadline`, if nobody else takes one.
+    pub(super) fn affordable(&self, deadline: Instant) -> usize {
+        self.bucket().affordable(Instant::now(), deadline)
+    }
+
     /// The API server asks to `wait`: nobody writes before that, and up to a quarter longer,
     /// so that the replicas of several controllers do not come back together.
     pub(super) fn pause(&self, wait: Duration) {
@@ -82,6 +87,16 @@ impl Bucket {
         }
         self.full_at = full_at + self.every;
         Ok(())
+    }
+
+    /// How many tokens there are until `deadline`.
+    fn affordable(&self, now: Instant, deadline: Instant) -> usize {
+        let full_at = self.full_at.max(now);
+        if self.paused_until > deadline || full_at > deadline + self.slack {
+            return 0;
+        }
+        let more = (deadline + self.slack - full_at).as_nanos() / self.every.as_nanos().max(1);
+        usize::try_from(more + 1).unwrap_or(usize::MAX)
     }
 
     /// Nothing before `until`, and no burst then: a server that was busy is given the plain rate.
@@ -140,6 +155,7 @@ mod tests {
     async fn a_calm_bucket_gives_its_burst_and_then_its_rate() {
         let pace = Pace::new(20, 40);
         let begun = Instant::now();
+        assert_eq!(pace.affordable(begun + Duration::from_secs(3)), 100);
         for _ in 0..100 {
             assert!(pace.turn(begun + Duration::from_mins(1)).await);
         }
@@ -151,10 +167,12 @@ mod tests {
         let pace = Pace::new(1, 1);
         let begun = Instant::now();
         let deadline = begun + Duration::from_secs(3);
+        assert_eq!(pace.affordable(deadline), 4);
         for expected in [true, true, true, true, false, false] {
             assert_eq!(pace.turn(deadline).await, expected);
         }
         assert_eq!(begun.elapsed(), Duration::from_secs(3));
+        assert_eq!(pace.affordable(deadline), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::actuate::Pace;
 use crate::cluster::{NamespaceView, View, pod_view};
 use crate::fake::{Clients, FakeApi, Shared, paused_clock};
 use crate::kubelet::KubeletTls;
@@ -376,4 +377,29 @@ async fn what_was_remembered_in_another_term_is_forgotten() {
         1,
         "nothing is written in a term that is not ours"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_all_be_written_is_written_by_what_it_brings_and_all_of_it_in_time() {
+    let pods: Vec<_> = (0..6)
+        .map(|i| {
+            pod(
+                "shop",
+                &format!("p{i}"),
+                &json!({"mbcas.budget": format!("{}", 100 + i)}),
+            )
+        })
+        .collect();
+    let (api, view) = world(&pods);
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    let (pace, fresh) = (Pace::new(1, 2), Duration::from_millis(500));
+    market.actuator = market.actuator.paced(pace, fresh);
+    for cycle in 1..=3 {
+        candidate.lead().await;
+        market.cycle(Mode::Auto, 0).await;
+        assert_eq!(limits(&api).len(), 2 * cycle);
+        tokio::time::advance(Duration::from_secs(15)).await;
+    }
+    // The view does not change here, so six are wanted each time.
+    assert_eq!(market.metrics.put_off.get(), 3 * 4);
 }
