@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::life::{Life, Remains};
@@ -61,9 +62,13 @@ const LATELY: u64 = 10;
 pub(super) struct Connections {
     /// Counts sweeps: time enough to judge idleness by, and cheaper than a clock.
     sweeps: AtomicU64,
+    /// Looked at by who lets others in and by nobody else: a stranger's thread that holds
+    /// a lock may have to wait for its next turn.
     open: Mutex<BTreeMap<u64, Arc<Connection>>>,
     /// How many bytes requests and answers take.
     held: AtomicUsize,
+    /// They take too many.
+    is_full: Notify,
     closing: CancellationToken,
     metrics: Metrics,
 }
@@ -84,6 +89,8 @@ struct Connection {
     running: AtomicU32,
     /// How many bytes its requests and answers take.
     held: AtomicUsize,
+    /// Its place is free.
+    gone: AtomicBool,
     /// It is to leave when what it does is done.
     leave: CancellationToken,
     /// What it does, which ends in the middle of that when it is cut off.
@@ -108,7 +115,6 @@ enum Use {
 /// A connection's place; free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    number: u64,
     connection: Arc<Connection>,
     all: Arc<Connections>,
 }
@@ -134,6 +140,7 @@ impl Connections {
             sweeps: AtomicU64::new(0),
             open: Mutex::default(),
             held: AtomicUsize::new(0),
+            is_full: Notify::new(),
             closing,
             metrics,
         })
@@ -167,13 +174,13 @@ impl Connections {
             known,
             running: AtomicU32::new(0),
             held: AtomicUsize::new(0),
+            gone: AtomicBool::new(false),
             leave: self.closing.child_token(),
             life: Arc::default(),
         });
         open.insert(number, Arc::clone(&connection));
         self.metrics.connections(open.len());
         Some(Place {
-            number,
             connection,
             all: Arc::clone(self),
         })
@@ -218,7 +225,12 @@ impl Connections {
     }
 
     /// Sends away who makes us hold most: of the address that does, the connection that does.
-    fn shed(&self) -> Option<Remains> {
+    pub(super) fn shed(&self) {
+        // As above, what it held is let go afterwards.
+        let _remains = self.cut_who_holds_most();
+    }
+
+    fn cut_who_holds_most(&self) -> Option<Remains> {
         let open = self.open();
         // What those hold that were cut off is about to be free.
         let staying = || open.values().filter(|c| !c.life.is_ended());
@@ -276,8 +288,17 @@ impl Connections {
         self.sweeps.load(Ordering::Relaxed)
     }
 
+    /// Comes back when it is time to [`Self::shed`].
+    pub(super) async fn is_full(&self) {
+        self.is_full.notified().await;
+    }
+
+    /// Those that are open, without those whose places are free by now.
     fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, connection| !connection.gone.load(Ordering::Relaxed));
+        self.metrics.connections(open.len());
+        open
     }
 }
 
@@ -363,9 +384,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.all.open();
-        open.remove(&self.number);
-        self.all.metrics.connections(open.len());
+        self.connection.gone.store(true, Ordering::Relaxed);
     }
 }
 
@@ -389,7 +408,7 @@ impl Held {
     ) -> Self {
         connection.held.fetch_add(bytes, Ordering::Relaxed);
         if all.held.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_HELD {
-            drop(all.shed());
+            all.is_full.notify_one();
         }
         Self {
             connection,

@@ -97,6 +97,7 @@ pub async fn serve(
         tokio::select! {
             () = &mut end => break,
             _ = sweep.tick() => connections.sweep(),
+            () = connections.is_full() => connections.shed(),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => if let Some(place) = connections.enter(peer.ip()) {
                     let (doing, known) = (place.life(), place.known());

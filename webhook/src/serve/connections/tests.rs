@@ -1,3 +1,4 @@
+use futures::FutureExt;
 use prometheus::{Registry, TextEncoder};
 
 use super::*;
@@ -60,6 +61,7 @@ fn as_long_as_there_is_room_nobody_has_to_go() {
     assert!(!places.iter().any(gone));
     hall.counts(&format!("mbcas_admission_connections {}", MOST - SPARE));
     drop(places);
+    hall.all.sweep();
     hall.counts("mbcas_admission_connections 0");
 }
 
@@ -232,6 +234,8 @@ fn whoever_was_asked_to_leave_is_cut_off_when_places_or_memory_run_out() {
         "it is being answered"
     );
     let _held = asking.answered(MOST_HELD, true);
+    assert!(hall.all.is_full().now_or_never().is_some());
+    hall.all.shed();
     assert!(leaving[0].connection.life.is_ended(), "it takes all memory");
 }
 
@@ -267,12 +271,16 @@ fn who_makes_us_hold_most_has_to_go_before_memory_runs_out() {
         .collect();
     held.push(greedy[2].ask().answered(MOST_HELD / 8, true));
     assert!(!greedy.iter().any(gone) && !gone(&honest));
+    hall.all.shed();
+    assert!(!gone(&greedy[2]), "it is not too much yet");
     held.push(honest.ask().answered(MOST_HELD / 8, true));
+    hall.all.shed();
     assert!(
         gone(&greedy[2]) && !gone(&honest),
         "of the address that has most"
     );
     held.push(honest.ask().answered(0, true));
+    hall.all.shed();
     assert_eq!(
         greedy.iter().filter(|greedy| gone(greedy)).count(),
         1,
@@ -282,6 +290,7 @@ fn who_makes_us_hold_most_has_to_go_before_memory_runs_out() {
     hall.counts(r#"mbcas_admission_connections_closed_total{reason="greedy"} 1"#);
     drop(held);
     let _more = honest.ask().answered(MOST_HELD / 2, true);
+    hall.all.shed();
     assert!(!gone(&honest), "what was read does not count");
 }
 
