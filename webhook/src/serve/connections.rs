@@ -93,6 +93,8 @@ struct Connection {
     gone: AtomicBool,
     /// It is to leave when what it does is done.
     leave: CancellationToken,
+    /// It was asked to: the same, and cheaper to look at.
+    is_leaving: AtomicBool,
     /// What it does, which ends in the middle of that when it is cut off.
     life: Arc<Life>,
 }
@@ -176,6 +178,7 @@ impl Connections {
             held: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
             leave: self.closing.child_token(),
+            is_leaving: AtomicBool::new(false),
             life: Arc::default(),
         });
         open.insert(number, Arc::clone(&connection));
@@ -199,7 +202,7 @@ impl Connections {
         turns: &Turns,
         remains: &mut Vec<Remains>,
     ) -> bool {
-        let staying = || open.iter().filter(|(_, c)| !c.leave.is_cancelled());
+        let staying = || open.iter().filter(|(_, c)| !c.is_leaving());
         // As many as were asked to leave need not be asked once more.
         let is_enough = staying().count() + SPARE < MOST;
         let first = turns.first(staying()).filter(|_| !is_enough);
@@ -263,6 +266,7 @@ impl Connections {
 
     /// As [`Self::dismiss`], in the middle of whatever it does.
     fn cut(&self, connection: &Connection, why: Farewell) -> Remains {
+        connection.is_leaving.store(true, Ordering::Relaxed);
         connection.leave.cancel();
         self.metrics.connection_closed(why);
         connection.life.end()
@@ -273,6 +277,7 @@ impl Connections {
         if !connection.has_asked() {
             return Some(self.cut(connection, why));
         }
+        connection.is_leaving.store(true, Ordering::Relaxed);
         connection.leave.cancel();
         self.metrics.connection_closed(why);
         None
@@ -307,6 +312,10 @@ impl Connection {
         self.asked.load(Ordering::Relaxed) > 0
     }
 
+    fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
+    }
+
     /// Something is being answered.
     fn is_busy(&self) -> bool {
         self.running.load(Ordering::Relaxed) > 0
@@ -314,7 +323,7 @@ impl Connection {
 
     /// Nothing is being answered, and it was not told to leave yet.
     fn is_idle(&self) -> bool {
-        !self.is_busy() && !self.leave.is_cancelled()
+        !self.is_busy() && !self.is_leaving()
     }
 
     /// It asks all the time.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::task::{Context, Poll, ready};
 
@@ -14,7 +15,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 /// Where it is kept.
 #[derive(Default)]
 pub(super) struct Life {
-    ended: CancellationToken,
+    end: CancellationToken,
+    /// The same, and cheaper to look at.
+    is_ended: AtomicBool,
     kept: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
@@ -37,13 +40,14 @@ impl Life {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(what));
         Living {
             life: Arc::clone(self),
-            ended: Box::pin(self.ended.clone().cancelled_owned()),
+            ended: Box::pin(self.end.clone().cancelled_owned()),
         }
     }
 
     /// Ends it, at once unless it is having its turn: then after that.
     pub(super) fn end(&self) -> Remains {
-        self.ended.cancel();
+        self.is_ended.store(true, Ordering::Relaxed);
+        self.end.cancel();
         match self.kept.try_lock() {
             Ok(mut kept) => Remains(kept.take()),
             Err(TryLockError::Poisoned(kept)) => Remains(kept.into_inner().take()),
@@ -53,7 +57,7 @@ impl Life {
 
     /// Somebody has ended it.
     pub(super) fn is_ended(&self) -> bool {
-        self.ended.is_cancelled()
+        self.is_ended.load(Ordering::Relaxed)
     }
 }
 

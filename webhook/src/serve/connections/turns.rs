@@ -20,7 +20,7 @@
 //! has no more than the other one, so no two of them can send each other away in turns.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -29,29 +29,39 @@ use super::{Connection, Use};
 /// As many connections as an API server has on HTTP/2, or a few of them behind one proxy.
 pub(super) const FEW: usize = 8;
 
-/// How many connections each address has, without those that were asked to leave.
+/// Whose turn it is to go when somebody comes.
 pub(super) struct Turns {
-    sizes: HashMap<IpAddr, usize>,
-    /// From where somebody asks all the time.
-    regular: HashSet<IpAddr>,
-    /// How many the newcomer's has.
+    peers: BTreeMap<IpAddr, Peer>,
+    /// How many the newcomer's address has.
     own: usize,
     now: u64,
+}
+
+/// What is known about one address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Peer {
+    /// How many connections it has, without those that were asked to leave.
+    staying: usize,
+    /// The same with those that have not left yet.
+    there: usize,
+    /// Somebody asks all the time.
+    is_regular: bool,
 }
 
 impl Turns {
     /// The turns at the sweep `now`, when somebody comes from `newcomer`.
     pub(super) fn of(open: &BTreeMap<u64, Arc<Connection>>, newcomer: IpAddr, now: u64) -> Self {
-        let staying = || open.values().filter(|c| !c.leave.is_cancelled());
-        let regular = staying().filter(|c| c.is_regular(now)).map(|c| c.peer);
-        let (sizes, regular) = (sizes(staying()), regular.collect());
-        let own = sizes.get(&newcomer).copied().unwrap_or_default();
-        Self {
-            sizes,
-            regular,
-            own,
-            now,
+        let mut peers: BTreeMap<_, Peer> = BTreeMap::new();
+        for connection in open.values().filter(|c| !c.life.is_ended()) {
+            let peer = peers.entry(connection.peer).or_default();
+            peer.there += 1;
+            if !connection.is_leaving() {
+                peer.staying += 1;
+                peer.is_regular |= connection.is_regular(now);
+            }
         }
+        let own = peers.get(&newcomer).map_or(0, |peer| peer.staying);
+        Self { peers, own, now }
     }
 
     pub(super) fn newcomer_has_few(&self) -> bool {
@@ -59,7 +69,7 @@ impl Turns {
     }
 
     pub(super) fn is_crowd(&self, peer: IpAddr) -> bool {
-        self.size(peer) > FEW && self.has_far_more(peer)
+        self.peer(peer).staying > FEW && self.has_far_more(self.peer(peer))
     }
 
     /// Which of them has to go.
@@ -77,26 +87,29 @@ impl Turns {
         &self,
         open: &'a BTreeMap<u64, Arc<Connection>>,
     ) -> Option<&'a Arc<Connection>> {
-        let sizes = sizes(open.values().filter(|c| !c.life.is_ended()));
-        open.values()
-            .filter(|c| c.leave.is_cancelled() && !c.life.is_ended())
-            .filter(|c| self.newcomer_has_few() || sizes[&c.peer] >= self.own)
-            .min_by_key(|c| (Reverse(sizes[&c.peer]), c.is_busy(), self.rank(c)))
+        let leaving = open
+            .values()
+            .filter(|c| c.is_leaving() && !c.life.is_ended())
+            .map(|c| (self.peer(c.peer), c));
+        leaving
+            .filter(|(peer, _)| self.newcomer_has_few() || peer.there >= self.own)
+            .min_by_key(|(peer, c)| (Reverse(peer.there), c.is_busy(), self.rank(*peer, c)))
+            .map(|(_, connection)| connection)
     }
 
     /// The lowest goes first; whoever has none stays.
     fn turn(&self, number: u64, connection: &Connection) -> Option<impl Ord + Copy + use<>> {
-        let (peer, is_busy) = (connection.peer, connection.is_busy());
-        let size = Reverse(self.size(peer));
+        let (peer, is_busy) = (self.peer(connection.peer), connection.is_busy());
+        let size = Reverse(peer.staying);
         // Of two who are busy it is who came last; of two who are not it is who came
         // first, because the other one may be about to ask.
         let age = if is_busy { u64::MAX - number } else { number };
-        let rank = self.rank(connection);
+        let rank = self.rank(peer, connection);
         let (used, ..) = rank;
         let tail = (is_busy, rank, age);
-        if self.is_crowd(peer) {
+        if peer.staying > FEW && self.has_far_more(peer) {
             Some((1, size, tail))
-        } else if !is_busy && (used == Use::Never || self.size(peer) >= self.own) {
+        } else if !is_busy && (used == Use::Never || peer.staying >= self.own) {
             Some((2, Reverse(0), tail))
         } else if is_busy && self.has_far_more(peer) {
             Some((3, size, tail))
@@ -106,10 +119,10 @@ impl Turns {
     }
 
     /// Who has to go first of two alike.
-    fn rank(&self, connection: &Connection) -> (Use, u64, u64) {
+    fn rank(&self, peer: Peer, connection: &Connection) -> (Use, u64, u64) {
         match connection.rank(self.now) {
             (Use::Seldom | Use::NotYet, since, read)
-                if since + 1 >= self.now && self.regular.contains(&connection.peer) =>
+                if peer.is_regular && since + 1 >= self.now =>
             {
                 (Use::Kin, since, read)
             }
@@ -117,19 +130,11 @@ impl Turns {
         }
     }
 
-    fn has_far_more(&self, peer: IpAddr) -> bool {
-        self.size(peer) >= 2 * (self.own + 1)
+    fn has_far_more(&self, peer: Peer) -> bool {
+        peer.staying >= 2 * (self.own + 1)
     }
 
-    fn size(&self, peer: IpAddr) -> usize {
-        self.sizes.get(&peer).copied().unwrap_or_default()
+    fn peer(&self, address: IpAddr) -> Peer {
+        self.peers.get(&address).copied().unwrap_or_default()
     }
-}
-
-fn sizes<'a>(connections: impl Iterator<Item = &'a Arc<Connection>>) -> HashMap<IpAddr, usize> {
-    let mut sizes = HashMap::new();
-    for connection in connections {
-        *sizes.entry(connection.peer).or_insert(0) += 1;
-    }
-    sizes
 }
