@@ -9,7 +9,7 @@
 //!                                                         in all
 //! ```
 //! Strangers are attended to by a thread that gives way to those of whoever asks
-//! all the time ([`lobby`]).
+//! all the time (`lobby`).
 //!
 //! A burst waits in the connections' own queues: at most 256 × 100 requests can
 //! be there, and what comes to its deadline there is answered with 503 unread.
