@@ -266,21 +266,20 @@ impl Connections {
 
     /// As [`Self::dismiss`], in the middle of whatever it does.
     fn cut(&self, connection: &Connection, why: Farewell) -> Remains {
-        connection.is_leaving.store(true, Ordering::Relaxed);
-        connection.leave.cancel();
-        self.metrics.connection_closed(why);
+        self.tell(connection, why);
         connection.life.end()
     }
 
     /// Asks it to leave. Who has never asked anything has nothing to wait for.
     fn dismiss(&self, connection: &Connection, why: Farewell) -> Option<Remains> {
-        if !connection.has_asked() {
-            return Some(self.cut(connection, why));
-        }
+        self.tell(connection, why);
+        (!connection.has_asked()).then(|| connection.life.end())
+    }
+
+    fn tell(&self, connection: &Connection, why: Farewell) {
         connection.is_leaving.store(true, Ordering::Relaxed);
         connection.leave.cancel();
         self.metrics.connection_closed(why);
-        None
     }
 
     /// How many bytes requests and answers take.

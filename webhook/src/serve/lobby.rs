@@ -15,7 +15,7 @@ use tokio_util::future::FutureExt;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// The lobby and the hall, and everybody in them until this is dropped.
+/// The lobby and the hall, and everybody in them.
 #[derive(Clone, Debug)]
 pub(super) struct Lobby {
     strangers: Handle,

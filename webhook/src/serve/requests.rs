@@ -4,8 +4,9 @@
 //! requests of a burst would be in memory before the first is answered: the
 //! connections that read them stand in the same queue. So a connection first
 //! answers what it has read, all of it where it is known, and one at a time where it
-//! is a stranger's, so that others who come are not behind a hundred of his; and when it is cut off, all that it makes us hold
-//! is gone at once and not when its requests have had their turn.
+//! is a stranger's, so that others who come are not behind a hundred of his; and when
+//! it is cut off, all that it makes us hold is gone at once and not when its requests
+//! have had their turn.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -19,7 +20,7 @@ use hyper::rt::Executor;
 
 use super::connections::Place;
 
-/// Requests that were read and not looked at yet.
+/// Requests that were read since the connection's last turn.
 #[derive(Clone, Default)]
 pub(super) struct Requests(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
 

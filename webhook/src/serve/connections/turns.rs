@@ -69,7 +69,7 @@ impl Turns {
     }
 
     pub(super) fn is_crowd(&self, peer: IpAddr) -> bool {
-        self.peer(peer).staying > FEW && self.has_far_more(self.peer(peer))
+        self.crowds(self.peer(peer))
     }
 
     /// Which of them has to go.
@@ -107,7 +107,7 @@ impl Turns {
         let rank = self.rank(peer, connection);
         let (used, ..) = rank;
         let tail = (is_busy, rank, age);
-        if peer.staying > FEW && self.has_far_more(peer) {
+        if self.crowds(peer) {
             Some((1, size, tail))
         } else if !is_busy && (used == Use::Never || peer.staying >= self.own) {
             Some((2, Reverse(0), tail))
@@ -128,6 +128,10 @@ impl Turns {
             }
             rank => rank,
         }
+    }
+
+    fn crowds(&self, peer: Peer) -> bool {
+        peer.staying > FEW && self.has_far_more(peer)
     }
 
     fn has_far_more(&self, peer: Peer) -> bool {
