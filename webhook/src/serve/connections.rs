@@ -6,6 +6,7 @@
 //! time left. The same holds for memory: whoever makes us hold most of it has to go.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -228,7 +229,7 @@ impl Connections {
     }
 
     /// Sends away who makes us hold most: of the address that does, the connection that does.
-    pub(super) fn shed(&self) {
+    fn shed(&self) {
         // As above, what it held is let go afterwards.
         let _remains = self.cut_who_holds_most();
     }
@@ -292,9 +293,12 @@ impl Connections {
         self.sweeps.load(Ordering::Relaxed)
     }
 
-    /// Comes back when it is time to [`Self::shed`].
-    pub(super) async fn is_full(&self) {
-        self.is_full.notified().await;
+    /// Whenever requests and answers take too much, sends away who makes us hold most.
+    pub(super) async fn keep_bounded(&self) -> Infallible {
+        loop {
+            self.is_full.notified().await;
+            self.shed();
+        }
     }
 
     /// Those that are open, without those whose places are free by now.

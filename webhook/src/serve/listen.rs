@@ -93,11 +93,12 @@ pub async fn serve(
     let mut sweep = interval(SWEEP);
     // What happened since the last one would be two sweeps ago if two came at once.
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut bounded = pin!(connections.keep_bounded());
     loop {
         tokio::select! {
             () = &mut end => break,
             _ = sweep.tick() => connections.sweep(),
-            () = connections.is_full() => connections.shed(),
+            never = &mut bounded => match never {},
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => if let Some(place) = connections.enter(peer.ip()) {
                     let (doing, known) = (place.life(), place.known());
@@ -113,7 +114,11 @@ pub async fn serve(
     }
     drop(listener);
     closing.cancel();
-    if timeout(DRAIN, lobby.is_empty()).await.is_err() {
+    let drained = tokio::select! {
+        drained = timeout(DRAIN, lobby.is_empty()) => drained.is_ok(),
+        never = &mut bounded => match never {},
+    };
+    if !drained {
         warn!(
             connections = lobby.len(),
             "some requests were not answered before the end"

@@ -234,7 +234,7 @@ fn whoever_was_asked_to_leave_is_cut_off_when_places_or_memory_run_out() {
         "it is being answered"
     );
     let _held = asking.answered(MOST_HELD, true);
-    assert!(hall.all.is_full().now_or_never().is_some());
+    assert!(hall.all.is_full.notified().now_or_never().is_some());
     hall.all.shed();
     assert!(leaving[0].connection.life.is_ended(), "it takes all memory");
 }
