@@ -64,6 +64,24 @@ impl Bundle {
         self.0.is_superset(&other.0)
     }
 
+    /// What either of them trusts.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self(&self.0 | &other.0)
+    }
+
+    /// What both of them trust.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        Self(&self.0 & &other.0)
+    }
+
+    /// What this one trusts and `other` does not.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self(&self.0 - &other.0)
+    }
+
     /// Checks as the API server will: do these vouch for `leaf` under `name` at `now`?
     /// Go, unlike rustls, also asks that the authority itself is valid.
     ///

@@ -27,6 +27,11 @@ pub const PERIOD: Duration = Duration::from_secs(10);
 /// late after each further one; and how often it looks at the most.
 pub const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a replica leaves those authorities trusted that were when it came, beside its own:
+/// after a change of `certificates.mode`, replicas of before serve what those signed until the
+/// roll-out has replaced them. As long as a Deployment's roll-out may take.
+pub const HANDOVER: Duration = Duration::from_mins(10);
+
 /// A wall clock that has gone this much further than the monotonic one was set,
 /// or the machine slept: the certificate is looked at anew, at once.
 const LEAP: Duration = Duration::from_mins(1);
@@ -38,6 +43,7 @@ pub struct Keeper {
     targets: [Target; 2],
     name: String,
     clock: fn() -> SystemTime,
+    begun: Instant,
     live: Arc<LiveCertificate>,
     /// As last read. A leaf can be renewed from it while the API server is away.
     held: Option<Authorities>,
@@ -53,6 +59,10 @@ pub struct Keeper {
 struct Target {
     configuration: Configuration,
     live: Live,
+    /// The last look was refused: what becomes of it is not ours to see to.
+    is_forbidden: bool,
+    /// Authorities of others that were trusted when it was first seen.
+    others: Option<Bundle>,
     allowance: Allowance,
 }
 
@@ -72,6 +82,8 @@ impl Keeper {
         let targets = Configuration::ours(&client).map(|configuration| Target {
             configuration,
             live: Live::default(),
+            is_forbidden: false,
+            others: None,
             allowance: Allowance::default(),
         });
         Self {
@@ -79,6 +91,7 @@ impl Keeper {
             targets,
             name: crate::server_name(namespace),
             clock,
+            begun: Instant::now(),
             live,
             held: None,
             carried: Steady::default(),
@@ -116,7 +129,9 @@ impl Keeper {
     }
 
     /// Reads both configurations. One that is missing, or that we may not touch,
-    /// holds nothing up; one that cannot be reached may carry anything.
+    /// holds nothing up; one that cannot be reached may carry anything. What a role
+    /// took from us that we had goes on as it was: an upgrade to another mode takes
+    /// it, and this replica serves until those of that mode are ready.
     async fn read(&mut self, report: &mut Report) {
         let mut all_known = true;
         for target in &mut self.targets {
@@ -124,13 +139,11 @@ impl Keeper {
                 Ok(live) => {
                     report.troubles.extend(target.configuration.missing(&live));
                     target.live = live;
+                    target.is_forbidden = false;
                 }
                 Err(why) => {
-                    if why.is_forbidden() {
-                        target.live = Live::default();
-                    } else {
-                        all_known = false;
-                    }
+                    target.is_forbidden = why.is_forbidden();
+                    all_known &= target.is_forbidden;
                     report.troubles.push(why.to_string());
                 }
             }
@@ -143,22 +156,29 @@ impl Keeper {
         self.targets.iter().flat_map(|target| &target.live.entries)
     }
 
-    /// What all entries carry, if it is the same.
+    /// Those that we may write to.
+    fn own_entries(&self) -> impl Iterator<Item = &Entry> {
+        let own = self.targets.iter().filter(|target| !target.is_forbidden);
+        own.flat_map(|target| &target.live.entries)
+    }
+
+    /// What all entries of ours carry, if it is the same.
     fn common(&self) -> Option<Bundle> {
-        let mut bundles = self.entries().map(|entry| &entry.bundle);
+        let mut bundles = self.own_entries().map(|entry| &entry.bundle);
         let first = bundles.next()?;
         bundles.all(|bundle| bundle == first).then(|| first.clone())
     }
 
     async fn publish(&mut self, bundle: &Bundle, report: &mut Report) {
-        for target in &mut self.targets {
+        let hands_over = self.begun.elapsed() < HANDOVER;
+        for target in self.targets.iter_mut().filter(|one| !one.is_forbidden) {
             let (kind, name) = (target.configuration.kind, target.configuration.name);
-            if target
-                .live
-                .entries
-                .iter()
-                .all(|entry| entry.bundle == *bundle)
-            {
+            if target.live.entries.is_empty() {
+                continue;
+            }
+            let bundle = &target.wanted(bundle, hands_over);
+            let mut entries = target.live.entries.iter();
+            if entries.all(|entry| entry.bundle == *bundle) {
                 continue;
             }
             if !target.allowance.take(Instant::now()) {
@@ -216,11 +236,11 @@ impl Keeper {
         {
             let heard = served.is_from(held.signing()) || self.is_settled(held);
             let lost = |entry| trusts(entry, served) && !(heard && trusts(entry, next));
-            if self.entries().any(lost) {
+            if self.own_entries().any(lost) {
                 return false;
             }
         }
-        if !self.entries().any(|entry| trusts(entry, next)) {
+        if !self.own_entries().any(|entry| trusts(entry, next)) {
             return false;
         }
         if let Some(leaf) = self.next.take() {
@@ -297,6 +317,21 @@ impl Keeper {
                 _ = changes.next() => true,
                 () = sleep(RETRY) => leapt(wall, (self.clock)(), started.elapsed()),
             };
+        }
+    }
+}
+
+impl Target {
+    /// What its entries are to carry: what is `ours`, and while one mode hands over to another
+    /// what they carried for others and still do.
+    fn wanted(&mut self, ours: &Bundle, hands_over: bool) -> Bundle {
+        let entries = self.live.entries.iter();
+        let carried = entries.fold(Bundle::default(), |all, entry| all.and(&entry.bundle));
+        let others = self.others.get_or_insert_with(|| carried.without(ours));
+        if hands_over {
+            ours.and(&others.common(&carried))
+        } else {
+            ours.clone()
         }
     }
 }

@@ -132,7 +132,7 @@ impl Authorities {
         let Known { now, settled, .. } = known;
         let done = |held, event, why: &str| Ok((held, Some((event, why.to_owned()))));
         let usable = self.signing.validity().holds(now);
-        let everywhere = settled == Some(&self.bundle(now));
+        let everywhere = settled.is_some_and(|trusted| trusted.contains(&self.bundle(now)));
         match self.next.take() {
             Some(next) if next.validity().holds(now) && (everywhere || !usable) => {
                 let why = if usable {

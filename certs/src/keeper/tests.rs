@@ -5,6 +5,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{advance, timeout};
 
 use super::*;
+use crate::authority::Authority;
 use crate::fake::{Cluster, ENTRIES, NAMESPACE, Shared, client, cluster};
 use crate::schedule::{AUTHORITY_LIFETIME, PUBLISHED_FOR};
 
@@ -282,6 +283,70 @@ async fn a_deleted_secret_is_a_clean_break_within_one_look() {
         "nobody trusts the old leaf, so it is swapped at once"
     );
     assert!(!carried(&shared)[0].contains(&before[0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_the_mode_of_before_trusted_is_trusted_until_its_replicas_are_gone() {
+    clock!(CLOCK);
+    let (client, shared) = cluster();
+    let other = |shared: &Shared, entry| {
+        let other = Authority::generate(now()).unwrap();
+        let bundle = Bundle::read(other.certificate_pem());
+        shared.lock().unwrap().trust(entry, &bundle);
+        bundle
+    };
+    let before = other(&shared, "inject.mbcas.dev");
+    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::default(), now);
+    let report = keeper.look().await;
+    assert!(report.ready && report.troubles.is_empty(), "{report:?}");
+    let [inject, workloads, _] = carried(&shared);
+    assert!(inject.contains(&before) && inject.len() == 2 && workloads.len() == 1);
+    // Who comes later is a stranger.
+    let stranger = other(&shared, "workloads.mbcas.dev");
+    let later = other(&shared, "inject.mbcas.dev");
+    keeper.look().await;
+    let [inject, workloads, _] = carried(&shared);
+    assert!(!workloads.contains(&stranger) && !inject.contains(&later));
+    assert!(
+        !inject.contains(&before),
+        "and what was taken away stays away"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mode_of_before_is_forgotten_after_the_handover() {
+    clock!(CLOCK);
+    let (client, shared) = cluster();
+    let before = Authority::generate(now()).unwrap();
+    let before = Bundle::read(before.certificate_pem());
+    for (_, entry) in ENTRIES {
+        shared.lock().unwrap().trust(entry, &before);
+    }
+    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::default(), now);
+    for _ in 0..2 {
+        keeper.look().await;
+        assert!(
+            carried(&shared)
+                .iter()
+                .all(|bundle| bundle.contains(&before))
+        );
+        advance(HANDOVER / 2).await;
+    }
+    assert_eq!(keeper.look().await.events, [Event::Published; 2]);
+    assert!(carried(&shared).iter().all(|bundle| bundle.len() == 1));
+    assert!(!carried(&shared)[0].contains(&before));
+}
+
+#[tokio::test]
+async fn a_replica_that_lost_its_role_to_another_mode_serves_on() {
+    clock!(CLOCK);
+    let (mut keeper, shared, live) = replica(now).await;
+    let served = live.current().unwrap();
+    shared.lock().unwrap().forbidden = Some("GET /apis/admissionregistration.k8s.io/");
+    let report = keeper.look().await;
+    assert!(report.ready, "{report:?}");
+    assert_eq!(report.troubles.len(), 2);
+    assert!(Arc::ptr_eq(&served, &live.current().unwrap()));
 }
 
 #[tokio::test(start_paused = true)]
