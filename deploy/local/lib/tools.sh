@@ -4,11 +4,12 @@
 # decides its content; it appears under its final name only when it is complete.
 
 tool_sets=(etcd containerd kubernetes helm)
-# helm 3 is not part of the cluster: the chart is rendered with it too. Built when it is asked for by name.
-all_tool_sets=("${tool_sets[@]}" helm3)
+# Not part of the cluster, and built when they are asked for by name: helm 3, because the chart is rendered with
+# it too, and cert-manager, which the cluster suite starts.
+all_tool_sets=("${tool_sets[@]}" helm3 cert-manager)
 
 # Seconds that a cold build took on 2 cores, one after another: what two of them use is compiled once.
-declare -A tool_seconds=([etcd]=70 [containerd]=60 [kubernetes]=500 [helm]=20 [helm3]=10)
+declare -A tool_seconds=([etcd]=70 [containerd]=60 [kubernetes]=500 [helm]=20 [helm3]=10 [cert-manager]=150)
 
 # tool_flags SET: the linker flags. Kubernetes reports its version from them, and refuses nothing
 # but prints v0.0.0 without.
@@ -22,10 +23,29 @@ tool_flags() {
   printf '%s' "$flags"
 }
 
+# tool_module SET: the folder of its go.mod.
+tool_module() {
+  case $1 in
+    cert-manager) printf '%s/tests/cert-manager' "$repo_dir" ;;
+    *) printf '%s/%s' "$versions_dir" "$1" ;;
+  esac
+}
+
+# tool_workspace SET: where it agrees on versions with others. cert-manager has those that it was released with.
+tool_workspace() { if [ "$1" = cert-manager ]; then echo off; else echo "$versions_dir/go.work"; fi; }
+
+# tool_sources SET: all that decides what its binaries are, but for the flags.
+tool_sources() {
+  case $1 in
+    cert-manager) cat "$(tool_module "$1")/"{go.mod,go.sum,main.go} ;;
+    *) cat "$versions_dir/"go.work* "$versions_dir/"*/go.mod "$versions_dir/"*/go.sum ;;
+  esac
+}
+
 # tool_dir SET: where its binaries are, or will be. Part of the name of a process's executable.
 tool_dir() {
   local key
-  key=$({ cat "$versions_dir/"go.work* "$versions_dir/"*/go.mod "$versions_dir/"*/go.sum; tool_flags "$1"; } | sha256sum)
+  key=$({ tool_sources "$1"; tool_flags "$1"; } | sha256sum)
   printf '%s/%s/%s-%s' "$cache_dir" "$version" "$1" "${key:0:12}"
 }
 
@@ -35,6 +55,7 @@ tool() {
     etcd) printf '%s/etcd' "$(tool_dir etcd)" ;;
     containerd | containerd-shim-runc-v2 | ctr) printf '%s/%s' "$(tool_dir containerd)" "$1" ;;
     helm | helm3) printf '%s/helm' "$(tool_dir "$1")" ;;
+    cert-manager) printf '%s/cert-manager' "$(tool_dir cert-manager)" ;;
     *) printf '%s/%s' "$(tool_dir kubernetes)" "$1" ;;
   esac
 }
@@ -72,7 +93,7 @@ require_go() {
 }
 
 # tool_packages SET: the programs of one set. The word `tool` would stand for all of the workspace's.
-tool_packages() { (cd "$versions_dir/$1" && GOTOOLCHAIN=local go mod edit -json | jq -r '.Tool[].Path'); }
+tool_packages() { (cd "$(tool_module "$1")" && GOTOOLCHAIN=local go mod edit -json | jq -r '.Tool[].Path'); }
 
 # build_tool_set SET: builds into a folder beside the final one and renames it. An interrupted
 # build starts where it stopped: Go's own cache keeps the finished packages.
@@ -80,18 +101,20 @@ tool_packages() { (cd "$versions_dir/$1" && GOTOOLCHAIN=local go mod edit -json 
 # sets use is compiled once; no debug information, which the linker would drop anyway; and a compiler
 # that collects its garbage less often.
 build_tool_set() {
-  local set=$1 final partial log total count packages begin=$SECONDS
+  local set=$1 final partial log module workspace total count packages begin=$SECONDS
   final=$(tool_dir "$set")
+  module=$(tool_module "$set")
+  workspace=$(tool_workspace "$set")
   partial=$final.partial
   log=$cache_dir/build-$set.log
   mkdir -p "$partial"
   say "building $set (about ${tool_seconds[$set]} s on 2 cores when nothing is cached; log: $log)"
   mapfile -t packages < <(tool_packages "$set")
-  total=$(cd "$versions_dir/$set" && GOWORK=$versions_dir/go.work go list -deps "${packages[@]}" 2>"$log" | wc -l) ||
+  total=$(cd "$module" && GOWORK=$workspace go list -deps "${packages[@]}" 2>"$log" | wc -l) ||
     { show_log "$log"; fail "the modules of $set could not be read or fetched."; }
   (
-    cd "$versions_dir/$set" || exit
-    exec env CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local GOWORK="$versions_dir/go.work" GOBIN="$partial" GOGC=400 \
+    cd "$module" || exit
+    exec env CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local GOWORK="$workspace" GOBIN="$partial" GOGC=400 \
       go install -v -trimpath -gcflags=all=-dwarf=false -ldflags "$(tool_flags "$set")" "${packages[@]}"
   ) </dev/null >"$log" 2>&1 9>&- &
   builder=$!
@@ -105,10 +128,15 @@ build_tool_set() {
   done
   trap - EXIT
   wait "$builder" || { show_log "$log"; fail "the build of $set failed."; }
-  if [ "$set" = etcd ]; then
+  case $set in
     # Its tool is called after the last part of its module's path.
-    mv "$partial/server" "$partial/etcd"
-  fi
+    etcd) mv "$partial/server" "$partial/etcd" ;;
+    # The kinds it is asked for by, as its module has them.
+    cert-manager)
+      module=$(cd "$module" && GOWORK=off go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)
+      install -D -m 0644 -t "$partial/crds" "$module"/deploy/crds/*.yaml
+      ;;
+  esac
   mv "$partial" "$final"
   say "built $set in $((SECONDS - begin)) s"
 }

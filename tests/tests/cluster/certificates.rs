@@ -45,8 +45,29 @@ fn configurations(client: &Client) -> [(Api<DynamicObject>, &'static str); 2] {
     ]
 }
 
+/// Takes every `caBundle` of a configuration away.
+async fn take_away(api: &Api<DynamicObject>, name: &str) {
+    let found = api.get(name).await.unwrap();
+    let entries = found.data["webhooks"].as_array().unwrap().len();
+    let path = |entry| format!("/webhooks/{entry}/clientConfig/caBundle");
+    let wipe: Vec<_> = (0..entries)
+        .map(|entry| json!({"op": "remove", "path": path(entry)}))
+        .collect();
+    let wipe = Patch::<()>::Json(serde_json::from_value(json!(wipe)).unwrap());
+    api.patch(name, &PatchParams::default(), &wipe)
+        .await
+        .unwrap();
+}
+
+/// Takes every `caBundle` of both away.
+pub(crate) async fn take_all_away(client: &Client) {
+    for (api, name) in configurations(client) {
+        take_away(&api, name).await;
+    }
+}
+
 /// The `caBundle` of every entry of both, null where there is none.
-async fn bundles(client: &Client) -> Vec<Value> {
+pub(crate) async fn bundles(client: &Client) -> Vec<Value> {
     let mut bundles = Vec::new();
     for (api, name) in configurations(client) {
         let found = api.get(name).await.unwrap();
@@ -83,17 +104,8 @@ fn a_ca_bundle_that_somebody_takes_away_is_back_in_seconds_and_is_all_that_the_w
         assert_eq!(before.len(), 3);
         assert!(before.iter().all(Value::is_string), "{before:?}");
         for (api, name) in configurations(&space.client) {
-            let found = api.get(name).await.unwrap();
-            let entries = found.data["webhooks"].as_array().unwrap().len();
-            let path = |entry| format!("/webhooks/{entry}/clientConfig/caBundle");
-            let wipe: Vec<_> = (0..entries)
-                .map(|entry| json!({"op": "remove", "path": path(entry)}))
-                .collect();
-            let wipe: json_patch::Patch = serde_json::from_value(json!(wipe)).unwrap();
             let begin = Instant::now();
-            api.patch(name, &PatchParams::default(), &Patch::<()>::Json(wipe))
-                .await
-                .unwrap();
+            take_away(&api, name).await;
             wait_until("the caBundle is back", SOON, async || {
                 let now = bundles(&space.client).await;
                 that(now == before, format!("{now:?}"))
@@ -176,7 +188,8 @@ fn provide(trusted: &[&Provided]) {
     std::fs::remove_file(file).unwrap();
 }
 
-async fn replicas(space: &Space) -> Vec<Pod> {
+/// The webhook's replicas, without those that are on their way out.
+pub(crate) async fn replicas(space: &Space) -> Vec<Pod> {
     let selector = ListParams::default().labels("app.kubernetes.io/component=webhook");
     let pods = space.release.pods().list(&selector).await.unwrap().items;
     pods.into_iter()
@@ -185,7 +198,7 @@ async fn replicas(space: &Space) -> Vec<Pod> {
 }
 
 /// How many certificates a replica has begun to serve.
-async fn served(pod: &Pod) -> Result<f64, String> {
+pub(crate) async fn served(pod: &Pod) -> Result<f64, String> {
     let page = http::page(&admin_address(pod)?, "/metrics").await?;
     let events = samples(&page, "mbcas_webhook_cert_events_total");
     let served = events.filter(|sample| sample.label("event") == Some("served"));

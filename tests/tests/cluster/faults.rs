@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::release::NAMESPACE;
 use crate::support::space::{cgroup, container, dry_run, has_agent, ip, is_ready, phase};
 use crate::support::wait::that;
-use crate::support::{Admission, Lab, Release, SOON, Space, on_cluster, wait_until};
+use crate::support::{Admission, Lab, Release, SOON, Space, Stream, on_cluster, wait_until};
 
 /// The most that one replica of the webhook may have in memory while it is attacked.
 const MOST_MEMORY: u64 = 48 * 1024 * 1024;
@@ -139,65 +139,6 @@ fn without_the_agents_image_pods_wait_for_it_and_those_without_an_agent_start() 
         Release::ensure();
         two_stand(space).await;
     });
-}
-
-/// Pods that are created, and forgotten, while something else happens.
-#[derive(Default)]
-struct Stream {
-    took: Vec<Duration>,
-    bare: usize,
-    refused: Vec<String>,
-}
-
-impl Stream {
-    /// Creates pods one after another until `end`.
-    async fn flow(space: &Space, end: CancellationToken) -> Self {
-        let (pods, pod) = (space.pods(), lab("stream").pod());
-        let mut stream = Self::default();
-        while !end.is_cancelled() {
-            let begin = Instant::now();
-            match pods.create(&dry_run(), &pod).await {
-                Ok(pod) => stream.bare += usize::from(!has_agent(&pod)),
-                Err(why) => stream.refused.push(why.to_string()),
-            }
-            stream.took.push(begin.elapsed());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        stream.took.sort();
-        stream
-    }
-
-    /// As [`Self::flow`], while `body` runs.
-    async fn during<T>(space: &Space, body: impl Future<Output = T>) -> (Self, T) {
-        let end = CancellationToken::new();
-        let guarded = async {
-            let done = body.await;
-            end.cancel();
-            done
-        };
-        tokio::join!(Self::flow(space, end.clone()), guarded)
-    }
-
-    fn percentile(&self, percent: usize) -> Duration {
-        self.took[(self.took.len() * percent).div_ceil(100) - 1]
-    }
-
-    /// What was seen, and that nothing failed.
-    fn is_whole(&self, what: &str) -> String {
-        assert!(self.refused.is_empty(), "{what}: {:?}", self.refused);
-        assert_eq!(
-            self.bare,
-            0,
-            "{what}: of {} without an agent",
-            self.took.len()
-        );
-        format!(
-            "{} pods, all injected, p50 {:.1?}, p99 {:.1?}",
-            self.took.len(),
-            self.percentile(50),
-            self.percentile(99)
-        )
-    }
 }
 
 /// The Secret's authority that signs.

@@ -1,6 +1,7 @@
 //! MBCAS on a real Kubernetes.
 //!
-//! `make test` runs it on the local cluster. By hand, with that cluster up and the images built:
+//! `make test` runs it on the local cluster. By hand, with that cluster up, the images built,
+//! and cert-manager too (`deploy/local/cluster build cert-manager`):
 //! ```text
 //! MBCAS_TEST_KUBECONFIG=… deploy/local/cluster alone \
 //!   cargo test -p mbcas-tests --features cluster --test cluster -- --test-threads=1
@@ -10,6 +11,7 @@
 //! | `MBCAS_TEST_KUBECONFIG` | the cluster; the ambient one is never used | the suite stops |
 //! | `MBCAS_TEST_IMAGES` | the folder that `deploy/images.sh` filled | `target/images` |
 //! | `MBCAS_TEST_HELM` | helm | the one that `deploy/local/cluster path helm` names |
+//! | `MBCAS_TEST_CERT_MANAGER` | cert-manager, its kinds in `crds` beside it | the one that `deploy/local/cluster path cert-manager` names |
 //! | `MBCAS_TEST_PROMETHEUS` | prometheus | the one on the PATH |
 //! | `MBCAS_ROTATIONS` | how often the authority changes in the test of that | once |
 //! | `MBCAS_TEST_HELM_ARGS` | more words for `helm upgrade`, for measuring variants | none |
@@ -31,6 +33,7 @@ macro_rules! figure {
 mod agent;
 mod budget;
 mod bystanders;
+mod cert_manager;
 mod certificates;
 mod chart;
 mod cli;

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod cert_manager;
 pub(crate) mod cgroup;
 pub(crate) mod diagnose;
 pub(crate) mod environment;
@@ -7,11 +8,13 @@ pub(crate) mod http;
 pub(crate) mod lab;
 pub(crate) mod release;
 pub(crate) mod space;
+pub(crate) mod stream;
 pub(crate) mod wait;
 
 pub(crate) use lab::Lab;
 pub(crate) use release::Release;
 pub(crate) use space::{Admission, Space, on_any_cluster, on_cluster};
+pub(crate) use stream::Stream;
 pub(crate) use wait::wait_until;
 
 use std::io::Write;

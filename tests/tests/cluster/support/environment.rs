@@ -102,27 +102,33 @@ pub(crate) fn binary(image: &str, name: &str) -> PathBuf {
 
 /// helm, on this cluster and no other.
 pub(crate) fn helm() -> Command {
-    let path = std::env::var_os("MBCAS_TEST_HELM").map_or_else(cached_helm, PathBuf::from);
-    assert!(
-        path.is_file(),
-        "there is no helm at {}: set MBCAS_TEST_HELM, or build the local cluster's binaries: deploy/local/cluster build",
-        path.display()
-    );
-    let mut command = Command::new(path);
+    let mut command = Command::new(tool("MBCAS_TEST_HELM", "helm"));
     command
         .env("KUBECONFIG", kubeconfig())
         .current_dir(workspace());
     command
 }
 
-fn cached_helm() -> PathBuf {
+/// cert-manager: the program of tests/cert-manager.
+pub(crate) fn cert_manager() -> PathBuf {
+    tool("MBCAS_TEST_CERT_MANAGER", "cert-manager")
+}
+
+/// A program that `variable` names, or that the local cluster has built.
+fn tool(variable: &str, name: &str) -> PathBuf {
+    let path = std::env::var_os(variable).map_or_else(|| cached(variable, name), PathBuf::from);
+    assert!(
+        path.is_file(),
+        "there is no {name} at {}: set {variable}, or build it: deploy/local/cluster build {name}",
+        path.display()
+    );
+    path
+}
+
+fn cached(variable: &str, name: &str) -> PathBuf {
     let cluster = workspace().join("deploy/local/cluster");
-    let output = Command::new(&cluster).args(["path", "helm"]).output();
-    let output = output.unwrap_or_else(|why| {
-        panic!(
-            "{}: {why}. Set MBCAS_TEST_HELM to a helm",
-            cluster.display()
-        )
-    });
+    let output = Command::new(&cluster).args(["path", name]).output();
+    let output = output
+        .unwrap_or_else(|why| panic!("{}: {why}. Set {variable} to a {name}", cluster.display()));
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
