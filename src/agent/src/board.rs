@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mbcas_core::DemandReport;
 use mbcas_core::demand::{Ewma, LABELS, METRIC, Signals};
+use mbcas_core::units::Demand;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -185,6 +186,16 @@ impl Board {
     /// Puts up a reading that was taken just now.
     pub fn put(&self, reading: Reading) {
         self.reading.send_replace(Some((reading, Instant::now())));
+    }
+
+    /// Comes back as soon as a reading's intensity is at least `above`; for ever not, if none is.
+    pub async fn rises_to(&self, above: Demand) {
+        let is_so = |intensity| Demand::from_fraction(intensity).is_ok_and(|now| now >= above);
+        let mut readings = self.reading.subscribe();
+        // It cannot fail: the board keeps the sender.
+        let _ = readings
+            .wait_for(|reading| reading.is_some_and(|(reading, _)| is_so(reading.intensity)))
+            .await;
     }
 
     /// The report as of now, or why there is none.

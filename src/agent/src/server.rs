@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use hyper::StatusCode;
+use mbcas_core::demand::LongPoll;
 use mbcas_runtime::{admin, http};
 use tokio::net::TcpListener;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::board::Board;
 
-/// What clients may hold: readers come by every 15 s and stay for one answer.
+/// What clients may hold: readers come by every 15 s and stay for one answer, or wait 25 s for a jump.
 pub const LIMITS: http::Limits = http::Limits {
     connections: 32,
     head: Duration::from_secs(2),
@@ -34,7 +35,13 @@ pub fn router(board: Arc<Board>) -> Router {
         .with_state(board)
 }
 
-async fn demand(State(board): State<Arc<Board>>) -> Response {
+async fn demand(State(board): State<Arc<Board>>, Query(poll): Query<LongPoll>) -> Response {
+    match poll.terms() {
+        // Whatever comes of it, what is known then is the answer.
+        Ok(Some((above, wait))) => drop(timeout(wait, board.rises_to(above)).await),
+        Ok(None) => {}
+        Err(why) => return (StatusCode::BAD_REQUEST, format!("above: {why}\n")).into_response(),
+    }
     match board.report() {
         Ok(report) => Json(report).into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
@@ -69,10 +76,11 @@ mod tests {
     use hyper::Request;
     use mbcas_core::DemandReport;
     use mbcas_core::demand::{Signals, queue_pressure};
+    use tokio::time::Instant;
     use tower::ServiceExt;
 
     use super::*;
-    use crate::board::Smoother;
+    use crate::board::{Reading, Smoother};
     use crate::config::Config;
 
     async fn ask(board: &Arc<Board>, path: &str) -> (StatusCode, Vec<u8>) {
@@ -125,6 +133,56 @@ mod tests {
             (demand.basis_points(), report.sequence, report.age_ms),
             (3750, 1, 80)
         );
+    }
+
+    fn said(body: &[u8]) -> f64 {
+        let (report, _) = DemandReport::parse(body, "shop", "web-1", "app").unwrap();
+        report.demand_intensity
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_jump_is_answered_when_it_comes_or_the_time_is_over() {
+        let line = [
+            "agent",
+            "--namespace",
+            "shop",
+            "--pod",
+            "web-1",
+            "--container",
+            "app",
+        ];
+        let board = Arc::new(Board::new(Config::from_args(line)).unwrap());
+        let reading = |intensity| Reading {
+            intensity,
+            sequence: 1,
+            signals: Signals::default(),
+        };
+        board.put(reading(0.2));
+        let begin = Instant::now();
+        let (_, body) = ask(&board, "/demand?above=0.7&wait=3").await;
+        assert_eq!((said(&body), begin.elapsed().as_secs()), (0.2, 3));
+        let (_, body) = ask(&board, "/demand?above=0.7&wait=900").await;
+        let longest = 3 + mbcas_core::demand::LONGEST_WAIT;
+        assert_eq!((said(&body), begin.elapsed().as_secs()), (0.2, longest));
+        let (_, body) = ask(&board, "/demand?above=0.2&wait=3").await;
+        assert_eq!((said(&body), begin.elapsed().as_secs()), (0.2, longest));
+
+        let begin = Instant::now();
+        let rises = async {
+            for intensity in [0.6, 0.7, 0.1] {
+                sleep(Duration::from_secs(1)).await;
+                board.put(reading(intensity));
+                tokio::task::yield_now().await;
+            }
+        };
+        let ((_, body), ()) = tokio::join!(ask(&board, "/demand?above=0.7"), rises);
+        assert!(said(&body) > 0.69);
+        assert!(begin.elapsed() < Duration::from_secs(4));
+        for bad in ["above=1.5", "above=NaN", "above=high", "wait=-1"] {
+            let (status, body) = ask(&board, &format!("/demand?{bad}")).await;
+            let body = String::from_utf8_lossy(&body);
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{bad}: {body}");
+        }
     }
 
     #[tokio::test]

@@ -1,4 +1,7 @@
 //! One cycle, in one sentence: Discover → Demand → Solve → Guardrail → Patch.
+//!
+//! Between two of them the loop takes early turns: nodes on which a demand has jumped are
+//! cleared with that demand and with what the last cycle heard of everybody else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +19,8 @@ use crate::cluster::{Cluster, View};
 use crate::constraints::within_quotas;
 use crate::demand::{Demands, Readings};
 use crate::discover::{Discovery, Moment, Terms, discover, snapshots};
-use crate::govern::govern;
+use crate::govern::{Governed, govern};
+use crate::jumps::{Ears, Jump, Jumps, ears};
 use crate::kubelets::{Evidence, Kubelets};
 use crate::metrics::Metrics;
 use crate::observe;
@@ -37,6 +41,10 @@ pub struct Loop {
     pub demands: Demands,
     /// The kubelets.
     pub kubelets: Kubelets,
+    /// Whose demand jumps between two cycles.
+    pub jumps: Jumps,
+    /// What the last cycle of this term heard.
+    pub heard: Option<Heard>,
     /// The hand that writes.
     pub actuator: Actuator,
     /// The rules.
@@ -69,6 +77,23 @@ pub struct Loop {
     pub started: Instant,
 }
 
+/// What a cycle heard.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// Of the agents.
+    pub readings: Readings,
+    /// Of the kubelets.
+    pub evidence: Evidence,
+}
+
+/// All nodes as a turn sees them, and what bounds it.
+struct Scene {
+    view: View,
+    discovery: Discovery,
+    snapshots: Vec<NodeSnapshot>,
+    governed: Governed,
+}
+
 impl Loop {
     /// One cycle over all nodes in the term `epoch`; `mode` is how far it may go today.
     pub async fn cycle(&mut self, mode: Mode, epoch: i32) {
@@ -77,40 +102,94 @@ impl Loop {
             self.actuator.forget();
         }
         let view = self.cluster.view();
-        let switch = self.switch.look().await;
         let discovery = discover(&view);
         observe::discovered(&discovery, &view);
 
-        let (readings, evidence) = self.ask(&view, &discovery).await;
-        observe::demanded(&readings, &evidence, &self.metrics);
+        let heard = self.ask(&view, &discovery).await;
+        observe::demanded(&heard.readings, &heard.evidence, &self.metrics);
 
-        let mut snapshots = self.snapshots(&view, &discovery, &readings, &evidence);
-        let circumstances = self.circumstances(mode, switch, &snapshots, &evidence);
-        let governed = govern(&mut snapshots, &view, &discovery, circumstances);
-        let plans = self.plans(&snapshots, &view);
-        observe::solved(&snapshots, &plans);
-
-        let started = |id: &ContainerId| discovery.participants.get(id)?.participation.started;
-        let outcomes = self.actuator.actuate(&plans, epoch, started).await;
-        self.remember(&snapshots, &plans, &outcomes);
-        observe::patched(&plans, &outcomes, &self.metrics);
+        let scene = self.look(view, discovery, &heard, mode).await;
+        let (plans, outcomes) = self.act(&scene, epoch).await;
         observe::published(
-            &snapshots,
+            &scene.snapshots,
             &plans,
             &outcomes,
-            &evidence.usage,
-            &discovery,
+            &heard.evidence.usage,
+            &scene.discovery,
             &self.metrics,
         );
-        observe::bounded(&governed, &self.unenforced, &view, &self.metrics);
+        observe::bounded(
+            &scene.governed,
+            &self.unenforced,
+            &scene.view,
+            &self.metrics,
+        );
+        self.jumps
+            .listen_to(ears(&scene.discovery, &scene.snapshots, &plans));
         self.scribe
-            .write(&view, &plans, &governed, &self.metrics, epoch)
+            .write(&scene.view, &plans, &scene.governed, &self.metrics, epoch)
             .await;
-        self.forget_gone(&discovery);
+        self.forget_gone(&scene);
+        self.heard = Some(heard);
+    }
+
+    /// An early turn in the term `epoch`: the nodes on which `jumps` happened, and no others.
+    pub async fn early(&mut self, jumps: &[Jump], mode: Mode, epoch: i32) {
+        // Nothing is known in this term before its first cycle.
+        let Some(mut heard) = self.heard.take().filter(|_| self.epoch == Some(epoch)) else {
+            return;
+        };
+        let view = self.cluster.view();
+        let discovery = discover(&view);
+        let mut nodes = BTreeSet::new();
+        for jump in jumps {
+            if let Some(found) = discovery.participants.get(&jump.id) {
+                nodes.insert(found.node.clone());
+                heard.readings.demand.insert(jump.id.clone(), jump.demand);
+                tracing::info!(node = found.node, container = %jump.id, demand = %jump.demand, "Jump");
+            }
+        }
+        let mut scene = self.look(view, discovery, &heard, mode).await;
+        scene.snapshots.retain(|one| nodes.contains(&one.node));
+        observe::jumped(jumps, &self.metrics);
+        self.act(&scene, epoch).await;
+        self.heard = Some(heard);
+    }
+
+    /// Forgets what belongs to a term that is over.
+    pub fn stand_by(&mut self) {
+        self.heard = None;
+        self.jumps.listen_to(Ears::new());
+    }
+
+    /// Every node as it is now, and how far it may be gone with each participant.
+    async fn look(&mut self, view: View, discovery: Discovery, heard: &Heard, mode: Mode) -> Scene {
+        let switch = self.switch.look().await;
+        let mut snapshots = self.snapshots(&view, &discovery, heard);
+        let circumstances = self.circumstances(mode, switch, &snapshots, &heard.evidence);
+        let governed = govern(&mut snapshots, &view, &discovery, circumstances);
+        Scene {
+            view,
+            discovery,
+            snapshots,
+            governed,
+        }
+    }
+
+    /// Decides for the nodes of `scene`, and writes what was decided.
+    async fn act(&mut self, scene: &Scene, epoch: i32) -> (Vec<Plan>, Outcomes) {
+        let plans = self.plans(&scene.snapshots, &scene.view);
+        observe::solved(&scene.snapshots, &plans);
+        let participants = &scene.discovery.participants;
+        let started = |id: &ContainerId| participants.get(id)?.participation.started;
+        let outcomes = self.actuator.actuate(&plans, epoch, started).await;
+        self.remember(&scene.snapshots, &plans, &outcomes);
+        observe::patched(&plans, &outcomes, &self.metrics);
+        (plans, outcomes)
     }
 
     /// Asks agents and kubelets, at the same time.
-    async fn ask(&mut self, view: &View, discovery: &Discovery) -> (Readings, Evidence) {
+    async fn ask(&mut self, view: &View, discovery: &Discovery) -> Heard {
         let agents = discovery
             .participants
             .iter()
@@ -122,22 +201,16 @@ impl Loop {
             .filter(|node| discovery.is_on(&node.name))
             .collect();
         let demand = self.demands.read(&agents, self.interval);
-        tokio::join!(demand, self.kubelets.ask(&nodes))
+        let (readings, evidence) = tokio::join!(demand, self.kubelets.ask(&nodes));
+        Heard { readings, evidence }
     }
 
-    /// Every node as it is now.
-    fn snapshots(
-        &self,
-        view: &View,
-        discovery: &Discovery,
-        readings: &Readings,
-        evidence: &Evidence,
-    ) -> Vec<NodeSnapshot> {
+    fn snapshots(&self, view: &View, discovery: &Discovery, heard: &Heard) -> Vec<NodeSnapshot> {
         let moment = Moment {
             zero: self.started,
             wall: Timestamp::now(),
         };
-        let (demand, usage) = (&readings.demand, &evidence.usage);
+        let (demand, usage) = (&heard.readings.demand, &heard.evidence.usage);
         snapshots(view, discovery, demand, usage, self.terms, moment)
     }
 
@@ -180,13 +253,12 @@ impl Loop {
 
     /// Keeps what was really written: what the API server did not take is taken back.
     fn remember(&mut self, snapshots: &[NodeSnapshot], plans: &[Plan], outcomes: &Outcomes) {
-        let before = std::mem::take(&mut self.ledgers);
-        let empty = Ledger::default();
         for (snapshot, plan) in snapshots.iter().zip(plans) {
+            let before = self.ledgers.remove(&snapshot.node).unwrap_or_default();
             let mut ledger = plan.ledger.clone();
             for write in &plan.writes {
                 if !outcomes.get(&write.id).is_some_and(Outcome::is_written) {
-                    ledger.take_back(&write.id, before.get(&snapshot.node).unwrap_or(&empty));
+                    ledger.take_back(&write.id, &before);
                 }
             }
             self.ledgers.insert(snapshot.node.clone(), ledger);
@@ -201,9 +273,12 @@ impl Loop {
         }
     }
 
-    /// Drops the series of containers that are gone.
-    fn forget_gone(&mut self, discovery: &Discovery) {
-        let present: BTreeSet<_> = discovery.participants.keys().cloned().collect();
+    /// Drops the memory of nodes, and the series of containers, that are gone.
+    fn forget_gone(&mut self, scene: &Scene) {
+        let nodes = scene.snapshots.iter().map(|snapshot| &snapshot.node);
+        let nodes: BTreeSet<_> = nodes.collect();
+        self.ledgers.retain(|node, _| nodes.contains(node));
+        let present: BTreeSet<_> = scene.discovery.participants.keys().cloned().collect();
         self.known
             .difference(&present)
             .for_each(|id| self.metrics.forget_container(id));

@@ -9,7 +9,8 @@
 //!                                                  scribe ───▶ statuses, Events
 //! ```
 //!
-//! [`cycle`] is that picture in code. There is one writer, chosen by a [`lease`].
+//! [`cycle`] is that picture in code; between two cycles nodes are cleared on which demand
+//! [`jumps`]. There is one writer, chosen by a [`lease`].
 //!
 //! | rules | say |
 //! | --- | --- |
@@ -30,6 +31,7 @@ pub mod discover;
 #[cfg(test)]
 mod fake;
 pub mod govern;
+pub mod jumps;
 pub mod kubelet;
 pub mod kubelets;
 pub mod lease;

@@ -66,6 +66,8 @@ pub struct Metrics {
     pub pull_failures: IntCounterVec,
     /// `mbcas_kubelet_failures_total`: kubelets that did not answer.
     pub kubelet_failures: IntCounter,
+    /// `mbcas_jump_seconds`: from hearing of a jump of demand to deciding about it.
+    pub jump_seconds: Histogram,
     /// `mbcas_cycle_seconds`: how long a cycle took.
     pub cycle_seconds: Histogram,
     /// `mbcas_leader`: 1 while this process may write.
@@ -126,6 +128,11 @@ impl Metrics {
             unwritten: new.counts("mbcas_unwritten_notes_total", "Notes to the cluster that were not taken", &["what"])?,
             pull_failures: new.counts("mbcas_demand_pull_failures_total", "Agents that gave no demand", &["reason"])?,
             kubelet_failures: new.count("mbcas_kubelet_failures_total", "Kubelets that gave no usage")?,
+            jump_seconds: new.histogram(
+                "mbcas_jump_seconds",
+                "Seconds from hearing of a jump of demand to deciding about it, between two cycles",
+                vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+            )?,
             cycle_seconds: new.histogram(
                 "mbcas_cycle_seconds",
                 "Seconds that one cycle took",

@@ -12,6 +12,7 @@ use crate::cluster::View;
 use crate::demand::Readings;
 use crate::discover::{Discovery, usage_key};
 use crate::govern::Governed;
+use crate::jumps::Jump;
 use crate::kubelet::{UsageKey, Used};
 use crate::kubelets::Evidence;
 use crate::metrics::Metrics;
@@ -65,6 +66,14 @@ pub(crate) fn solved(snapshots: &[NodeSnapshot], plans: &[Plan]) {
         for condition in &plan.conditions {
             tracing::warn!(%node, %condition, "Guardrail");
         }
+    }
+}
+
+/// Jumps that an early turn is about to answer.
+pub(crate) fn jumped(jumps: &[Jump], metrics: &Metrics) {
+    for jump in jumps {
+        let waited = jump.at.elapsed().as_secs_f64();
+        metrics.jump_seconds.observe(waited);
     }
 }
 

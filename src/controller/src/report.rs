@@ -13,7 +13,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use mbcas_core::ContainerId;
-use mbcas_core::demand::{AGENT_PORT, DemandReport, MAX_REPORT_BYTES, ReportError};
+use mbcas_core::demand::{AGENT_PORT, DemandReport, LongPoll, MAX_REPORT_BYTES, ReportError};
 use mbcas_core::units::Demand;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -58,30 +58,55 @@ impl PullError {
 /// # Errors
 /// [`PullError`] for everything but a fresh, well-formed report about `id`.
 pub async fn pull(address: IpAddr, id: &ContainerId) -> Result<Demand, PullError> {
-    pull_from(SocketAddr::new(address, AGENT_PORT), id).await
+    let agent = SocketAddr::new(address, AGENT_PORT);
+    pull_from(agent, id, LongPoll::default()).await
 }
 
-async fn pull_from(address: SocketAddr, id: &ContainerId) -> Result<Demand, PullError> {
-    let body = tokio::time::timeout(DEADLINE, fetch(address))
+/// As [`pull`], when the demand has risen or the time is over that `poll` says.
+///
+/// # Errors
+/// As [`pull`].
+pub async fn pull_when(
+    address: IpAddr,
+    id: &ContainerId,
+    poll: LongPoll,
+) -> Result<Demand, PullError> {
+    pull_from(SocketAddr::new(address, AGENT_PORT), id, poll).await
+}
+
+async fn pull_from(
+    address: SocketAddr,
+    id: &ContainerId,
+    poll: LongPoll,
+) -> Result<Demand, PullError> {
+    let (path, wait) = match (poll.above, poll.wait) {
+        (Some(above), Some(wait)) => (
+            format!("/demand?above={above}&wait={wait}"),
+            Duration::from_secs(wait),
+        ),
+        _ => ("/demand".to_owned(), Duration::ZERO),
+    };
+    let body = tokio::time::timeout(wait + DEADLINE, fetch(address, &path))
         .await
         .map_err(|_| PullError::Timeout)??;
     let (_, demand) = DemandReport::parse(&body, &id.pod.namespace, &id.pod.name, &id.container)?;
     Ok(demand)
 }
 
-async fn fetch(address: SocketAddr) -> Result<Bytes, PullError> {
-    let stream = TcpStream::connect(address)
+async fn fetch(address: SocketAddr, path: &str) -> Result<Bytes, PullError> {
+    let stream = tokio::time::timeout(DEADLINE, TcpStream::connect(address))
         .await
+        .map_err(|_| PullError::Timeout)?
         .map_err(PullError::Connect)?;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(16 * 1024)
         .handshake(TokioIo::new(stream))
         .await?;
-    let request = Request::get("/demand")
+    let request = Request::get(path)
         .header(header::HOST, "mbcas-demand-agent")
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new());
-    // The request is constant; it cannot be malformed.
+    // A path and numbers: it cannot be malformed.
     let Ok(request) = request else {
         return Err(PullError::Body);
     };

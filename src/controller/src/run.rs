@@ -27,6 +27,7 @@ use crate::cluster::{Cluster, Watched};
 use crate::cycle::Loop;
 use crate::demand::Demands;
 use crate::discover::Terms;
+use crate::jumps::Jumps;
 use crate::kubelets::Kubelets;
 use crate::lease::{Candidate, Leader, clock};
 use crate::metrics::Metrics;
@@ -58,8 +59,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let leases = Api::namespaced(client.clone(), &args.namespace);
     let deployments = Api::namespaced(client.clone(), &args.namespace);
     let (candidate, leader) = Candidate::new(leases, deployments, &identity, clock::since_boot);
+    let (jumps, ears) = Jumps::new();
     let market = Loop {
         cluster: cluster.clone(),
+        jumps,
+        heard: None,
         demands: Demands::default(),
         kubelets: Kubelets::new(config.clone(), args.kubelet_tls.clone()),
         actuator: Actuator::new(client.clone(), leader.clone()).paced(
@@ -120,6 +124,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "loop",
         turns(market, client, leader, readiness, token.clone()),
     );
+    tasks.spawn("jumps", stoppable(token.clone(), ears.run()));
     tasks.spawn("lease", candidate.run(token));
     tasks.run(GRACE).await?;
     Ok(())
@@ -155,7 +160,8 @@ async fn stoppable<E>(
         .unwrap_or(Ok(()))
 }
 
-/// One cycle per interval while this process leads and its views are complete.
+/// One cycle per interval while this process leads and its views are complete, and an early
+/// turn where demand jumps between two.
 async fn turns(
     mut market: Loop,
     client: Client,
@@ -171,14 +177,16 @@ async fn turns(
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        let jumps = tokio::select! {
             () = token.cancelled() => return Ok(()),
-            _ = ticks.tick() => {}
-            () = leader.turned() => {}
-        }
+            _ = ticks.tick() => None,
+            () = leader.turned() => None,
+            jumps = market.jumps.next() => Some(jumps),
+        };
         let epoch = leader.epoch();
         market.metrics.leader.set(i64::from(epoch.is_some()));
         let Some(epoch) = epoch.filter(|_| readiness.pending().is_empty()) else {
+            market.stand_by();
             continue;
         };
         let mode = probe.permitted(market.mode).await;
@@ -186,13 +194,18 @@ async fn turns(
             .metrics
             .supported
             .set(i64::from(probe.verdict == Some(Support::Supported)));
-        let started = Instant::now();
-        market.cycle(mode, epoch).await;
-        market
-            .metrics
-            .cycle_seconds
-            .observe(started.elapsed().as_secs_f64());
-        ticks.reset_at(started + market.interval);
+        if let Some(jumps) = jumps {
+            market.early(&jumps, mode, epoch).await;
+        } else {
+            let started = Instant::now();
+            market.cycle(mode, epoch).await;
+            market
+                .metrics
+                .cycle_seconds
+                .observe(started.elapsed().as_secs_f64());
+            ticks.reset_at(started + market.interval);
+        }
+        market.jumps.rest();
     }
 }
 

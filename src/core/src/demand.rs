@@ -6,7 +6,8 @@
 //!
 //! On the wire it has two forms, one on each path of the agent's port:
 //! - `/metrics`: the gauge [`METRIC`] with exactly the labels [`LABELS`];
-//! - `/demand`: one [`DemandReport`] as JSON.
+//! - `/demand`: one [`DemandReport`] as JSON; asked with a [`LongPoll`], when the
+//!   intensity has risen so far.
 //!
 //! A signal becomes an intensity by [`queue_pressure`]; an [`Ewma`] smooths it.
 
@@ -28,6 +29,35 @@ pub const AGENT_PORT: u16 = 9465;
 
 /// The most that a reader takes of a report, in bytes. A real one has some 200.
 pub const MAX_REPORT_BYTES: usize = 4096;
+
+/// The longest that an agent lets a [`LongPoll`] wait, in seconds.
+pub const LONGEST_WAIT: u64 = 25;
+
+/// The query by which a reader of `/demand` hears of a jump as it happens:
+/// `?above=0.67&wait=15`. The agent answers when the intensity is at least so high, or
+/// when the time is over, with a report as always. Without `above` it answers at once, and
+/// so does an agent that does not know the query: a reader takes an early answer for that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LongPoll {
+    /// The intensity to wait for, from 0 to 1.
+    #[serde(default)]
+    pub above: Option<f64>,
+    /// For how long, in seconds; at most, and without it, [`LONGEST_WAIT`].
+    #[serde(default)]
+    pub wait: Option<u64>,
+}
+
+impl LongPoll {
+    /// What is waited for and for how long; nothing if it is not to be waited.
+    ///
+    /// # Errors
+    /// [`DemandError`](crate::units::DemandError) if `above` is no intensity.
+    pub fn terms(self) -> Result<Option<(Demand, Duration)>, crate::units::DemandError> {
+        let wait = self.wait.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
+        let above = self.above.map(Demand::from_fraction).transpose()?;
+        Ok(above.map(|above| (above, Duration::from_secs(wait))))
+    }
+}
 
 /// Waiting requests at which the urgency is one half.
 ///

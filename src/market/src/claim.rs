@@ -19,6 +19,13 @@ const URGENT: Demand = Demand::from_basis_points(6_700);
 /// By how many basis points a demand has to rise above its average to be a jump.
 const JUMP: u64 = 3_000;
 
+/// The least demand that is a jump for somebody whose demand is `average` as a rule; none if
+/// no demand is.
+pub fn jump(average: Demand) -> Option<Demand> {
+    let least = average.basis_points() + JUMP;
+    (least <= Demand::FULL.basis_points()).then(|| Demand::from_basis_points(least).max(URGENT))
+}
+
 /// A claim is so many times what was needed before,
 const TIMES: u64 = 3;
 /// or so many times this where that is less.
@@ -99,9 +106,9 @@ impl Claims {
     }
 
     fn may_claim(&self, signal: &Signal) -> bool {
-        let jumps = signal.demand.basis_points() >= signal.average.basis_points() + JUMP;
+        let jumps = jump(signal.average).is_some_and(|least| signal.demand >= least);
         let is_allowed = signal.now >= self.blocked_until && !signal.is_short;
-        is_allowed && jumps && signal.demand >= URGENT && signal.need < signal.entitlement
+        is_allowed && jumps && signal.need < signal.entitlement
     }
 
     fn end_what_is_over(&mut self, signal: &Signal) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mbcas_core::{ContainerId, Demand, MilliCpu};
 
-use crate::claim::{Claims, Signal};
+use crate::claim::{self, Claims, Signal};
 use crate::guard::{Direction, Patience};
 use crate::input::{NodeSnapshot, Observed};
 use crate::need::{Estimate, Surroundings};
@@ -54,6 +54,16 @@ impl Ledger {
     /// The smoothed demand of `id`, as the last clearing used it.
     pub fn demand(&self, id: &ContainerId) -> Option<Demand> {
         self.entries.get(id).map(Entry::demand)
+    }
+
+    /// The least demand of `id` that would be heard as a jump: see [`crate::claim`]. None while
+    /// no claim of its would be, and for somebody who is not known.
+    pub fn jump(&self, id: &ContainerId) -> Option<Demand> {
+        let entry = self.entries.get(id)?;
+        let is_heard = entry.claims.amount().is_none()
+            && entry.claims.blocked_until() <= self.now
+            && entry.standing != Standing::Short;
+        claim::jump(entry.demand()).filter(|_| is_heard)
     }
 
     /// The last limit that we wrote for `id`.

@@ -78,6 +78,8 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
         cluster: Cluster::with(view),
         demands: Demands::default(),
         kubelets: Kubelets::new(config, KubeletTls::Verify),
+        jumps: Jumps::new().0,
+        heard: None,
         scribe: Scribe::new(client.clone(), leader.clone(), true),
         switch: Switch::new(Api::namespaced(client.clone(), "m")),
         mode: Mode::Auto,
@@ -149,6 +151,47 @@ async fn a_cycle_writes_limits_by_budget_and_nothing_else() {
     ); // as the fixture names it
     assert_eq!(body.pointer("/metadata/resourceVersion"), Some(&json!("1")));
     assert_eq!(body.pointer("/spec/containers/0/resources/requests"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_jump_moves_its_own_node_at_once_and_no_other() {
+    let mut pods = ["near", "beside", "far"].map(|name| pod("shop", name, &json!({})));
+    pods[2]["spec"]["nodeName"] = json!("n2");
+    let (api, mut view) = world(&pods);
+    let other = crate::cluster::NodeView {
+        name: "n2".into(),
+        ..view.nodes["n1"].clone()
+    };
+    view.nodes.insert("n2".into(), other);
+    let ids = crate::discover::discover(&view).participants.into_keys();
+    let near = ids.into_iter().find(|id| id.pod.name == "near").unwrap();
+    let (mut market, _candidate) = market(&api, view, true).await;
+    let jump = Jump {
+        id: near.clone(),
+        demand: mbcas_core::units::Demand::FULL,
+        at: Instant::now(),
+    };
+    let jumps = [jump];
+    market.early(&jumps, Mode::Auto, 0).await;
+    assert!(limits(&api).is_empty(), "nothing is known yet");
+
+    market.cycle(Mode::Observe, 0).await;
+    market.early(&jumps, Mode::Auto, 1).await;
+    assert!(limits(&api).is_empty(), "another term");
+
+    market.cycle(Mode::Observe, 0).await;
+    market.early(&jumps, Mode::Auto, 0).await;
+    let written = limits(&api);
+    let written: Vec<_> = written.keys().collect();
+    let path = |name| format!("/api/v1/namespaces/shop/pods/{name}/resize");
+    assert_eq!(written, [&path("beside"), &path("near")]);
+    assert_eq!(
+        market.ledgers["n1"].demand(&near).unwrap().basis_points(),
+        5_000,
+        "the average has had no time"
+    );
+    assert_eq!(market.ledgers.len(), 2, "the other node is not forgotten");
+    assert_eq!(market.metrics.jump_seconds.get_sample_count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,7 +41,7 @@ fn http(body: &str) -> Vec<u8> {
 
 async fn ask(answer: Vec<u8>, after: fn(&mut std::net::TcpStream)) -> Result<Demand, PullError> {
     let (address, thread) = agent(answer, after);
-    let demand = pull_from(address, &app()).await;
+    let demand = pull_from(address, &app(), LongPoll::default()).await;
     thread.join().unwrap();
     demand
 }
@@ -125,7 +125,10 @@ async fn nobody_there_is_a_failed_connection() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     assert_eq!(
-        pull_from(address, &app()).await.unwrap_err().reason(),
+        pull_from(address, &app(), LongPoll::default())
+            .await
+            .unwrap_err()
+            .reason(),
         "connect"
     );
 }
