@@ -54,8 +54,27 @@ pub enum Command {
     Inject(InjectArgs),
     /// Resize one container of a running pod in place, without a restart
     Resize(ResizeArgs),
+    /// Print the CPU limits that the market would set, and why
+    Recommend(RecommendArgs),
     /// Give pods the CPU resources back that they had before MBCAS
     Restore(RestoreArgs),
+}
+
+/// `mbcas recommend`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_STATUS)]
+pub struct RecommendArgs {
+    /// The pod [default: every one of the namespace]
+    pub pod: Option<String>,
+    /// Of all namespaces
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// The namespace that MBCAS is installed in
+    #[arg(long, value_name = "NAME", default_value = "mbcas-system")]
+    pub controller_namespace: String,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 /// `mbcas resize`.

@@ -111,6 +111,7 @@ fn report(rows: &[Row], format: Format) -> Result<Report, OutputError> {
     let failed = rows.iter().any(|row| row.level == Level::Fail);
     let text = match format {
         Format::Json => output::json(&rows)?,
+        Format::Yaml => output::yaml(&rows)?,
         Format::Table => text(rows, output::takes_colour()),
     };
     Ok(Report { text, failed })

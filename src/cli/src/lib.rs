@@ -1,7 +1,8 @@
-//! The operator's tool: `mbcas check`, `mbcas inject`, `mbcas resize`, `mbcas restore`.
+//! The operator's tool: `mbcas check`, `mbcas inject`, `mbcas recommend`, `mbcas resize`,
+//! `mbcas restore`.
 //!
 //! ```text
-//!   words ──args──▶ Cli ──▶ check | inject | resize | restore ──▶ Report ──▶ stdout, exit status
+//!   words ──args──▶ Cli ──▶ check | inject | … | restore ──▶ Report ──▶ stdout, exit status
 //!                               │ what to do: pure                   progress ──▶ stderr
 //!                               └ doing it: mbcas-actuator
 //! ```
@@ -16,6 +17,7 @@ pub mod connect;
 mod fixtures;
 pub mod inject;
 pub mod output;
+pub mod recommend;
 pub mod resize;
 pub mod restore;
 
@@ -32,6 +34,8 @@ pub enum CliError {
     Connect(#[from] connect::ConnectError),
     #[error(transparent)]
     Inject(#[from] inject::InjectError),
+    #[error(transparent)]
+    Recommend(#[from] recommend::RecommendError),
     #[error(transparent)]
     Resize(#[from] resize::ResizeError),
     #[error(transparent)]
@@ -63,6 +67,9 @@ pub async fn run(cli: Cli) -> Result<Report, CliError> {
     match cli.command {
         Command::Check(args) => Ok(check::run(&connect::connect(connection).await?, &args).await?),
         Command::Inject(args) => Ok(inject::run(&args, connection.namespace.as_deref())?),
+        Command::Recommend(args) => {
+            Ok(recommend::run(&connect::connect(connection).await?, &args).await?)
+        }
         Command::Resize(args) => {
             Ok(resize::run(&connect::connect(connection).await?, &args).await?)
         }

@@ -19,6 +19,8 @@ pub enum Format {
     Table,
     /// For programs.
     Json,
+    /// For both.
+    Yaml,
 }
 
 /// A result could not be written down.

@@ -262,7 +262,8 @@ fn field(change: &Change) -> String {
 
 fn report(plan: &ResizePlan, outcome: &Outcome, args: &ResizeArgs) -> Result<Report, ResizeError> {
     let text = match args.output {
-        Format::Json => document(plan, outcome, args)?,
+        Format::Json => output::json(&document(plan, outcome, args))?,
+        Format::Yaml => output::yaml(&document(plan, outcome, args))?,
         Format::Table => text(plan, outcome, args.dry_run)?,
     };
     Ok(Report {
@@ -271,17 +272,13 @@ fn report(plan: &ResizePlan, outcome: &Outcome, args: &ResizeArgs) -> Result<Rep
     })
 }
 
-fn document(
-    plan: &ResizePlan,
-    outcome: &Outcome,
-    args: &ResizeArgs,
-) -> Result<String, OutputError> {
+fn document<'a>(plan: &'a ResizePlan, outcome: &'a Outcome, args: &ResizeArgs) -> Document<'a> {
     let changes = plan.changes.iter().map(|change| ChangeDocument {
         field: field(change),
         from: change.from.as_ref().map(ToString::to_string),
         to: change.to.to_string(),
     });
-    output::json(&Document {
+    Document {
         namespace: &plan.namespace,
         pod: &plan.pod,
         container: &plan.container,
@@ -296,7 +293,7 @@ fn document(
             Outcome::Done(after) => Some(after.as_secs_f64()),
             _ => None,
         },
-    })
+    }
 }
 
 fn text(plan: &ResizePlan, outcome: &Outcome, dry_run: bool) -> Result<String, OutputError> {

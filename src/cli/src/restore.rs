@@ -328,6 +328,7 @@ fn report(rows: &[Row], args: &RestoreArgs) -> Result<Report, RestoreError> {
     let failed = !args.tolerate_failures && rows.iter().any(|row| row.outcome.level() >= least);
     let text = match args.output {
         Format::Json => output::json(&rows)?,
+        Format::Yaml => output::yaml(&rows)?,
         Format::Table if rows.is_empty() => {
             "No pod carries original resources: nothing to restore.\n".to_owned()
         }

@@ -2,7 +2,7 @@
 //!
 //! After each cycle the agents are asked to answer when their demand has jumped
 //! ([`LongPoll`]): of those containers alone that a jump could bring something, because
-//! their limits are below their caps. A container is heard once between two
+//! their limits are below their caps or somebody on their node is short. A container is heard once between two
 //! cycles, so that nobody keeps the loop busy by crying.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use mbcas_core::ContainerId;
 use mbcas_core::annotations::Mode;
 use mbcas_core::demand::{LONGEST_WAIT, LongPoll};
 use mbcas_core::units::Demand;
-use mbcas_market::{NodeSnapshot, Observed, Plan};
+use mbcas_market::{NodeSnapshot, Plan, Price};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -158,24 +158,27 @@ impl Ear {
     }
 }
 
-/// Those that a jump could bring something: their agents can be asked, they may be resized, their
-/// limits are below their caps, and the market would hear them.
+/// Those that a jump could bring something: their agents can be asked, the market would hear them,
+/// and their own limits are below their caps or their node is short, so that others may have to give way.
 pub fn ears(discovery: &Discovery, snapshots: &[NodeSnapshot], plans: &[Plan]) -> Ears {
     let mut near: Vec<_> = snapshots
         .iter()
         .zip(plans)
         .flat_map(|(snapshot, plan)| {
-            let cap = |observed: &Observed| observed.cap(snapshot.supply.allocatable);
+            let is_short = plan.clearing.price > Price::ZERO;
+            let allocatable = snapshot.supply.allocatable;
             let participants = snapshot.participants.iter();
             participants.filter_map(move |(id, observed)| {
-                let limit = observed.limit.filter(|limit| *limit < cap(observed))?;
+                let cap = observed.cap(allocatable);
+                let limit = observed.limit.unwrap_or(cap);
                 let may = observed.mode == Mode::Auto && !observed.starting;
+                let binds = is_short || limit < cap;
                 let ear = Ear {
                     agent: discovery.participants.get(id)?.agent?,
                     above: plan.ledger.jump(id)?,
                 };
                 let left = observed.usage.map_or(limit, |usage| limit - usage.cpu);
-                may.then_some((left, id, ear))
+                (may && binds).then_some((left, id, ear))
             })
         })
         .collect();

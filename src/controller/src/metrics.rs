@@ -16,6 +16,8 @@ const CONTAINER: [&str; 3] = ["namespace", "pod", "container"];
 pub struct Metrics {
     /// `mbcas_alloc_cpu_mcores`: what the last clearing grants.
     pub alloc: IntGaugeVec,
+    /// `mbcas_recommended_cpu_mcores`: the limit that the last clearing wants, and why.
+    pub recommended: IntGaugeVec,
     /// `mbcas_limit_cpu_mcores`: the limit that the container runs with.
     pub limit: IntGaugeVec,
     /// `mbcas_usage_cpu_mcores`: what the kubelet says that it used.
@@ -87,6 +89,11 @@ impl Metrics {
         let new = Registrar(registry);
         Ok(Self {
             alloc: new.ints("mbcas_alloc_cpu_mcores", "CPU granted by the last clearing, millicores", &CONTAINER)?,
+            recommended: new.ints(
+                "mbcas_recommended_cpu_mcores",
+                "CPU limit that the last clearing wants, millicores",
+                &["namespace", "pod", "container", "reason"],
+            )?,
             limit: new.ints("mbcas_limit_cpu_mcores", "CPU limit as it runs, millicores", &CONTAINER)?,
             usage: new.ints("mbcas_usage_cpu_mcores", "CPU used by the kubelet's account, millicores", &CONTAINER)?,
             bid: new.floats("mbcas_effective_bid", "Effective bid: budget x f(demand), smoothed", &CONTAINER)?,
@@ -154,6 +161,7 @@ impl Metrics {
     pub fn forget(&self) {
         for gauges in [
             &self.alloc,
+            &self.recommended,
             &self.limit,
             &self.usage,
             &self.budget,

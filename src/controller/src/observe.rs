@@ -231,6 +231,11 @@ fn container(
         .alloc
         .with_label_values(&labels)
         .set(gauge(allocation.grant));
+    let [namespace, pod, name] = labels;
+    metrics
+        .recommended
+        .with_label_values(&[namespace, pod, name, allocation.limit_reason.word()])
+        .set(gauge(allocation.limit));
     metrics
         .bid
         .with_label_values(&labels)

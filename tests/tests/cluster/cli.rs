@@ -3,8 +3,9 @@
 use std::process::Command;
 
 use crate::support::environment::{binary, kubeconfig};
-use crate::support::space::{cgroup, limit_of, restarts};
-use crate::support::{Admission, Lab, on_cluster};
+use crate::support::space::{cgroup, limit_of, millicores, restarts};
+use crate::support::wait::that;
+use crate::support::{Admission, Lab, SOON, on_cluster, wait_until};
 
 /// Runs `mbcas` with `words`; exit status, standard output and standard error.
 pub(crate) fn mbcas(words: &[&str]) -> (i32, String, String) {
@@ -69,6 +70,33 @@ fn what_cannot_be_done_is_refused_and_nothing_changes() {
             assert!(err.contains(help), "{words:?}: {err}");
         }
         assert_eq!(limit_of(&space.pod("app").await), Some(100));
+    });
+}
+
+#[test]
+fn what_the_market_would_set_is_told_of_a_pod_that_it_only_watches() {
+    on_cluster("recommend", Admission::Labelled, async |space| {
+        let web = Lab::serve("web", &[]).request("50m").limit("100m");
+        space.start(&web.annotate("mbcas.mode", "observe")).await;
+        let asked = ["recommend", "web", "--namespace", &space.name];
+        let rows = wait_until("the market has seen it", SOON, async || {
+            let (status, out, err) = mbcas(&[&asked[..], &["-o", "json"]].concat());
+            that(status == 0, err)?;
+            let rows: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+            that(rows.len() == 1, out)?;
+            Ok(rows)
+        })
+        .await;
+        assert_eq!(rows[0]["limit"], "100m");
+        let recommended = millicores(rows[0]["recommended"].as_str().unwrap());
+        assert!(recommended > 100, "nobody else wants the node: {rows:?}");
+        let (_, table, _) = mbcas(&asked);
+        figure!("{}", table.trim());
+        assert_eq!(
+            limit_of(&space.pod("web").await),
+            Some(100),
+            "it was resized"
+        );
     });
 }
 

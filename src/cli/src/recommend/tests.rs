@@ -1,0 +1,121 @@
+use serde_json::{Value, json};
+use tower_test::mock;
+
+use super::*;
+
+const PAGE: &str = r#"
+# TYPE mbcas_alloc_cpu_mcores gauge
+mbcas_alloc_cpu_mcores{container="app",namespace="shop",pod="web"} 800
+mbcas_alloc_cpu_mcores{container="app",namespace="shop",pod="hog"} 1210
+mbcas_alloc_cpu_mcores{container="app",namespace="other",pod="web"} 90
+mbcas_limit_cpu_mcores{container="app",namespace="shop",pod="hog"} 2000
+mbcas_usage_cpu_mcores{container="app",namespace="shop",pod="web"} 412
+mbcas_recommended_cpu_mcores{container="app",namespace="shop",pod="web",reason="unbound"} 4000
+mbcas_recommended_cpu_mcores{container="app",namespace="shop",pod="hog",reason="held"} 1210
+mbcas_recommended_cpu_mcores{container="app",namespace="other",pod="web",reason="unbound"} 1000
+mbcas_participants{node="n1"} 3
+"#;
+
+#[test]
+fn a_row_says_what_is_what_would_be_and_why() {
+    let rows = rows(PAGE, Some("shop"), None);
+    assert_eq!(
+        table(rows),
+        "\
+NAMESPACE   POD   CONTAINER   LIMIT   RECOMMENDED   REASON    GRANT   USAGE
+shop        hog   app         2       1210m         held      1210m   -
+shop        web   app         -       4             unbound   800m    412m
+"
+    );
+    let one = super::rows(PAGE, None, Some("web"));
+    let names: Vec<_> = one.iter().map(|row| row.namespace.as_str()).collect();
+    assert_eq!(names, ["other", "shop"]);
+}
+
+/// A cluster with these two answers, in turn.
+async fn told(answers: [Value; 2], args: RecommendArgs) -> Result<Report, RecommendError> {
+    let (service, mut handle) = mock::pair::<Request<kube::client::Body>, _>();
+    let client = Client::new(service, "shop");
+    let server = tokio::spawn(async move {
+        let mut paths = Vec::new();
+        for answer in answers {
+            let Some((request, send)) = handle.next_request().await else {
+                break;
+            };
+            paths.push(request.uri().path().to_owned());
+            let body = match &answer {
+                Value::String(text) => text.clone().into_bytes(),
+                other => serde_json::to_vec(other).unwrap(),
+            };
+            let status = answer["code"].as_u64().unwrap_or(200);
+            let answer = http::Response::builder().status(u16::try_from(status).unwrap());
+            send.send_response(answer.body(kube::client::Body::from(body)).unwrap());
+        }
+        paths
+    });
+    let cluster = Cluster {
+        client,
+        named: None,
+        usual: "shop".to_owned(),
+    };
+    let report = run(&cluster, &args).await;
+    drop(cluster);
+    if report.is_ok() {
+        let leader = "/api/v1/namespaces/mbcas-system/pods/mbcas-controller-7:9090/proxy/metrics";
+        let paths = server.await.unwrap();
+        assert!(paths[0].ends_with("/namespaces/mbcas-system/leases/mbcas-controller"));
+        assert_eq!(paths[1], leader.replace("9090", &ADMIN_PORT.to_string()));
+    }
+    report
+}
+
+fn args(output: Format) -> RecommendArgs {
+    RecommendArgs {
+        pod: None,
+        all_namespaces: false,
+        controller_namespace: "mbcas-system".to_owned(),
+        output,
+    }
+}
+
+fn lease() -> Value {
+    json!({"metadata": {"name": "mbcas-controller"}, "spec": {"holderIdentity": "mbcas-controller-7_00ff"}})
+}
+
+#[tokio::test]
+async fn the_leader_is_asked_through_the_api_server() {
+    let report = told([lease(), json!(PAGE)], args(Format::Yaml))
+        .await
+        .unwrap();
+    let read: Vec<BTreeMap<String, String>> = serde_saphyr::from_str(&report.text).unwrap();
+    assert_eq!(read.len(), 2);
+    assert_eq!(read[0]["recommended"], "1210m");
+    assert_eq!(read[1].get("limit"), None);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_with_its_mend() {
+    let refused = |code: u16, message: &str| json!({"kind": "Status", "status": "Failure", "reason": "x", "message": message, "code": code});
+    let cases = [
+        (
+            refused(404, "no such lease"),
+            json!(""),
+            "--controller-namespace",
+        ),
+        (
+            json!({"metadata": {}}),
+            json!(""),
+            "no controller leads in namespace mbcas-system",
+        ),
+        (lease(), refused(403, "you may not"), "pods/proxy"),
+        (
+            lease(),
+            json!("mbcas_participants{node=\"n1\"} 3\n"),
+            "controller.podMetrics",
+        ),
+    ];
+    for (lease, page, mend) in cases {
+        let why = told([lease, page], args(Format::Table)).await.unwrap_err();
+        assert!(why.to_string().contains(mend), "{why}");
+    }
+}
