@@ -49,9 +49,9 @@ pub struct Args {
     #[arg(long, env = "MBCAS_RESERVE", default_value = "0", value_parser = cpu)]
     pub reserve: MilliCpu,
 
-    /// How grants become limits: proportional (limits equal grants) or least-restrictive
-    /// (limits only where the kernel's weights would not keep the grants).
-    #[arg(long, env = "MBCAS_POLICY", default_value = "proportional")]
+    /// How grants become limits: least-restrictive (limits only where the kernel's weights would not
+    /// keep the grants) or proportional (limits equal grants).
+    #[arg(long, env = "MBCAS_POLICY", default_value = "least-restrictive")]
     pub policy: Rule,
 
     /// How the nodes' kernels weigh CPU requests: shares (cgroup v1), linear (cgroup v2 below
