@@ -18,7 +18,7 @@
 //! | [`governor`] | what decides limits: the market and its rivals |
 //! | [`scenario`], [`pod`] | what is simulated |
 //! | [`node`] | all of it together |
-//! | [`outcome`], [`latency`], [`report`] | what came of it |
+//! | [`outcome`], [`latency`], [`welfare`], [`report`] | what came of it |
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +41,8 @@ pub mod governor;
 pub mod kernel;
 pub mod kubelet;
 pub mod latency;
+#[cfg(test)]
+mod laws;
 pub mod load;
 pub mod node;
 pub mod outcome;
@@ -49,12 +51,13 @@ pub mod report;
 pub mod scenario;
 pub mod time;
 pub mod trace;
+pub mod welfare;
 pub mod work;
 
 /// Simulates a node under each way of setting limits, and prints what came of it.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// What to simulate: "all", a family like "victim", or one like "victim-wrong".
+    /// What to simulate: "all" but days, a family like "victim", or one like "victim-wrong".
     #[arg(long, default_value = "all")]
     pub scenario: String,
     /// Who sets limits; without it, each in turn.
@@ -75,6 +78,9 @@ pub struct Args {
     /// The market is not told which curve the node has.
     #[arg(long)]
     pub curve_unknown: bool,
+    /// Prints a table of each budget for itself, too.
+    #[arg(long)]
+    pub by_budget: bool,
     /// Prints every decision, with what the governor saw, instead of tables.
     #[arg(long)]
     pub explain: bool,
@@ -115,6 +121,14 @@ pub fn run(args: &Args) -> Result<(), SimulateError> {
          over 100 ms, by budget.\nneighbour: its CPU. Writes and reversals per hour and pod. well after: where something \
          changed, seconds from then until no second had more than a fifth of late requests."
     );
+    if args.by_budget {
+        println!("\nBy budget\n{}", report::budgets(&summaries));
+    }
+    if let Some(savings) = report::savings(&summaries) {
+        println!(
+            "\nWelfare, and the writes it took, against every limit set to its grant in each cycle\n{savings}"
+        );
+    }
     if let Some(gains) = report::gains(&summaries) {
         println!("\nAgainst the same without the lie, or as one pod\n{gains}");
     }

@@ -172,7 +172,11 @@ pub enum Kind {
     Captain,
     /// MBCAS by the seed's rule: limits are grants, in proportion to bids.
     Proportional,
-    /// MBCAS, as it is by default.
+    /// The market's grants, and every limit set to its grant in each cycle.
+    ResizeAll,
+    /// The market's limits, each written in each cycle in which it differs.
+    Unguarded,
+    /// MBCAS by its own rule: least-restrictive.
     Market,
 }
 
@@ -186,6 +190,8 @@ impl Kind {
             Self::K8sCpu => Box::new(Utilisation::default()),
             Self::Captain => Box::new(Captain::default()),
             Self::Proportional => Box::new(Market::new(Rule::Proportional)),
+            Self::ResizeAll => Box::new(Market::resizing_all()),
+            Self::Unguarded => Box::new(Market::unguarded()),
             Self::Market => Box::new(Market::new(Rule::LeastRestrictive)),
         }
     }

@@ -156,6 +156,11 @@ impl Kernel {
         }
     }
 
+    /// How many cores.
+    pub const fn cores(&self) -> u64 {
+        self.cores
+    }
+
     /// When it is.
     pub const fn now(&self) -> Nanos {
         self.now

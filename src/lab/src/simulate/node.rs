@@ -82,8 +82,8 @@ pub fn run(
         if now.get().is_multiple_of(SAMPLING.get()) {
             node.look(now, governor, listener);
         }
-        if now >= from && now.get().is_multiple_of(Nanos::SECOND.get()) {
-            watch.second(&node.actuator);
+        if now > from && now.get().is_multiple_of(Nanos::SECOND.get()) {
+            watch.second(&node.kernel, &node.actuator);
         }
         node.step(now);
     }

@@ -8,6 +8,7 @@ use super::latency::Latency;
 use super::node::effective;
 use super::pod::{PodSpec, Role};
 use super::time::Nanos;
+use super::welfare::{Served, welfare};
 use super::work::Work;
 
 /// Budgets from here on are the upper class.
@@ -20,8 +21,10 @@ pub struct PodOutcome {
     pub role: Role,
     /// Whether its limit could be set.
     pub takes_part: bool,
-    /// Whether its budget is in the upper class.
-    pub is_upper: bool,
+    /// Its budget.
+    pub budget: u64,
+    /// What it got of what it could have used.
+    pub served: Served,
     /// How long its requests took; nothing for a burner.
     pub latency: Option<Latency>,
     /// Cores used, mean.
@@ -36,6 +39,13 @@ pub struct PodOutcome {
     pub counters: Counters,
 }
 
+impl PodOutcome {
+    /// Whether its budget is in the upper class.
+    pub const fn is_upper(&self) -> bool {
+        self.budget >= UPPER_CLASS
+    }
+}
+
 /// What came of one node.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -45,6 +55,14 @@ pub struct Outcome {
     pub hours: f64,
 }
 
+impl Outcome {
+    /// How well those were served that take part, from 0 to 1; see [`welfare`].
+    pub fn welfare(&self) -> f64 {
+        let inside = self.pods.iter().filter(|pod| pod.takes_part);
+        welfare(inside.map(|pod| (pod.budget, pod.served)))
+    }
+}
+
 /// Watches a simulation from the moment on that counts.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
@@ -52,6 +70,7 @@ pub(super) struct Watch<'a> {
     allocatable: MilliCpu,
     begin: Vec<(Nanos, Writes)>,
     limits: Vec<u64>,
+    served: Vec<(Nanos, Served)>,
     seconds: u64,
 }
 
@@ -62,6 +81,7 @@ impl<'a> Watch<'a> {
             allocatable,
             begin: vec![(Nanos::ZERO, Writes::default()); pods.len()],
             limits: vec![0; pods.len()],
+            served: vec![(Nanos::ZERO, Served::default()); pods.len()],
             seconds: 0,
         }
     }
@@ -69,11 +89,19 @@ impl<'a> Watch<'a> {
     pub(super) fn begin(&mut self, kernel: &Kernel, actuator: &Actuator) {
         for (pod, (group, begin)) in kernel.groups.iter().zip(&mut self.begin).enumerate() {
             *begin = (group.counters.usage, actuator.writes(pod));
+            self.served[pod].0 = group.counters.usage;
         }
     }
 
-    pub(super) fn second(&mut self, actuator: &Actuator) {
+    pub(super) fn second(&mut self, kernel: &Kernel, actuator: &Actuator) {
         self.seconds += 1;
+        for (group, (before, served)) in kernel.groups.iter().zip(&mut self.served) {
+            let usage = group.counters.usage;
+            let threads = group.work.threads().min(kernel.cores());
+            let most = Nanos::SECOND.times(threads);
+            served.second(usage - *before, group.work.outstanding(), most);
+            *before = usage;
+        }
         for (pod, sum) in self.limits.iter_mut().enumerate() {
             *sum += effective(actuator.limit(pod), self.allocatable).get();
         }
@@ -92,7 +120,8 @@ impl<'a> Watch<'a> {
             pods.push(PodOutcome {
                 role: spec.role,
                 takes_part: spec.takes_part,
-                is_upper: spec.budget.get() >= UPPER_CLASS,
+                budget: spec.budget.get(),
+                served: self.served[pod].1,
                 latency,
                 cpu: (group.counters.usage - used).seconds() / time.seconds().max(1e-9),
                 limit: Nanos::millis(limit.get()).seconds(),

@@ -1,5 +1,7 @@
 //! The tables.
 
+use std::collections::BTreeSet;
+
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 
@@ -7,6 +9,9 @@ use super::governor::{Decision, NodeView};
 use super::latency::Latency;
 use super::outcome::{Outcome, PodOutcome};
 use super::pod::Role;
+
+/// What writes are compared with.
+const RESIZE_ALL: &str = "resize all";
 
 /// What came of one scenario under one governor, all seeds together.
 #[derive(Clone, Debug)]
@@ -34,23 +39,19 @@ impl Summary {
 
     /// Latencies of the focus, all seeds together.
     pub fn latency(&self) -> Option<Latency> {
-        let mut all = self.of(Role::Focus).filter_map(|pod| pod.latency.as_ref());
-        let first = all.next()?.clone();
-        Some(all.fold(first, |mut sum, latency| {
-            sum.add(latency);
-            sum
-        }))
+        together(self.of(Role::Focus))
     }
 
     /// The share of slow requests in one class of budgets, in percent.
-    #[allow(clippy::cast_precision_loss)] // millions
     pub fn slow(&self, upper: bool) -> Option<f64> {
-        let pods = self.pods().filter(|pod| pod.is_upper == upper);
-        let latencies = pods.filter_map(|pod| pod.latency.as_ref());
-        let (slow, all) = latencies.fold((0, 0), |(slow, all), latency| {
-            (slow + latency.slow(), all + latency.count())
-        });
-        (all > 0).then(|| slow as f64 / all as f64 * 100.0)
+        late(self.pods().filter(|pod| pod.is_upper() == upper))
+    }
+
+    /// How well the node served, mean over the seeds; see [`Outcome::welfare`].
+    #[allow(clippy::cast_precision_loss)] // seeds
+    pub fn welfare(&self) -> f64 {
+        let sum: f64 = self.outcomes.iter().map(Outcome::welfare).sum();
+        sum / self.outcomes.len().max(1) as f64
     }
 
     /// The sum of `what` over some pods, mean over the seeds.
@@ -65,7 +66,7 @@ impl Summary {
 
     /// `what` per hour and pod that takes part.
     #[allow(clippy::cast_precision_loss)] // thousands
-    fn hourly(&self, what: impl Fn(&PodOutcome) -> u64) -> f64 {
+    pub fn hourly(&self, what: impl Fn(&PodOutcome) -> u64) -> f64 {
         let (mut count, mut hours) = (0, 0.0);
         for outcome in &self.outcomes {
             for pod in outcome.pods.iter().filter(|pod| pod.takes_part) {
@@ -197,6 +198,86 @@ pub fn gains(summaries: &[Summary]) -> Option<Table> {
         }
     }
     (table.row_count() > 0).then_some(table)
+}
+
+/// How well each governor served for its writes, where "resize all" was simulated too.
+pub fn savings(summaries: &[Summary]) -> Option<Table> {
+    let mut table = with_header(&[
+        "scenario",
+        "governor",
+        "welfare",
+        "lost",
+        "writes/pod-h",
+        "of them",
+    ]);
+    let all: Vec<_> = summaries
+        .iter()
+        .filter(|s| s.governor == RESIZE_ALL)
+        .collect();
+    for summary in summaries {
+        let Some(base) = all.iter().find(|all| all.scenario == summary.scenario) else {
+            continue;
+        };
+        let (writes, most) = (
+            summary.hourly(|pod| pod.writes),
+            base.hourly(|pod| pod.writes),
+        );
+        table.add_row([
+            summary.scenario.clone(),
+            summary.governor.to_owned(),
+            format!("{:.4}", summary.welfare()),
+            percent(Some((1.0 - summary.welfare() / base.welfare()) * 100.0)),
+            format!("{writes:.2}"),
+            percent(Some(writes / most.max(1e-9) * 100.0)),
+        ]);
+    }
+    (table.row_count() > 0).then_some(table)
+}
+
+/// Each budget for itself: the services of one budget together.
+pub fn budgets(summaries: &[Summary]) -> Table {
+    let mut table = with_header(&[
+        "scenario", "governor", "budget", "p50 ms", "p95", "p99", "late", "CPU used",
+    ]);
+    for summary in summaries {
+        let services = || summary.pods().filter(|pod| pod.latency.is_some());
+        let budgets: BTreeSet<u64> = services().map(|pod| pod.budget).collect();
+        for budget in budgets.into_iter().rev() {
+            let of = || services().filter(|pod| pod.budget == budget);
+            let latency = together(of());
+            let quantile = |share| milliseconds(latency.as_ref().and_then(|l| l.quantile(share)));
+            let mut row = vec![
+                summary.scenario.clone(),
+                summary.governor.to_owned(),
+                budget.to_string(),
+            ];
+            row.extend([0.5, 0.95, 0.99].map(quantile));
+            row.push(percent(late(of())));
+            row.push(millicores(summary.sum(of(), |pod| pod.cpu)));
+            table.add_row(row);
+        }
+    }
+    table
+}
+
+/// Latencies of several pods taken together.
+fn together<'a>(pods: impl Iterator<Item = &'a PodOutcome>) -> Option<Latency> {
+    let mut all = pods.filter_map(|pod| pod.latency.as_ref());
+    let first = all.next()?.clone();
+    Some(all.fold(first, |mut sum, latency| {
+        sum.add(latency);
+        sum
+    }))
+}
+
+/// The share of slow requests of several pods, in percent.
+#[allow(clippy::cast_precision_loss)] // millions
+fn late<'a>(pods: impl Iterator<Item = &'a PodOutcome>) -> Option<f64> {
+    let latencies = pods.filter_map(|pod| pod.latency.as_ref());
+    let (slow, all) = latencies.fold((0, 0), |(slow, all), latency| {
+        (slow + latency.slow(), all + latency.count())
+    });
+    (all > 0).then(|| slow as f64 / all as f64 * 100.0)
 }
 
 fn with_header(header: &[&str]) -> Table {

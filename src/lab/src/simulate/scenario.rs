@@ -14,6 +14,9 @@ mod games;
 mod turns;
 mod victim;
 
+/// The longest that is simulated. What lasts so long has to be asked for by its name.
+const DAY: Duration = Duration::from_hours(24);
+
 /// The node.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
@@ -93,10 +96,11 @@ impl Scenario {
         }
     }
 
-    /// Whether `asked` means it: all, its name, or its family.
+    /// Whether `asked` means it: all, unless it lasts a day; its name, or its family.
     pub fn is_meant_by(&self, asked: &str) -> bool {
         let rest = self.name.strip_prefix(asked);
-        asked == "all" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        (asked == "all" && self.length < DAY)
+            || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
 }
 
@@ -132,6 +136,17 @@ pub struct Traces {
 }
 
 impl Traces {
+    /// The same over a day; a file's hour is stretched to it.
+    fn day(&self, index: u64) -> (Arc<[f64]>, usize) {
+        match &self.file {
+            Some(hour) => {
+                let part = usize::try_from(index).unwrap_or(0) * 397;
+                (trace::as_a_day(hour), part % hour.len().max(1))
+            }
+            None => (trace::made_up_day(self.seed.wrapping_mul(1_009) + index), 0),
+        }
+    }
+
     /// The shape for the pod in place `index`, and where in it the pod begins.
     fn shape(&self, index: u64) -> (Arc<[f64]>, usize) {
         match &self.file {
@@ -151,6 +166,7 @@ pub fn all(traces: &Traces) -> Vec<Scenario> {
         victim::scenarios(),
         fleet::steady(),
         fleet::traced(traces),
+        fleet::days(traces),
         fleet::idle(),
         turns::scenarios(),
         games::scenarios(),

@@ -1,4 +1,4 @@
-//! Shapes of load over an hour: from a file, or made up from a seed.
+//! Shapes of load over an hour or a day: from a file, or made up from a seed.
 
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,10 @@ use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
 /// Seconds of a trace that is made up.
-const LENGTH: u32 = 3_600;
+const HOUR: u32 = 3_600;
+
+/// Seconds of one that is as long as a day.
+const DAY: u32 = 24 * HOUR;
 
 /// Why a trace cannot be used.
 #[derive(Debug, Error)]
@@ -66,11 +69,28 @@ pub fn read(path: &Path) -> Result<Arc<[f64]>, TraceError> {
 /// An hour with a day's tide in it, bursts that come at random, and noise, of
 /// mean one. Like Autothrottle's traces its peak is about half as much again as its mean.
 pub fn made_up(seed: u64) -> Arc<[f64]> {
+    let phase = ChaCha8Rng::seed_from_u64(seed).random();
+    tidal(seed, HOUR, phase)
+}
+
+/// A day like the hour of [`made_up`]. Its tide is lowest at its beginning and highest at noon whatever the
+/// seed, so that services of several seeds are busy together, as those of one place are.
+pub fn made_up_day(seed: u64) -> Arc<[f64]> {
+    tidal(seed, DAY, 0.75)
+}
+
+/// A day of an hour's shape: each second of it lasts 24. Of mean one as that is.
+pub fn as_a_day(hour: &[f64]) -> Arc<[f64]> {
+    let seconds = hour.iter().copied();
+    seconds.flat_map(|rate| [rate; 24]).collect()
+}
+
+fn tidal(seed: u64, length: u32, phase: f64) -> Arc<[f64]> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let phase: f64 = random.random();
+    let _: f64 = random.random();
     let (mut burst, mut noise) = (false, 0.0);
-    let rates = (0..LENGTH).map(|second| {
-        let tide = 1.0 + 0.35 * (TAU * (f64::from(second) / f64::from(LENGTH) + phase)).sin();
+    let rates = (0..length).map(|second| {
+        let tide = 1.0 + 0.35 * (TAU * (f64::from(second) / f64::from(length) + phase)).sin();
         // Bursts come every five minutes or so and last twelve seconds, in the mean.
         let turn = if burst { 1.0 / 12.0 } else { 1.0 / 300.0 };
         burst ^= random.random_bool(turn);
@@ -124,10 +144,21 @@ mod tests {
     }
 
     #[test]
+    fn a_day_is_low_at_night_and_an_hour_can_be_stretched_to_one() {
+        let day = made_up_day(3);
+        let during = |hour: usize| day[hour * 3_600..][..3_600].iter().sum::<f64>() / 3_600.0;
+        assert_eq!(day.len(), 86_400);
+        assert!(during(0) < 0.8 && during(12) > 1.2, "{}", during(12));
+        let stretched = as_a_day(&[0.5, 1.5]);
+        assert_eq!(stretched.len(), 48);
+        assert!(stretched[..24].iter().all(|rate| (rate - 0.5).abs() < 1e-9));
+    }
+
+    #[test]
     fn what_is_made_up_is_the_seeds_alone_and_of_mean_one() {
         let (one, again, other) = (made_up(1), made_up(1), made_up(2));
         assert!(one == again && one != other);
-        let mean = one.iter().sum::<f64>() / f64::from(LENGTH);
+        let mean = one.iter().sum::<f64>() / f64::from(HOUR);
         let (least, most) = one
             .iter()
             .fold((9.0, 0.0), |(l, m), v| (v.min(l), v.max(m)));

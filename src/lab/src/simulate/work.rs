@@ -88,6 +88,24 @@ impl Work {
         }
     }
 
+    /// CPU time that its requests still need, for a burner without an end.
+    pub fn outstanding(&self) -> Nanos {
+        match self {
+            Self::Service(service) => {
+                service.queued + service.busy.iter().map(|request| request.left).sum()
+            }
+            Self::Burner(burner) => Nanos::SECOND.times(u64::from(burner.threads)),
+        }
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> u64 {
+        match self {
+            Self::Service(service) => service.workers as u64,
+            Self::Burner(burner) => u64::from(burner.threads),
+        }
+    }
+
     /// Closes the books at `end`.
     pub fn close(&mut self, end: Nanos) {
         if let Self::Service(service) = self {

@@ -125,3 +125,16 @@ fn nothing_is_earned_before_four_windows() {
     let woken = after(&[1000, 0, 0, 0, 1000], free(4000));
     assert!(woken.least().unwrap() < MilliCpu::new(400));
 }
+
+#[test]
+fn who_was_held_needs_its_limit_until_it_leaves_some_of_it() {
+    let held = after(&[200], free(200));
+    // Let go by a tenth it is not at its limit any more, and still uses most of it.
+    let near = held.then(window(2, 200), free(220));
+    assert_eq!((near.censored(), need(&near)), (None, 220));
+    assert_eq!(need(&near.then(window(3, 195), free(220))), 220);
+    let left = near.then(window(3, 180), free(220));
+    assert!((180..200).contains(&need(&left)), "{left:?}");
+    // It begins with a limit that was reached: who never was at his is taken at what he uses.
+    assert_eq!(need(&after(&[200, 200], free(220))), 200);
+}

@@ -4,7 +4,8 @@ use mbcas_core::annotations::Mode;
 use mbcas_core::{Demand, MilliCpu};
 use mbcas_market::policy::Settings;
 use mbcas_market::{
-    Ledger, NodeSnapshot, NodeSupply, NonParticipant, Observed, Policy, Rule, Usage, Write, plan,
+    Allocation, Ledger, NodeSnapshot, NodeSupply, NonParticipant, Observed, Policy, Rule, Usage,
+    Write, plan,
 };
 
 use super::{Decision, Governor, NodeView, PodView, starting_limit};
@@ -16,6 +17,18 @@ use crate::simulate::pod::PodSpec;
 pub struct Market {
     policy: Policy,
     ledger: Ledger,
+    writes: Writes,
+}
+
+/// What of a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writes {
+    /// What the plan says.
+    Planned,
+    /// Every limit, to what the clearing wants it to be: no guardrail.
+    Unguarded,
+    /// Every limit, to its grant: no guardrail, and no weight that would do instead.
+    Grants,
 }
 
 impl Market {
@@ -29,15 +42,52 @@ impl Market {
             // The defaults are in their ranges, a test of the market's says so.
             policy: Policy::new(settings).unwrap_or_default(),
             ledger: Ledger::default(),
+            writes: Writes::Planned,
+        }
+    }
+
+    /// One with the same grants that sets every limit to its grant in each cycle,
+    /// the measure of what writes are saved.
+    pub fn resizing_all() -> Self {
+        Self {
+            writes: Writes::Grants,
+            ..Self::new(Rule::LeastRestrictive)
+        }
+    }
+
+    /// One with the same limits that writes every one that differs, at once and in
+    /// each cycle: the measure of what guardrails cost.
+    pub fn unguarded() -> Self {
+        Self {
+            writes: Writes::Unguarded,
+            ..Self::new(Rule::LeastRestrictive)
+        }
+    }
+}
+
+impl Market {
+    /// The limit without any guardrail. Who grows to a grant waits for those that shrink.
+    fn whole(&self, pod: usize, view: &PodView<'_>, allocation: &Allocation) -> Decision {
+        let limit = match self.writes {
+            Writes::Grants => allocation.grant.max(observed(view).floor()),
+            Writes::Planned | Writes::Unguarded => allocation.limit,
+        };
+        let grows = view.limit.is_some_and(|now| now < limit);
+        Decision {
+            pod,
+            limit,
+            needs_donor: grows && self.writes == Writes::Grants,
         }
     }
 }
 
 impl Governor for Market {
     fn name(&self) -> &'static str {
-        match self.policy.settings().rule {
-            Rule::Proportional => "proportional",
-            Rule::LeastRestrictive => "market",
+        match (self.writes, self.policy.settings().rule) {
+            (Writes::Grants, _) => "resize all",
+            (Writes::Unguarded, _) => "unguarded",
+            (Writes::Planned, Rule::Proportional) => "proportional",
+            (Writes::Planned, Rule::LeastRestrictive) => "market",
         }
     }
 
@@ -53,6 +103,14 @@ impl Governor for Market {
         let snapshot = snapshot(node);
         let plan = plan(&snapshot, &self.ledger, &self.policy, node.now);
         self.ledger = plan.ledger;
+        if self.writes != Writes::Planned {
+            let pods = node.pods.iter().enumerate();
+            let all = pods.filter_map(|(pod, view)| {
+                let allocation = plan.clearing.allocation(&view.id)?;
+                Some(self.whole(pod, view, allocation))
+            });
+            return all.collect();
+        }
         let decided = |write: &Write| {
             let pod = node.pods.iter().position(|pod| pod.id == write.id)?;
             Some(Decision {

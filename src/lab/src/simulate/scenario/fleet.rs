@@ -1,8 +1,9 @@
 //! Nine services of three budgets, alike on every node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Requests, Scenario, Traces};
+use super::{DAY, Requests, Scenario, Traces};
 use crate::simulate::load::Load;
 use crate::simulate::pod::{PodSpec, Role};
 
@@ -19,7 +20,7 @@ const REQUESTED: u64 = 1_800;
 const NODE: f64 = 3.9;
 
 /// Loads of the steady scenarios, in hundredths of the node.
-const STEADY: [u32; 9] = [30, 50, 70, 80, 85, 90, 95, 105, 130];
+const STEADY: [u32; 10] = [30, 40, 50, 70, 80, 85, 90, 95, 105, 130];
 
 pub(super) fn steady() -> Vec<Scenario> {
     let scenario = |hundredths: u32| {
@@ -38,28 +39,47 @@ pub(super) fn idle() -> Vec<Scenario> {
 
 /// An hour's tide and bursts, beside a hog.
 pub(super) fn traced(traces: &Traces) -> Vec<Scenario> {
-    let mut scenarios = Vec::new();
-    for load in [0.6, 0.8] {
-        for requests in [Requests::Right, Requests::Equal] {
-            let mut pods = fleet(load, requests, |index, mean| {
-                let (shape, offset) = traces.shape(index);
-                Load::Trace {
-                    mean,
-                    shape,
-                    offset,
-                }
-            });
-            let request = if requests == Requests::Right {
-                100
-            } else {
-                200
-            };
-            pods.push(PodSpec::burner("hog").request(request));
-            let name = format!("trace-{load:.1}-{}", requests.name());
-            scenarios.push(Scenario::new(name, pods).lasting(Duration::from_hours(1)));
-        }
-    }
-    scenarios
+    beside_a_hog("trace", |index| traces.shape(index))
+        .map(|scenario| scenario.lasting(Duration::from_hours(1)))
+        .collect()
+}
+
+/// Each of two loads with each of two kinds of requests; each service follows a shape of its own.
+fn beside_a_hog(
+    family: &str,
+    shape: impl Fn(u64) -> (Arc<[f64]>, usize),
+) -> impl Iterator<Item = Scenario> {
+    let scenario = move |load: f64, requests: Requests| {
+        let mut pods = fleet(load, requests, |index, mean| {
+            let (shape, offset) = shape(index);
+            Load::Trace {
+                mean,
+                shape,
+                offset,
+            }
+        });
+        pods.push(hog(requests));
+        Scenario::new(format!("{family}-{load:.1}-{}", requests.name()), pods)
+    };
+    let all = [0.6, 0.8].map(|load| [Requests::Right, Requests::Equal].map(|r| (load, r)));
+    all.into_iter()
+        .flatten()
+        .map(move |(load, requests)| scenario(load, requests))
+}
+
+/// A day's tide and bursts, beside a hog: at noon the load is a third more than in the mean.
+pub(super) fn days(traces: &Traces) -> Vec<Scenario> {
+    beside_a_hog("day", |index| traces.day(index))
+        .map(|scenario| scenario.lasting(DAY))
+        .collect()
+}
+
+/// A burner with a request as small as its use is unwanted, or the same as everybody's.
+fn hog(requests: Requests) -> PodSpec {
+    PodSpec::burner("hog").request(match requests {
+        Requests::Right | Requests::Wrong => 100,
+        Requests::Equal => REQUESTED / 9,
+    })
 }
 
 /// The services at `load` of the node, each one's work made of its mean by `shape`.

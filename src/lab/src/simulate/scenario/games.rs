@@ -22,6 +22,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         greedy("greedy-shouts", Manner::Shouts).against("greedy-truth"),
         greedy("greedy-toggles", toggles).against("greedy-truth"),
         split("split-one", 1, 200, 200),
+        split("split-two-shared", 2, 100, 100).against("split-one"),
         split("split-four-shared", 4, 50, 50).against("split-one"),
         split("split-four", 4, 200, 200).against("split-one"),
     ]

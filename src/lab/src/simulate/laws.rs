@@ -1,0 +1,175 @@
+//! What the market owes everybody, asserted over simulated hours.
+//!
+//! What holds of every clearing and every plan, and not over time, is a property of the
+//! market's own: `src/market`, `plan/tests`, `enforce/tests`, `clear/*/tests`.
+
+use std::time::Duration;
+
+use super::governor::{Decision, Kind, NodeView};
+use super::node;
+use super::outcome::{Outcome, PodOutcome};
+use super::pod::{PodSpec, Role};
+use super::scenario::{self, Scenario, Traces};
+
+mod steady;
+mod writes;
+
+/// What holds of one alone may hold by chance.
+const SEEDS: [u64; 2] = [1, 2];
+
+fn scenario(name: &str) -> Scenario {
+    let traces = Traces {
+        file: None,
+        seed: 1,
+    };
+    let mut all = scenario::all(&traces).into_iter();
+    all.find(|scenario| scenario.name == name).unwrap()
+}
+
+/// The scenario of that name, counted from minute `from` to minute `until`.
+fn counted(name: &str, from: u64, until: u64) -> Scenario {
+    Scenario {
+        measure_from: Duration::from_mins(from),
+        length: Duration::from_mins(until),
+        ..scenario(name)
+    }
+}
+
+fn run(scenario: &Scenario, kind: Kind, seed: u64) -> Outcome {
+    node::run(scenario, kind.build().as_mut(), seed, &mut |_, _| ()).unwrap()
+}
+
+/// Late requests of a pod, in percent.
+#[allow(clippy::cast_precision_loss)] // thousands
+fn late(pod: &PodOutcome) -> f64 {
+    let share = |latency: &super::latency::Latency| latency.slow() as f64 / latency.count() as f64;
+    pod.latency.as_ref().map_or(0.0, share) * 100.0
+}
+
+/// Lying gains its teller at most 5 % and costs others at most 2 %, over an hour of a full node.
+///
+/// An agent can say nothing but its urgency. There is no word for a need, so that the utmost
+/// always, or by turns, is all that can be lied; need is what the kubelet measures.
+fn lying_gains_nothing(truth: &str, lies: [&str; 2]) {
+    let names = [truth, lies[0], lies[1]];
+    for seed in SEEDS {
+        let [truth, one, other] = names.map(|name| run(&scenario(name), Kind::Market, seed));
+        for (lie, name) in [one, other].iter().zip(lies) {
+            for (pod, (lie, truth)) in lie.pods.iter().zip(&truth.pods).enumerate() {
+                let what = format!("{name}, seed {seed}, pod {pod}: {lie:?} for {truth:?}");
+                if lie.role == Role::Focus {
+                    assert!(lie.cpu <= truth.cpu * 1.05, "{what}");
+                    assert!(lie.limit <= truth.limit * 1.05, "{what}");
+                    assert!(late(lie) >= late(truth) * 0.95, "{what}");
+                } else if lie.role == Role::Service {
+                    assert!(lie.cpu >= truth.cpu * 0.98, "{what}");
+                    // Two of a hundred requests.
+                    assert!(late(lie) <= late(truth) + 2.0, "{what}");
+                } else {
+                    assert!(lie.cpu >= truth.cpu * 0.98, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn lying_about_urgency_gains_nothing() {
+    lying_gains_nothing("liar-truth", ["liar-shouts", "liar-toggles"]);
+}
+
+#[test]
+fn greed_that_lies_gains_nothing() {
+    lying_gains_nothing("greedy-truth", ["greedy-shouts", "greedy-toggles"]);
+}
+
+/// At the same floors and budgets in sum; a quantum for each part is what rounding may give.
+#[test]
+fn splitting_gains_nothing() {
+    let tenant = |outcome: &Outcome| {
+        let own = outcome.pods.iter().filter(|pod| pod.role == Role::Focus);
+        own.fold((0.0, 0.0), |(cpu, limit), pod| {
+            (cpu + pod.cpu, limit + pod.limit)
+        })
+    };
+    for seed in SEEDS {
+        let one = tenant(&run(&counted("split-one", 5, 20), Kind::Market, seed));
+        for (name, rounding) in [("split-two-shared", 0.02), ("split-four-shared", 0.04)] {
+            let many = tenant(&run(&counted(name, 5, 20), Kind::Market, seed));
+            assert!(many.0 <= one.0 + rounding, "{name}: {many:?} for {one:?}");
+            assert!(many.1 <= one.1 + rounding, "{name}: {many:?} for {one:?}");
+        }
+    }
+}
+
+/// A neighbour that takes all it can get, has no request, and that nobody may limit.
+fn stranger() -> PodSpec {
+    PodSpec {
+        takes_part: false,
+        ..PodSpec::burner("stranger").request(0)
+    }
+}
+
+/// It takes what is idle. From those who take part it takes no more than the kernel would give it without
+/// MBCAS, its weight share, and a quantum of rounding; and no more than one of a hundred requests is late by it.
+#[test]
+fn a_stranger_lowers_nobody() {
+    for name in ["split-one", "victim-equal", "victim-wrong"] {
+        let alone = counted(name, 5, 15);
+        let mut beside = alone.clone();
+        beside.pods.push(stranger());
+        for seed in SEEDS {
+            let without_limits = run(&beside, Kind::None, seed);
+            let share = without_limits.pods.last().unwrap().cpu;
+            let alone = run(&alone, Kind::Market, seed);
+            let beside = run(&beside, Kind::Market, seed);
+            assert!(share < 0.05, "{name}: {share}");
+            for (alone, beside) in alone.pods.iter().zip(&beside.pods) {
+                let what = format!("{name}, seed {seed}: {beside:?} for {alone:?}");
+                assert!(beside.cpu >= alone.cpu - share - 0.01, "{what}");
+                assert!(late(beside) <= late(alone) + 1.0, "{what}");
+            }
+        }
+    }
+}
+
+/// The limits that were written for each pod after a moment, in order.
+fn written(scenario: &Scenario, seed: u64, after: Duration) -> Vec<Vec<u64>> {
+    let mut written = vec![Vec::new(); scenario.pods.len()];
+    let mut listen = |node: &NodeView<'_>, decisions: &[Decision]| {
+        for decision in decisions.iter().filter(|_| node.now >= after) {
+            written[decision.pod].push(decision.limit.get());
+        }
+    };
+    node::run(scenario, Kind::Market.build().as_mut(), seed, &mut listen).unwrap();
+    written
+}
+
+/// After a step from 0.3 to 0.9 cores, with requests that are wrong: the limit of who steps never
+/// goes back. The burner beside it is never held below what it is entitled to.
+///
+/// That is not "no overshoot": in one seed of four the burner is held up to a fifth below
+/// where it ends, for a minute, because a need that cannot be seen yet is taken to be half as much again.
+#[test]
+fn a_step_is_followed_without_going_back() {
+    let step = counted("step", 3, 9);
+    for seed in 1..=4 {
+        let [victim, _, burner] = written(&step, seed, step.measure_from).try_into().unwrap();
+        assert!(victim.is_sorted() && !victim.is_empty(), "{victim:?}");
+        // Its request of 1000m, and a tenth of the 2400m that are above all requests.
+        assert!(burner.iter().all(|limit| *limit >= 1_240), "{burner:?}");
+        let (least, last) = (burner.iter().min().unwrap(), burner.last().unwrap());
+        assert!(*least * 4 >= *last * 3, "{burner:?}");
+    }
+}
+
+/// The same where requests are right: no limit is written, so that none can be too much.
+#[test]
+fn a_step_with_the_right_request_needs_no_limit() {
+    let mut step = counted("step", 3, 6);
+    for (pod, request) in step.pods.iter_mut().zip([1_000, 1_000, 100]) {
+        *pod = pod.clone().request(request);
+    }
+    let written = written(&step, 1, step.measure_from);
+    assert!(written.iter().all(Vec::is_empty), "{written:?}");
+}
