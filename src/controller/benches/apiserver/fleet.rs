@@ -74,16 +74,17 @@ pub(crate) fn spread(seed: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Five characters as Kubernetes makes them for names.
-fn suffix(seed: u64, length: usize) -> String {
+/// A number below `bound` for each `seed`.
+pub(crate) fn below(seed: u64, bound: usize) -> usize {
+    let bound = u64::try_from(bound).unwrap_or(u64::MAX);
+    usize::try_from(spread(seed) % bound).unwrap_or_default()
+}
+
+/// So many characters as Kubernetes makes them for names.
+fn suffix(seed: u64, length: u64) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let mut rest = spread(seed);
-    let letters = (0..length).map(|_| {
-        let letter = LETTERS[(rest % LETTERS.len() as u64) as usize];
-        rest /= LETTERS.len() as u64;
-        char::from(letter)
-    });
-    letters.collect()
+    let letter = |place| char::from(LETTERS[below(seed ^ (place << 56), LETTERS.len())]);
+    (0..length).map(letter).collect()
 }
 
 /// A UUID of version 4.
@@ -220,6 +221,15 @@ struct Writing {
 }
 
 impl Writing {
+    /// The limit of its first container: every participant has been resized to another.
+    fn limit(&self) -> String {
+        if self.place.kind == Kind::Participant {
+            format!("{}m", 250 + 10 * below(self.seed ^ self.changes << 48, 376))
+        } else {
+            "1".to_owned()
+        }
+    }
+
     fn pod(&self, number: usize) -> String {
         let Place {
             node,
@@ -245,14 +255,7 @@ impl Writing {
                 r#"{"version":1,"participant":"app","containers":{"app":{"request":"250m","limit":"1"}}}"#
             );
         }
-        let limit = if is_participant {
-            format!(
-                "{}m",
-                250 + 10 * (spread(self.seed ^ self.changes << 48) % 376)
-            )
-        } else {
-            "1".to_owned()
-        };
+        let limit = self.limit();
         let app = resources("250m", &limit);
         let mut containers = vec![container("app", workload, &app)];
         let mut statuses = vec![status("app", workload, &app, self.seed)];
@@ -267,9 +270,6 @@ impl Writing {
             containers.push(container("istio-proxy", "proxyv2", &proxy));
             statuses.push(status("istio-proxy", "proxyv2", &proxy, self.seed));
         }
-        let conditions = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"].map(|condition| {
-            json!({"type": condition, "status": "True", "observedGeneration": 1, "lastProbeTime": null, "lastTransitionTime": "2026-11-20T08:00:03Z"})
-        });
         let version = self.version.to_string();
         let uid = uuid(self.seed ^ 0x0005_eed0_0000_0000);
         // Every address is this machine's own, so that whoever asks there is refused at once.
@@ -310,7 +310,7 @@ impl Writing {
             "status": {
                 "phase": "Running", "qosClass": "Burstable", "hostIP": node_address(*node), "hostIPs": [{"ip": node_address(*node)}],
                 "podIP": address, "podIPs": [{"ip": address}], "startTime": "2026-11-20T08:00:00Z",
-                "conditions": conditions,
+                "conditions": conditions(),
                 "containerStatuses": statuses,
             },
         });
@@ -325,6 +325,20 @@ impl Writing {
             1,
         )
     }
+}
+
+fn conditions() -> Value {
+    let kinds = [
+        "PodReadyToStartContainers",
+        "Initialized",
+        "Ready",
+        "ContainersReady",
+        "PodScheduled",
+    ];
+    let conditions = kinds.map(|kind| {
+        json!({"type": kind, "status": "True", "observedGeneration": 1, "lastProbeTime": null, "lastTransitionTime": "2026-11-20T08:00:03Z"})
+    });
+    json!(conditions)
 }
 
 fn resources(request: &str, limit: &str) -> Value {
@@ -383,8 +397,8 @@ fn node_address(number: usize) -> String {
 
 /// The text of node `number`; its kubelet listens on `port`.
 pub(crate) fn node(number: usize, port: u16, version: u64) -> String {
-    let images: Vec<_> = (0..40).map(|image| {
-        let digest = spread(image as u64);
+    let images: Vec<_> = (0..40_u64).map(|image| {
+        let digest = spread(image);
         json!({"names": [format!("registry.example.com/platform/image-{image}@sha256:{digest:016x}{digest:016x}{digest:016x}{digest:016x}"), format!("registry.example.com/platform/image-{image}:4.18.2")], "sizeBytes": 104_857_600})
     }).collect();
     let amounts = |cpu: &str| json!({"cpu": cpu, "memory": "64Gi", "pods": "110", "ephemeral-storage": "200Gi"});

@@ -36,7 +36,7 @@ use tokio::net::TcpListener;
 
 mod fleet;
 
-use fleet::{Fleet, node, spread};
+use fleet::{Fleet, below, node};
 
 /// How often an idle watch gets a bookmark.
 const BOOKMARK: Duration = Duration::from_secs(30);
@@ -134,14 +134,22 @@ impl Server {
         match (&parts.method, path) {
             (_, path) if path.starts_with("/bench/") => self.bench(plural, query).await,
             (_, path) if path.contains("/leases") => {
-                let body = body.collect().await.map(|body| body.to_bytes());
+                let body = body.collect().await.map(http_body_util::Collected::to_bytes);
                 let body = serde_json::from_slice(&body.unwrap_or_default());
                 self.lease(&parts.method, body.unwrap_or_default())
             }
             (&Method::GET, "/version") => text(StatusCode::OK, json!({"major": "1", "minor": "37", "gitVersion": "v1.37.2", "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": ""}).to_string()),
             (&Method::GET, "/api/v1") => text(StatusCode::OK, json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": [resource("pods"), resource("pods/resize")]}).to_string()),
-            (&Method::GET, "/api/v1/pods" | "/api/v1/nodes" | "/api/v1/namespaces" | "/api/v1/limitranges" | "/api/v1/resourcequotas")
-            | (&Method::GET, "/apis/autoscaling/v2/horizontalpodautoscalers" | "/apis/mbcas.dev/v1alpha1/budgetpolicies") => {
+            (
+                &Method::GET,
+                "/api/v1/pods"
+                | "/api/v1/nodes"
+                | "/api/v1/namespaces"
+                | "/api/v1/limitranges"
+                | "/api/v1/resourcequotas"
+                | "/apis/autoscaling/v2/horizontalpodautoscalers"
+                | "/apis/mbcas.dev/v1alpha1/budgetpolicies",
+            ) => {
                 let is_watch = matches!(asked(query, "watch"), Some("true" | "1"));
                 if is_watch { self.watch(plural) } else { self.list(plural, query) }
             }
@@ -273,14 +281,14 @@ impl Server {
             let version = self.version.fetch_add(1, Ordering::Relaxed) + 1;
             let line = {
                 let mut fleet = lock(&self.fleet);
-                let pods = fleet.pods() as u64;
+                let pods = fleet.pods();
                 // A pod that is taken away is the one that another is brought for.
                 let seed = if number % 10 == 9 {
                     version - 1
                 } else {
                     version
                 };
-                let pod = (spread(seed) % pods) as usize;
+                let pod = below(seed, pods);
                 let what = match number % 10 {
                     8 => "DELETED",
                     9 => "ADDED",

@@ -102,9 +102,9 @@ impl<T: Share> Shared<T> {
             self.all.retain(|value| !value.is_alone());
             self.enough = (2 * self.all.len()).max(FEW);
         }
-        let made = make(value);
-        self.all.insert(made.clone());
-        made
+        let new = make(value);
+        self.all.insert(new.clone());
+        new
     }
 
     /// The one that is kept of all that equal `value`.

@@ -1,3 +1,4 @@
+use mbcas_core::units::MilliCpu;
 use serde_json::{Value, json};
 
 use super::super::pod_view;
@@ -41,7 +42,7 @@ fn replicas_keep_what_they_have_in_common_once_whatever_their_limits_are() {
         assert!(Arc::ptr_eq(asks[0], asks[1]));
     }
     let limits = |pod: &PodView| -> Vec<_> {
-        let limits = pod.containers().map(|c| c.limit.map(|limit| limit.get()));
+        let limits = pod.containers().map(|c| c.limit.map(MilliCpu::get));
         limits.collect()
     };
     assert_eq!(limits(third), [Some(3_000), Some(2_000)]);
@@ -87,7 +88,7 @@ fn what_nobody_has_any_more_is_let_go() {
     let mut pods = Pods::default();
     for number in 0..5_000 {
         pods.insert(pod(1, |pod| {
-            pod["metadata"]["namespace"] = json!(format!("n{number}"))
+            pod["metadata"]["namespace"] = json!(format!("n{number}"));
         }));
     }
     assert!(pods.templates.len() <= 2_048 && pods.names.len() <= 2_048);
