@@ -122,7 +122,7 @@ async fn course(fleet: fleet::Fleet) -> Course {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_takes_256_bytes_at_most() {
-    const PODS: usize = 900;
+    const PODS: usize = 1_500;
     // What is made once, whatever is listed.
     course(fleet::Fleet::new(30)).await;
     let fleet = fleet::Fleet::new(PODS);
