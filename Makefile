@@ -1,6 +1,6 @@
 # Recipes that anyone can run. Each is a script: `make -n TARGET` shows which.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-chart test-long check bench-admission bench-market bench-podstart fmt images up down status
+.PHONY: help demo test test-unit test-chart test-long check bench-admission bench-controller bench-market bench-podstart fmt images up down status
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,9 @@ check: ## formatting, lints, every crate alone, docs, dependencies, scripts
 
 bench-admission: ## reviews per second and core, beside a webhook of controller-runtime (Linux, 2 cores, quiet)
 	@deploy/bench/admission.sh
+
+bench-controller: ## what the controller keeps in memory of 150,000 pods (Linux, 20 min)
+	@deploy/bench/controller.sh
 
 bench-market: ## participants cleared per second and core, and a whole cluster's plan
 	@cargo bench --locked --quiet -p mbcas-market

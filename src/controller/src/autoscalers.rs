@@ -126,7 +126,7 @@ impl VerticalPodAutoscaler {
 impl Watched for VerticalPodAutoscaler {
     const IS_OPTIONAL: bool = true;
 
-    fn keep(&self, view: &mut View) {
+    fn keep(self, view: &mut View) {
         match self.acting() {
             Some(acting) => drop(view.vertical.insert(key(&self.metadata), acting)),
             None => Self::forget(&self.metadata, view),
@@ -155,7 +155,7 @@ fn is_cpu(metric: &MetricSpec) -> bool {
 impl Watched for HorizontalPodAutoscaler {
     const IS_OPTIONAL: bool = true;
 
-    fn keep(&self, view: &mut View) {
+    fn keep(self, view: &mut View) {
         let on_cpu = self.spec.as_ref().filter(|spec| {
             // The API server fills in CPU where there are no metrics.
             let metrics = spec.metrics.as_deref().unwrap_or_default();
@@ -222,7 +222,7 @@ pub fn encounters(view: &View, discovery: &Discovery) -> Encounters {
     let mut found = Encounters::default();
     for id in discovery.participants.keys() {
         let pod = view.pods.get(&id.pod.uid);
-        let Some(workload) = pod.and_then(|pod| pod.workload.as_ref()) else {
+        let Some(workload) = pod.and_then(|pod| pod.template.workload.as_ref()) else {
             continue;
         };
         let namespace = &id.pod.namespace;

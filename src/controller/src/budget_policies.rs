@@ -94,13 +94,13 @@ pub fn allotments(policies: &BTreeMap<String, PolicyView>) -> BTreeMap<String, A
 impl Watched for BudgetPolicy {
     const IS_OPTIONAL: bool = true;
 
-    fn keep(&self, view: &mut View) {
+    fn keep(self, view: &mut View) {
         let (Some(namespace), Some(name)) = (&self.metadata.namespace, &self.metadata.name) else {
             return;
         };
         if name == BUDGET_POLICY_NAME {
             view.policies
-                .insert(namespace.clone(), PolicyView::of(self));
+                .insert(namespace.clone(), PolicyView::of(&self));
         }
     }
 

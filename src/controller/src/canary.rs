@@ -6,8 +6,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use mbcas_core::PodId;
-
 use crate::cluster::PodView;
 
 /// How many of a hundred workloads are resized.
@@ -20,10 +18,9 @@ impl Canary {
 
     /// Whether `pod` is among them.
     pub fn includes(self, pod: &PodView) -> bool {
-        let PodId { namespace, uid, .. } = &pod.id;
-        let place = match &pod.workload {
-            Some(made_by) => place([namespace.as_str(), &made_by.kind, &made_by.name]),
-            None => place([uid.as_str()]),
+        let place = match &pod.template.workload {
+            Some(made_by) => place([pod.namespace(), &made_by.kind, &made_by.name]),
+            None => place([pod.uid()]),
         };
         place < u64::from(self.0)
     }

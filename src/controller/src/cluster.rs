@@ -1,7 +1,8 @@
 //! The cluster as the loop needs it: watches, each kept as small views.
 //!
-//! A typed `Pod` is some 50 kB; a [`PodView`] is a few hundred bytes. Every
-//! event is projected as it arrives and the object is dropped.
+//! A typed `Pod` is some 50 kB; a [`PodView`] takes 256 bytes at most. Lists come
+//! in pages, each of their pods is projected while it is being read ([`Sighting`]),
+//! and every other object as it arrives.
 //!
 //! | watched | without it |
 //! | --- | --- |
@@ -27,11 +28,19 @@ use crate::constraints::{LimitRangeView, QuotaView};
 
 mod node;
 mod pod;
+mod pods;
+mod shared;
 
 pub use node::{NamespaceView, NodeView};
 #[cfg(test)]
 pub(crate) use pod::pod_view;
-pub use pod::{ContainerView, PodView, Workload};
+pub use pod::{Asks, ContainerView, Participant, PodView, Sighting, Template, Workload};
+pub use pods::Pods;
+pub use shared::Name;
+
+/// How many objects are asked for at a time. A page is there as text three times over while it is
+/// read, 10 kB for each pod.
+const PAGE: u32 = 50;
 
 /// Namespace and name, so that a namespace's objects are next to each other.
 pub type ObjectKey = (String, String);
@@ -39,8 +48,8 @@ pub type ObjectKey = (String, String);
 /// The views.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// Pods that occupy a node, by uid.
-    pub pods: BTreeMap<String, PodView>,
+    /// Pods that occupy a node.
+    pub pods: Pods,
     /// Nodes, by name.
     pub nodes: BTreeMap<String, NodeView>,
     /// The labelled namespaces, by name.
@@ -57,6 +66,16 @@ pub struct View {
     pub vertical: BTreeMap<ObjectKey, VerticalView>,
     /// Kinds that may not be read, or are not installed.
     pub unseen: BTreeSet<String>,
+}
+
+impl View {
+    /// An empty one. What is put into it as it is here is shared with this one.
+    fn aside(&self) -> Self {
+        Self {
+            pods: self.pods.aside(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Those of `objects` that are in `namespace`.
@@ -86,7 +105,7 @@ pub trait Watched:
     const IS_OPTIONAL: bool;
 
     /// Takes what is needed of it into `view`.
-    fn keep(&self, view: &mut View);
+    fn keep(self, view: &mut View);
 
     /// Takes the object that has `meta` out of `view`.
     fn forget(meta: &ObjectMeta, view: &mut View);
@@ -99,8 +118,8 @@ pub trait Watched:
 impl<K: Watched> Watched for DeserializeGuard<K> {
     const IS_OPTIONAL: bool = K::IS_OPTIONAL;
 
-    fn keep(&self, view: &mut View) {
-        match &self.0 {
+    fn keep(self, view: &mut View) {
+        match self.0 {
             Ok(object) => object.keep(view),
             Err(error) => {
                 let (kind, (namespace, name)) = (K::plural(&()), key(&error.metadata));
@@ -149,6 +168,10 @@ impl Cluster {
         config: Config,
         ready: ready::Handle,
     ) -> Result<(), Infallible> {
+        // Without a version, API servers from 1.34 on serve the pages from their watch caches
+        // (ListFromCacheSnapshot). "Any" version is served from there by all of them, but many
+        // ignore the limit then and send everything at once.
+        let config = config.page_size(PAGE);
         let stream = watcher(Api::<K>::all(client), config).default_backoff();
         self.follow(stream, ready).await
     }
@@ -165,7 +188,7 @@ impl Cluster {
         let mut relisted = View::default();
         while let Some(event) = stream.next().await {
             match event {
-                Ok(Event::Init) => relisted = View::default(),
+                Ok(Event::Init) => relisted = self.lock().aside(),
                 Ok(Event::InitApply(object)) => object.keep(&mut relisted),
                 Ok(Event::InitDone) => {
                     let mut view = self.lock();

@@ -65,9 +65,9 @@ impl LimitRangeView {
 
     /// The most that the limit of `container` may be.
     fn most(&self, pod: &PodView, container: &str) -> Option<MilliCpu> {
-        let own = pod.containers.iter().find(|c| c.name == container)?;
-        let requests = pod.containers.iter().map(|c| c.request).sum();
-        let others = pod.containers.iter().filter(|c| c.name != container);
+        let own = pod.containers().find(|c| c.name == container)?;
+        let requests = pod.containers().map(|c| c.request).sum();
+        let others = pod.containers().filter(|c| c.name != container);
         let others: MilliCpu = others.filter_map(|c| c.limit).sum();
         let by_pod = self.pod.most(requests).map(|most| most - others);
         smaller(self.container.most(own.request), by_pod)
@@ -77,8 +77,8 @@ impl LimitRangeView {
 impl Watched for LimitRange {
     const IS_OPTIONAL: bool = true;
 
-    fn keep(&self, view: &mut View) {
-        match LimitRangeView::of(self) {
+    fn keep(self, view: &mut View) {
+        match LimitRangeView::of(&self) {
             Some(range) => drop(view.limit_ranges.insert(key(&self.metadata), range)),
             None => Self::forget(&self.metadata, view),
         }
@@ -121,14 +121,12 @@ impl Scope {
 
     fn holds(&self, pod: &PodView) -> bool {
         match self {
-            Self::Terminating(wanted) => pod.has_deadline == *wanted,
+            Self::Terminating(wanted) => pod.template.has_deadline == *wanted,
             // A participant has a request.
             Self::BestEffort(wanted) => !wanted,
             Self::Priority(rule) => {
-                let class = pod
-                    .priority_class
-                    .as_deref()
-                    .filter(|name| !name.is_empty());
+                let class = pod.template.priority_class.as_deref();
+                let class = class.filter(|name| !name.is_empty());
                 let mut values = rule.values.iter().flatten();
                 let listed = class.is_some_and(|class| values.any(|value| value == class));
                 match rule.operator.as_str() {
@@ -178,8 +176,8 @@ impl QuotaView {
 impl Watched for ResourceQuota {
     const IS_OPTIONAL: bool = true;
 
-    fn keep(&self, view: &mut View) {
-        match QuotaView::of(self) {
+    fn keep(self, view: &mut View) {
+        match QuotaView::of(&self) {
             Some(quota) => drop(view.quotas.insert(key(&self.metadata), quota)),
             None => Self::forget(&self.metadata, view),
         }

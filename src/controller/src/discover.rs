@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use mbcas_api::{NotParticipant, Participation};
+use mbcas_api::NotParticipant;
 use mbcas_core::ContainerId;
 use mbcas_core::annotations::Mode;
 use mbcas_core::units::{Demand, MilliCpu};
@@ -14,7 +14,7 @@ use mbcas_market::{NodeSnapshot, NodeSupply, NonParticipant, Observed, Usage};
 use tokio::time::Instant;
 
 use crate::budget_policies::PolicyView;
-use crate::cluster::{PodView, View};
+use crate::cluster::{Name, Participant, PodView, View};
 use crate::kubelet::{UsageKey, Used};
 
 /// What discovery found.
@@ -30,11 +30,11 @@ pub struct Discovery {
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Its node.
-    pub node: String,
+    pub node: Name,
     /// Where its agent can be asked; absent without an agent.
     pub agent: Option<IpAddr>,
     /// What it asks for and has.
-    pub participation: Participation,
+    pub participation: Participant,
 }
 
 /// The participants among `view`'s pods: running pods of labelled namespaces that did not opt out.
@@ -43,14 +43,14 @@ pub fn discover(view: &View) -> Discovery {
     for pod in view
         .pods
         .values()
-        .filter(|pod| view.namespaces.contains_key(&pod.id.namespace))
+        .filter(|pod| view.namespaces.contains_key(pod.namespace()))
     {
         match &pod.participation {
             Ok(participation) => {
                 let agent = pod
                     .address
-                    .filter(|_| participation.has_agent && !pod.host_network);
-                let id = pod.container(&participation.container);
+                    .filter(|_| participation.asks.has_agent && !pod.template.host_network);
+                let id = pod.container(&participation.asks.container);
                 let found = Found {
                     node: pod.node.clone(),
                     agent,
@@ -60,7 +60,7 @@ pub fn discover(view: &View) -> Discovery {
             }
             Err(reason) => {
                 if let NotParticipant::Malformed(why) = reason {
-                    tracing::warn!(pod = %pod.id, %why, "A pod is left out: its annotations cannot be read");
+                    tracing::warn!(pod = %pod.id(), %why, "A pod is left out: its annotations cannot be read");
                 }
                 *discovery.left_out.entry(reason.reason()).or_default() += 1;
             }
@@ -103,7 +103,7 @@ pub fn snapshots(
     let mut snapshots: BTreeMap<&str, NodeSnapshot> = BTreeMap::new();
     let silent = PolicyView::default();
     for (id, found) in &discovery.participants {
-        let Some(node) = view.nodes.get(&found.node) else {
+        let Some(node) = view.nodes.get(found.node.as_str()) else {
             continue;
         };
         let snapshot = snapshots.entry(&node.name).or_insert_with(|| NodeSnapshot {
@@ -139,22 +139,22 @@ pub fn snapshots(
 /// What the pod says within its namespace's bounds; demand and usage come from elsewhere, and how
 /// far MBCAS may go is [`crate::permit`]'s to say.
 fn observed(
-    participation: &Participation,
+    participant: &Participant,
     policy: &PolicyView,
     terms: Terms,
     now: Timestamp,
 ) -> Observed {
-    let settings = &participation.settings;
+    let settings = &participant.asks.settings;
     Observed {
-        request: participation.request,
-        limit: participation.limit,
+        request: participant.asks.request,
+        limit: participant.limit(),
         min_cpu: policy.floor(settings.min_cpu),
         max_cpu: Some(policy.cap(settings.max_cpu, terms.default_max)),
         budget: policy.budget(settings.budget).into(),
         is_scaled: false,
         demand: Demand::NEUTRAL,
         usage: None,
-        starting: is_starting(participation.started, terms.startup_grace, now),
+        starting: is_starting(participant.started, terms.startup_grace, now),
         mode: Mode::Observe,
     }
 }
@@ -191,17 +191,13 @@ fn others<'a>(
     discovery: &'a Discovery,
     usage: &'a BTreeMap<UsageKey, Used>,
 ) -> impl Iterator<Item = NonParticipant> + 'a {
-    let takes_part = |name: &str| discovery.participants.contains_key(&pod.container(name));
-    pod.containers
-        .iter()
-        .filter(move |c| !takes_part(&c.name))
-        .map(|container| {
-            let used = usage.get(&usage_key(&pod.container(&container.name)));
-            NonParticipant {
-                request: container.request,
-                usage: used.map(|used| used.cpu),
-                limit: container.limit,
-            }
+    pod.containers()
+        .map(|container| (pod.container(&container.name), container))
+        .filter(|(id, _)| !discovery.participants.contains_key(id))
+        .map(|(id, container)| NonParticipant {
+            request: container.request,
+            usage: usage.get(&usage_key(&id)).map(|used| used.cpu),
+            limit: container.limit,
         })
 }
 

@@ -157,7 +157,7 @@ impl House<'_> {
         let namespace = &id.pod.namespace;
         let pod = view.pods.get(&id.pod.uid);
         let found = self.discovery.participants.get(id);
-        let named = found.and_then(|found| found.participation.settings.mode);
+        let named = found.and_then(|found| found.participation.asks.settings.mode);
         let policy = view.policies.get(namespace).and_then(|policy| policy.mode);
         let frozen = view.namespaces.get(namespace).is_some_and(|n| n.is_frozen);
         let node_view = view.nodes.get(node);

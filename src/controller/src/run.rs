@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, ResourceQuota};
 use kube::Client;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::actuate::{Actuator, Pace};
 use crate::args::Args;
 use crate::autoscalers::VerticalPodAutoscaler;
-use crate::cluster::{Cluster, Watched};
+use crate::cluster::{Cluster, Sighting, Watched};
 use crate::cycle::Loop;
 use crate::demand::Demands;
 use crate::discover::Terms;
@@ -101,7 +101,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         token: &token,
     };
     watches
-        .of::<Pod>("pods", Config::default())
+        .of::<Sighting>("pods", Config::default())
         .of::<Node>("nodes", Config::default())
         .of::<Namespace>("namespaces", labelled)
         .of::<DeserializeGuard<BudgetPolicy>>("budgetpolicies", Config::default())

@@ -112,7 +112,7 @@ impl std::str::FromStr for Mode {
 }
 
 /// Whether a pod gets a demand agent. Without one it takes part on evidence alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AgentChoice {
     /// A native sidecar is injected.
     #[default]
@@ -123,7 +123,7 @@ pub enum AgentChoice {
 
 /// Where an application reports the length of its own queue: a gauge in
 /// Prometheus text form, on the pod's own loopback.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppMetrics {
     /// The port on localhost.
     pub port: u16,
@@ -185,7 +185,7 @@ fn is_metric_name(name: &str) -> bool {
 }
 
 /// What a pod's annotations ask for. A field is absent where the user wrote nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// `mbcas.enabled`.
     pub enabled: Option<bool>,

@@ -99,7 +99,7 @@ fn participants_are_found_by_what_made_them() {
     let mut view = View::default();
     for (name, made_by) in [("a", "web"), ("b", "web"), ("c", "api")] {
         let pod = pod_view(&serde_json::from_value(participant(name, made_by)).unwrap()).unwrap();
-        view.pods.insert(name.into(), pod);
+        view.pods.insert(pod);
     }
     view.namespaces
         .insert("shop".into(), crate::cluster::NamespaceView::default());

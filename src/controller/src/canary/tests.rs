@@ -1,29 +1,16 @@
-use mbcas_api::NotParticipant;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
-use crate::cluster::Workload;
+use crate::cluster::pod_view;
 
 fn pod(workload: Option<(&str, &str)>, uid: &str) -> PodView {
-    PodView {
-        id: PodId {
-            namespace: "shop".into(),
-            name: uid.into(),
-            uid: uid.into(),
-        },
-        node: "n1".into(),
-        address: None,
-        host_network: false,
-        participation: Err(NotParticipant::OptedOut),
-        containers: Vec::new(),
-        workload: workload.map(|(kind, name)| Workload {
-            kind: kind.into(),
-            name: name.into(),
-        }),
-        is_boosted: false,
-        has_deadline: false,
-        priority_class: None,
-    }
+    let owner = workload.map(|(kind, name)| json!({"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": true}));
+    let pod = json!({
+        "metadata": {"namespace": "shop", "name": uid, "uid": uid, "ownerReferences": Vec::from_iter(owner)},
+        "spec": {"nodeName": "n1", "containers": []},
+    });
+    pod_view(&serde_json::from_value(pod).unwrap()).unwrap()
 }
 
 #[test]

@@ -37,8 +37,8 @@ pub struct NamespaceView {
 impl Watched for Node {
     const IS_OPTIONAL: bool = false;
 
-    fn keep(&self, view: &mut View) {
-        let node = node_view(self);
+    fn keep(self, view: &mut View) {
+        let node = node_view(&self);
         view.nodes.insert(node.name.clone(), node);
     }
 
@@ -54,7 +54,7 @@ impl Watched for Node {
 impl Watched for Namespace {
     const IS_OPTIONAL: bool = false;
 
-    fn keep(&self, view: &mut View) {
+    fn keep(self, view: &mut View) {
         // Whoever writes the key wants a freeze, however he spells yes.
         let frozen = self.annotations().get(FROZEN_ANNOTATION);
         let is_frozen = frozen.is_some_and(|value| value != "false");

@@ -36,14 +36,11 @@ fn sidecars_count_and_plain_init_containers_do_not() {
     });
     let view = view_of(pod).unwrap();
     let names: Vec<_> = view
-        .containers
-        .iter()
-        .map(|c| (c.name.as_str(), c.request.get(), c.limit.map(MilliCpu::get)))
+        .containers()
+        .map(|c| (c.name, c.request.get(), c.limit.map(MilliCpu::get)))
         .collect();
-    assert_eq!(
-        names,
-        [("app", 1_000, Some(2_000)), ("proxy", 1_000, Some(2_000))]
-    );
+    let expected = ["app", "proxy"].map(|name| (name.into(), 1_000, Some(2_000)));
+    assert_eq!(names, expected);
     assert_eq!(view.participation, Err(NotParticipant::NotRunning));
 }
 
@@ -112,7 +109,7 @@ fn a_pod_knows_what_made_it() {
         let metadata = json!({"namespace": "n", "name": "p", "uid": "u", "labels": labels, "ownerReferences": [owner]});
         let pod =
             view_of(json!({"metadata": metadata, "spec": {"nodeName": "n1", "containers": []}}));
-        let workload = pod.unwrap().workload.unwrap();
+        let workload = pod.unwrap().template.workload.clone().unwrap();
         (workload.kind, workload.name)
     };
     let is = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
@@ -136,7 +133,7 @@ fn a_pod_knows_what_made_it() {
         is("StatefulSet", "db")
     );
     let bare = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u"}, "spec": {"nodeName": "n1", "containers": []}});
-    assert!(view_of(bare).unwrap().workload.is_none());
+    assert!(view_of(bare).unwrap().template.workload.is_none());
 }
 
 #[test]

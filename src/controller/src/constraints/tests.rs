@@ -62,10 +62,7 @@ fn world(pods: Vec<PodView>) -> (View, Vec<NodeSnapshot>) {
         ..NodeSnapshot::default()
     };
     let view = View {
-        pods: pods
-            .into_iter()
-            .map(|pod| (pod.id.uid.clone(), pod))
-            .collect(),
+        pods: pods.into_iter().collect(),
         ..View::default()
     };
     (view, vec![node])
@@ -137,7 +134,7 @@ fn one_containers_growth_is_capped_by_what_is_left_of_the_quotas_that_are_about_
     let cap = |quotas: &[ResourceQuota], pod: PodView| {
         let (mut view, mut nodes) = world(vec![pod]);
         for quota in quotas {
-            quota.keep(&mut view);
+            quota.clone().keep(&mut view);
         }
         constrain(&mut nodes, &view);
         let app = nodes[0].participants.values().next().unwrap();

@@ -44,7 +44,7 @@ fn world(pods: &[Value]) -> (Shared, View) {
         .iter()
         .filter_map(|p| pod_view(&serde_json::from_value(p.clone()).unwrap()));
     let view = View {
-        pods: views.map(|p| (p.id.uid.clone(), p)).collect(),
+        pods: views.collect(),
         nodes: BTreeMap::from([("n1".into(), node)]),
         namespaces: BTreeMap::from([("shop".into(), NamespaceView::default())]),
         ..View::default()
@@ -254,7 +254,7 @@ fn with_policy(view: &mut View, spec: &Value) {
     let policy = json!({"apiVersion": "mbcas.dev/v1alpha1", "kind": "BudgetPolicy",
                         "metadata": {"name": "default", "namespace": "shop", "generation": 2}, "spec": spec});
     let policy: mbcas_api::BudgetPolicy = serde_json::from_value(policy).unwrap();
-    crate::cluster::Watched::keep(&policy, view);
+    crate::cluster::Watched::keep(policy, view);
 }
 
 #[tokio::test(start_paused = true)]
@@ -353,7 +353,7 @@ async fn a_vertical_autoscaler_is_left_alone_and_told_once() {
                           "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db"}}});
     let vertical: crate::autoscalers::VerticalPodAutoscaler =
         serde_json::from_value(vertical).unwrap();
-    crate::cluster::Watched::keep(&vertical, &mut view);
+    crate::cluster::Watched::keep(vertical, &mut view);
     let (mut market, mut candidate) = market(&api, view, true).await;
     for _ in 0..2 {
         candidate.lead().await;
@@ -385,11 +385,11 @@ async fn a_growth_without_room_in_the_quota_is_not_asked_for_and_is_planned_agai
                            "status": {"used": {"limits.cpu": used}}});
         serde_json::from_value(quota).unwrap()
     };
-    crate::cluster::Watched::keep(&quota("4"), &mut view);
+    crate::cluster::Watched::keep(quota("4"), &mut view);
     let (mut market, mut candidate) = market(&api, view.clone(), true).await;
     market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
-    crate::cluster::Watched::keep(&quota("3500m"), &mut view);
+    crate::cluster::Watched::keep(quota("3500m"), &mut view);
     market.cluster = Cluster::with(view);
     candidate.lead().await;
     market.cycle(Mode::Auto, 0).await;

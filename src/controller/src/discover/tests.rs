@@ -31,10 +31,7 @@ fn view(pods: Vec<PodView>) -> View {
         is_opted_out: false,
     };
     View {
-        pods: pods
-            .into_iter()
-            .map(|pod| (pod.id.uid.clone(), pod))
-            .collect(),
+        pods: pods.into_iter().collect(),
         nodes: BTreeMap::from([("n1".into(), node)]),
         namespaces: BTreeMap::from([("shop".into(), NamespaceView::default())]),
         ..View::default()

@@ -3,7 +3,7 @@ use mbcas_market::Observed;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::{NamespaceView, NodeView, pod_view};
+use crate::cluster::{NamespaceView, NodeView, Pods, pod_view};
 use crate::discover::discover;
 
 /// Everything that has a say, all of it saying auto.
@@ -41,7 +41,7 @@ fn world(annotations: &Value) -> World {
     };
     World {
         view: View {
-            pods: BTreeMap::from([("web".into(), pod)]),
+            pods: Pods::from_iter([pod]),
             nodes: BTreeMap::from([("n1".into(), node)]),
             namespaces: BTreeMap::from([("shop".into(), NamespaceView::default())]),
             ..View::default()
@@ -59,7 +59,7 @@ fn world(annotations: &Value) -> World {
 
 impl World {
     fn id(&self) -> ContainerId {
-        self.view.pods["web"].container("app")
+        self.view.pods.get("web").unwrap().container("app")
     }
 
     fn policy(&mut self, mode: Mode) {
@@ -152,7 +152,11 @@ fn everybody_who_has_a_say_can_hold_it_back() {
         "vpa"
     );
     assert_eq!(
-        recommends(|w| w.view.pods.get_mut("web").unwrap().is_boosted = true),
+        recommends(|w| {
+            let mut pod = w.view.pods.get("web").unwrap().clone();
+            pod.is_boosted = true;
+            w.view.pods.insert(pod);
+        }),
         "boost"
     );
     assert_eq!(recommends(|w| listed(w, |w| &mut w.refused)), "limit_range");
