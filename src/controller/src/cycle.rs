@@ -146,11 +146,11 @@ impl Loop {
             if let Some(found) = discovery.participants.get(&jump.id) {
                 nodes.insert(found.node.clone());
                 heard.readings.demand.insert(jump.id.clone(), jump.demand);
-                tracing::info!(node = found.node, container = %jump.id, demand = %jump.demand, "Jump");
+                tracing::info!(node = found.node.as_str(), container = %jump.id, demand = %jump.demand, "Jump");
             }
         }
         let mut scene = self.look(view, discovery, &heard, mode).await;
-        scene.snapshots.retain(|one| nodes.contains(&one.node));
+        scene.snapshots.retain(|one| nodes.contains(one.node.as_str()));
         observe::jumped(jumps, &self.metrics);
         self.act(&scene, epoch).await;
         self.heard = Some(heard);
