@@ -158,8 +158,8 @@ fn a_step_is_followed_without_going_back() {
         assert!(victim.is_sorted() && !victim.is_empty(), "{victim:?}");
         // Its request of 1000m, and a tenth of the 2400m that are above all requests.
         assert!(burner.iter().all(|limit| *limit >= 1_240), "{burner:?}");
-        let (least, last) = (burner.iter().min().unwrap(), burner.last().unwrap());
-        assert!(*least * 4 >= *last * 3, "{burner:?}");
+        let (least, end) = (burner.iter().min().unwrap(), burner.last().unwrap());
+        assert!(*least * 4 >= *end * 3, "{burner:?}");
     }
 }
 
