@@ -28,7 +28,7 @@ check: ## formatting, lints, every crate alone, docs, dependencies, scripts
 bench-admission: ## reviews per second and core, beside a webhook of controller-runtime (Linux, 2 cores, quiet)
 	@deploy/bench/admission.sh
 
-bench-controller: ## what the controller keeps in memory of 150,000 pods (Linux, 20 min)
+bench-controller: ## what the controller keeps in memory of 150,000 pods (Linux, 12 min)
 	@deploy/bench/controller.sh
 
 bench-market: ## participants cleared per second and core, and a whole cluster's plan
