@@ -150,7 +150,9 @@ impl Loop {
             }
         }
         let mut scene = self.look(view, discovery, &heard, mode).await;
-        scene.snapshots.retain(|one| nodes.contains(one.node.as_str()));
+        scene
+            .snapshots
+            .retain(|one| nodes.contains(one.node.as_str()));
         observe::jumped(jumps, &self.metrics);
         self.act(&scene, epoch).await;
         self.heard = Some(heard);

@@ -12,7 +12,7 @@ const REVERSAL: Duration = Duration::from_mins(2);
 fn limits_follow_the_market_down_to_the_kernel_without_a_restart() {
     on_cluster("resize", Admission::Labelled, async |space| {
         let first = space
-            .start(&Lab::serve("first", &[]).request("100m").limit("200m"))
+            .start(&Lab::burn("first", 1).request("100m").limit("200m"))
             .await;
         let begin = limit_of(&first).unwrap();
         let alone = space.limit("first", SOON, |limit| limit > 400).await;

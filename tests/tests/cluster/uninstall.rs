@@ -23,10 +23,10 @@ use crate::support::{Admission, Lab, Release, SOON, Space, on_cluster, wait_unti
 #[test]
 fn after_an_uninstall_pods_run_on_as_their_owners_wrote_them() {
     on_cluster("uninstall", Admission::Labelled, async |space| {
-        let limited = Lab::burn("limited", 1).request("100m").limit("250m");
-        let unlimited = Lab::burn("unlimited", 1)
-            .request("100m")
-            .annotate("mbcas.budget", "300");
+        // Of two that want the node, the one with the smaller budget is held.
+        let limited = Lab::burn("limited", 2).request("100m").limit("250m");
+        let limited = limited.annotate("mbcas.budget", "300");
+        let unlimited = Lab::burn("unlimited", 2).request("100m");
         let before = [space.start(&limited).await, space.start(&unlimited).await];
         space.limit("limited", SOON, |limit| limit != 250).await;
         let whole = allocatable(space).await;
