@@ -67,6 +67,8 @@ clear_broken() {
 }
 
 # install MODE: the chart, with MBCAS going as far as MODE. Waits until it runs.
+# By the plain rule, under which shares are exactly those of budgets: by the default one whoever has most
+# budget also uses what is left over.
 install() {
   local name=() reference part
   for part in mbcas agent; do
@@ -76,7 +78,7 @@ install() {
       --set-string "${name[0]}.tag=${reference##*:}")
   done
   "${helm[@]}" upgrade --install mbcas ./chart --namespace mbcas-system --create-namespace \
-    "${values[@]}" --set "controller.mode=$1" --wait --timeout 3m >/dev/null
+    "${values[@]}" --set "controller.mode=$1" --set controller.policy=proportional --wait --timeout 3m >/dev/null
 }
 values=()
 
