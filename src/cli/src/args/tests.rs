@@ -120,7 +120,7 @@ fn what_is_missing_or_does_not_fit_together_is_named() {
             "cannot be used with '--wait'",
         ),
         ("mbcas resize web --cpu 1 --now", "--now"),
-        ("mbcas resize web --cpu 1 -o yaml", "table, json"),
+        ("mbcas resize web --cpu 1 -o xml", "table, json"),
         ("mbcas restore", "--all"),
         ("mbcas restore web --all", "cannot be used with"),
         (
