@@ -83,6 +83,12 @@ mod tests {
     use crate::board::{Reading, Smoother};
     use crate::config::Config;
 
+    /// The board of an agent that was told all it needs.
+    fn board() -> Arc<Board> {
+        let line = "agent --namespace shop --pod web-1 --container app";
+        Arc::new(Board::new(Config::from_args(line.split(' '))).unwrap())
+    }
+
     async fn ask(board: &Arc<Board>, path: &str) -> (StatusCode, Vec<u8>) {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let answer = router(Arc::clone(board)).oneshot(request).await.unwrap();
@@ -101,16 +107,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_report_is_what_the_contract_s_own_reader_takes() {
-        let line = [
-            "agent",
-            "--namespace",
-            "shop",
-            "--pod",
-            "web-1",
-            "--container",
-            "app",
-        ];
-        let board = Arc::new(Board::new(Config::from_args(line)).unwrap());
+        let board = board();
         let (status, body) = ask(&board, "/demand").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(body, b"no signal could be read yet\n");
@@ -142,16 +139,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_a_jump_is_answered_when_it_comes_or_the_time_is_over() {
-        let line = [
-            "agent",
-            "--namespace",
-            "shop",
-            "--pod",
-            "web-1",
-            "--container",
-            "app",
-        ];
-        let board = Arc::new(Board::new(Config::from_args(line)).unwrap());
+        let board = board();
         let reading = |intensity| Reading {
             intensity,
             sequence: 1,
