@@ -35,7 +35,7 @@ async fn followed(release: &Release, old: &str, when: Instant, within: Duration)
 fn a_killed_leader_is_followed_by_another_that_writes() {
     on_cluster("failover", Admission::Labelled, async |space| {
         space
-            .start(&Lab::serve("before", &[]).request("50m").limit("100m"))
+            .start(&Lab::serve("before", &[]).request("20m").limit("30m"))
             .await;
         let at_first = space.limit("before", SOON, |limit| limit > 200).await;
         let leader = space.release.leader().await;
@@ -58,7 +58,7 @@ fn a_killed_leader_is_followed_by_another_that_writes() {
 
         // The next write is the new leader's: a pod that came after the old one's death is moved.
         space
-            .start(&Lab::serve("after", &[]).request("50m").limit("100m"))
+            .start(&Lab::serve("after", &[]).request("20m").limit("30m"))
             .await;
         let limit = space.limit("after", SOON, |limit| limit > 200).await;
         figure!(
@@ -118,6 +118,8 @@ async fn both_ready(release: &Release) -> Vec<Pod> {
 
 /// How many pods there are to write when the second leader is stopped.
 const PODS: usize = 10;
+/// Their limit, so tight that even an idle pod is raised whenever its turn comes.
+const TIGHT: u64 = 30;
 
 /// A leader that stands still beyond its Lease, in the middle of its writes where
 /// that can be arranged, writes none of them when it goes on.
@@ -139,7 +141,9 @@ fn a_leader_that_stood_still_beyond_its_lease_writes_nothing() {
         let (begun, stopped) = (Instant::now(), first_process.stop());
         let names: Vec<_> = (0..PODS).map(|number| format!("p{number}")).collect();
         for name in &names {
-            let lab = Lab::serve(name, &[]).request("20m").limit("50m");
+            let lab = Lab::serve(name, &[])
+                .request("20m")
+                .limit(&format!("{TIGHT}m"));
             let params = PostParams::default();
             space.pods().create(&params, &lab.pod()).await.unwrap();
         }
@@ -157,7 +161,7 @@ fn a_leader_that_stood_still_beyond_its_lease_writes_nothing() {
         let (holder, after) = followed(release, &holder, begun, FOLLOWED).await;
         figure!("the second stood still: {holder} followed after {after:.1} s");
         for name in &names {
-            space.limit(name, SOON, |limit| limit > 50).await;
+            space.limit(name, SOON, |limit| limit > TIGHT).await;
         }
         let settled = settled(space).await;
         let before = written(&first).await;
