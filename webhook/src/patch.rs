@@ -153,21 +153,36 @@ impl<'a> PatchBuilder<'a> {
     }
 
     fn begin(&mut self, operation: &str, path: &[&str]) {
-        let mut pointer = String::with_capacity(64);
-        for token in path {
-            pointer.push('/');
-            if token.contains(['~', '/']) {
-                // RFC 6901.
-                pointer.push_str(&token.replace('~', "~0").replace('/', "~1"));
-            } else {
-                pointer.push_str(token);
-            }
-        }
         self.text.push(if self.text.is_empty() { '[' } else { ',' });
         self.text.push_str(r#"{"op":""#);
         self.text.push_str(operation);
-        self.text.push_str(r#"","path":"#);
-        self.text.push_str(&as_json(&pointer));
+        self.text.push_str(r#"","path":""#);
+        for token in path {
+            self.text.push('/');
+            // RFC 6901, and what is left as any text in JSON.
+            let mut parts = token.split('/');
+            self.push_escaped(parts.next().unwrap_or_default());
+            for part in parts {
+                self.text.push_str("~1");
+                self.push_escaped(part);
+            }
+        }
+        self.text.push('"');
+    }
+
+    /// A part of a pointer, without its slashes. Only what a tenant has made up needs more than copying.
+    fn push_escaped(&mut self, part: &str) {
+        let is_plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if part.bytes().all(is_plain) {
+            self.text.push_str(part);
+        } else {
+            let quoted = as_json(&part.replace('~', "~0"));
+            let inside = quoted
+                .strip_prefix('"')
+                .and_then(|text| text.strip_suffix('"'));
+            self.text.push_str(inside.unwrap_or_default());
+        }
     }
 
     /// The patch; empty if there is nothing to do.
@@ -193,7 +208,7 @@ mod tests {
 
     #[test]
     fn keys_and_values_are_escaped() {
-        let stale = "mbcas.dev/a~b/\"\\\n";
+        let stale = "mbcas.dev/a~b/\"\\\n\"";
         let pod = json!({"metadata": {"annotations": {stale: "x", "other": "y"}}, "spec": {"containers": []}});
         let typed: Pod = serde_json::from_value(pod.clone()).unwrap();
         let mut patch = PatchBuilder::new(&typed);
