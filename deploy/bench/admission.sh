@@ -107,6 +107,9 @@ full() {
     'BEGIN { printf "%s rate %.0f\n%s cpu %.2f\n", server, good / seconds, server, ticks * 1e6 / hertz / good }'
 }
 
+# handler: a review from bytes in to bytes out, without a network, on the core that the servers have.
+handler() { taskset -c 0 "$bin_handler" | sed -n 's/^handler: \([0-9.]*\) us.*/ours handler \1/p'; }
+
 # log_figures SERVER PREFIX: percentiles in us, and the rate, of the requests in $work/log, which have to be good.
 log_figures() {
   awk '$2 != 200 { bad++ } END { exit bad > 0 }' "$work/log" || fail "$1 refused requests at 1,000/s."
@@ -185,15 +188,16 @@ for _ in $(seq "$rounds"); do
   for server in "${servers[@]}"; do
     { full "$server"; steady "$server"; tens "$server"; burst "$server"; } >>"$work/figures"
   done
+  handler >>"$work/figures"
 done
 for server in "${servers[@]}"; do
   printf '%s rss %s\n' "$server" "$(memory "$server" VmRSS)"
 done >>"$work/figures"
 
-printf '%s\n' "$("$bin_handler")"
 printf '%-42s %12s %12s %9s\n' "medians of $rounds rounds" ours twin ratio
 row "reviews/s, one core, 1 connection x 16" rate more
 row "CPU per review, us" cpu less
+printf '%-42s %12s\n' "of that, bytes in to bytes out, us" "$(median ours handler)"
 row "steady load: reviews/s" steady_rate more
 row "steady load: p50, us" steady_p50 less
 row "steady load: p99, us" steady_p99 less
@@ -205,3 +209,7 @@ row "5,000 at once, ms" burst less
 row "resident before the first burst, kB" rss_before less
 row "resident after the last, kB" rss less
 if [ "${MBCAS_BENCH_FIGURES:-}" ]; then cat "$work/figures"; fi
+
+# What the targets were set on; what else this machine does, and its clock, are in both figures.
+awk -v ours="$(median ours handler)" -v twin="$(median twin cpu)" 'BEGIN {
+  printf "a machine on which the twin takes 790 us would take %.1f us from bytes in to bytes out\n", ours * 790 / twin }'

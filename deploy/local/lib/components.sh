@@ -78,8 +78,8 @@ authentication:
   webhook: {enabled: true}
   x509: {clientCAFile: $node_state/pki/ca.crt}
 authorization: {mode: Webhook}
-tlsCertFile: $node_state/pki/kubelet.crt
-tlsPrivateKeyFile: $node_state/pki/kubelet.key
+tlsCertFile: $node_state/pki/serving.crt
+tlsPrivateKeyFile: $node_state/pki/serving.key
 address: $node_ip
 healthzBindAddress: 127.0.0.1
 resolvConf: ""
@@ -112,7 +112,6 @@ component_command() {
         --service-cluster-ip-range "$service_net" --authorization-mode "Node,RBAC"
         --allow-privileged=true --enable-admission-plugins NodeRestriction
         --kubelet-client-certificate "$pki/admin.crt" --kubelet-client-key "$pki/admin.key"
-        --kubelet-certificate-authority "$pki/ca.crt"
         --kubelet-preferred-address-types InternalIP
         --requestheader-client-ca-file "$pki/ca.crt" --requestheader-allowed-names front-proxy
         --requestheader-extra-headers-prefix X-Remote-Extra-

@@ -2,9 +2,10 @@
 
 use std::num::ParseIntError;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use mbcas_core::annotations::Mode;
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
@@ -73,7 +74,16 @@ pub struct Args {
 
     /// How kubelets' certificates are checked.
     #[arg(long, env = "MBCAS_KUBELET_TLS", value_enum, default_value = "verify")]
-    pub kubelet_tls: KubeletTls,
+    pub kubelet_tls: KubeletCheck,
+
+    /// The authorities of kubelets' certificates, in PEM; with --kubelet-tls caBundle.
+    #[arg(
+        long,
+        env = "MBCAS_KUBELET_CA",
+        value_name = "FILE",
+        required_if_eq("kubelet_tls", "caBundle")
+    )]
+    pub kubelet_ca: Option<PathBuf>,
 
     /// Publish a series per container; switch it off on large clusters.
     #[arg(long, env = "MBCAS_POD_METRICS", default_value = "true", action = clap::ArgAction::Set)]
@@ -107,6 +117,30 @@ impl Args {
             ..Settings::default()
         })
     }
+
+    /// How kubelets' certificates are checked, and against what.
+    pub fn kubelet_tls(&self) -> KubeletTls {
+        match self.kubelet_tls {
+            KubeletCheck::Verify => KubeletTls::Verify,
+            // Without one it does not parse.
+            KubeletCheck::CaBundle => {
+                KubeletTls::CaBundle(self.kubelet_ca.clone().unwrap_or_default())
+            }
+            KubeletCheck::Insecure => KubeletTls::Insecure,
+        }
+    }
+}
+
+/// How kubelets' certificates are checked, in a word ([`KubeletTls`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KubeletCheck {
+    /// Against the cluster's own authority.
+    Verify,
+    /// Against the authorities in --kubelet-ca.
+    #[value(name = "caBundle")]
+    CaBundle,
+    /// Not at all.
+    Insecure,
 }
 
 /// A curve, if it is known.

@@ -197,11 +197,9 @@ impl Loop {
             .iter()
             .map(|(id, found)| (id.clone(), found.agent))
             .collect();
-        let nodes: Vec<_> = view
-            .nodes
-            .values()
-            .filter(|node| discovery.is_on(&node.name))
-            .collect();
+        let nodes = discovery.nodes();
+        let nodes = nodes.iter().filter_map(|name| view.nodes.get(*name));
+        let nodes: Vec<_> = nodes.collect();
         let demand = self.demands.read(&agents, self.interval);
         let (readings, evidence) = tokio::join!(demand, self.kubelets.ask(&nodes));
         Heard { readings, evidence }
@@ -289,9 +287,10 @@ impl Loop {
 }
 
 impl Discovery {
-    /// Whether `node` has a participant.
-    fn is_on(&self, node: &str) -> bool {
-        self.participants.values().any(|found| found.node == node)
+    /// The nodes that have a participant.
+    fn nodes(&self) -> BTreeSet<&str> {
+        let participants = self.participants.values();
+        participants.map(|found| found.node.as_str()).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::budget_policies::PolicyView;
 use crate::cluster::{Name, Participant, PodView, View};
-use crate::kubelet::{UsageKey, Used};
+use crate::kubelet::{UsageKey, UsageOf, Used};
 
 /// What discovery found.
 #[derive(Debug, Default)]
@@ -96,7 +96,7 @@ pub fn snapshots(
     view: &View,
     discovery: &Discovery,
     demand: &BTreeMap<ContainerId, Demand>,
-    usage: &BTreeMap<UsageKey, Used>,
+    usage: &UsageOf,
     terms: Terms,
     moment: Moment,
 ) -> Vec<NodeSnapshot> {
@@ -189,7 +189,7 @@ pub(crate) fn usage_key(id: &ContainerId) -> UsageKey {
 fn others<'a>(
     pod: &'a PodView,
     discovery: &'a Discovery,
-    usage: &'a BTreeMap<UsageKey, Used>,
+    usage: &'a UsageOf,
 ) -> impl Iterator<Item = NonParticipant> + 'a {
     pod.containers()
         .map(|container| (pod.container(&container.name), container))

@@ -5,13 +5,21 @@
 //! `nodes/proxy`, which would allow far more than reading).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::ConfigExt;
 use kube::{Client, Config};
 use mbcas_core::exposition::samples;
 use mbcas_core::units::MilliCpu;
 use thiserror::Error;
 use tokio::time::Instant;
+use tower::{BoxError, ServiceBuilder};
 
 /// How long a kubelet may take to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -23,12 +31,14 @@ const LEAST_WINDOW_MS: i64 = 1_000;
 /// measures every 10 s or so, and a cycle asks every 15 s.
 const WARM_UP: Duration = Duration::from_secs(30);
 
-/// How the kubelet's certificate is checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+/// How kubelets' certificates are checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum KubeletTls {
     /// Against the cluster's own authority.
     #[default]
     Verify,
+    /// Against the authorities in this file of PEM, which is read anew every minute.
+    CaBundle(PathBuf),
     /// Not at all. Many distributions give kubelets self-signed certificates;
     /// whoever sits between controller and kubelet could then forge usage.
     Insecure,
@@ -47,13 +57,19 @@ pub enum KubeletError {
         /// The cause.
         source: http::uri::InvalidUri,
     },
+    /// There is nothing to ask them with.
+    #[error(
+        "kubelets cannot be asked: {0}; is --kubelet-ca (controller.kubeletCA) a file of PEM certificates?"
+    )]
+    Tls(Box<kube::Error>),
     /// The kubelet did not answer in time.
     #[error("node {0}: the kubelet did not answer within 2 s")]
     Timeout(String),
     /// The kubelet refused, or could not be reached.
     #[error(
         "node {node}: reading the kubelet's /metrics/resource failed: {source} \
-         (a certificate error: set controller.kubeletTLS=insecure, or give kubelets certificates of the cluster's CA)"
+         (a certificate error: give kubelets certificates of the cluster's CA, or name their own with \
+         controller.kubeletTLS=caBundle)"
     )]
     Failed {
         /// The node.
@@ -75,6 +91,9 @@ pub struct Used {
     pub seen: Instant,
 }
 
+/// Usage by container. The keys are shared with whoever measured it.
+pub type UsageOf = BTreeMap<Arc<UsageKey>, Used>;
+
 /// One reading of a container's CPU counter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Reading {
@@ -82,12 +101,44 @@ struct Reading {
     at_ms: i64,
 }
 
+/// What is known of a container.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Track {
+    last: Reading,
+    used: Option<Used>,
+}
+
+/// A client for all kubelets together: they share a TLS configuration, and each keeps its connection.
+///
+/// # Errors
+/// [`KubeletError::Tls`] if there are no authorities to check them against.
+pub fn client(tls: &KubeletTls, base: &Config) -> Result<Client, KubeletError> {
+    let mut config = base.clone();
+    config.tls_server_name = None;
+    config.accept_invalid_certs = *tls == KubeletTls::Insecure;
+    if let KubeletTls::CaBundle(file) = tls {
+        config.root_cert_file = Some(file.clone());
+    }
+    let failed = |error| KubeletError::Tls(Box::new(error));
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(DEADLINE));
+    let https = config.rustls_https_connector_with_connector(connector);
+    let http = Http::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build(https.map_err(failed)?);
+    let service = ServiceBuilder::new()
+        .option_layer(config.auth_layer().map_err(failed)?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace))
+}
+
 /// One node's kubelet, with the last reading of every container on it.
 pub struct Kubelet {
     node: String,
-    client: Client,
-    last: BTreeMap<UsageKey, Reading>,
-    usage: BTreeMap<UsageKey, Used>,
+    url: Uri,
+    tracks: BTreeMap<Arc<UsageKey>, Track>,
     since: Instant,
 }
 
@@ -95,126 +146,106 @@ impl Kubelet {
     /// A kubelet at `address`:`port`.
     ///
     /// # Errors
-    /// [`KubeletError`] if no client can be made for that address.
-    pub fn new(
-        node: &str,
-        address: &str,
-        port: i32,
-        tls: &KubeletTls,
-        base: &Config,
-    ) -> Result<Self, KubeletError> {
+    /// [`KubeletError::Address`] if that is none.
+    pub fn new(node: &str, address: &str, port: i32) -> Result<Self, KubeletError> {
         let host = if address.contains(':') {
             format!("[{address}]")
         } else {
             address.to_owned()
         };
-        let url =
-            format!("https://{host}:{port}")
-                .parse()
-                .map_err(|source| KubeletError::Address {
-                    node: node.to_owned(),
-                    address: address.to_owned(),
-                    source,
-                })?;
-        let mut config = base.clone();
-        config.cluster_url = url;
-        config.tls_server_name = None;
-        config.accept_invalid_certs = *tls == KubeletTls::Insecure;
-        config.connect_timeout = Some(DEADLINE);
-        config.read_timeout = Some(DEADLINE);
-        let failed = |source| KubeletError::Failed {
+        let url = format!("https://{host}:{port}/metrics/resource").parse();
+        let url = url.map_err(|source| KubeletError::Address {
             node: node.to_owned(),
-            source: Box::new(source),
-        };
-        let client = Client::try_from(config).map_err(failed)?;
+            address: address.to_owned(),
+            source,
+        })?;
         Ok(Self {
             node: node.to_owned(),
-            client,
-            last: BTreeMap::new(),
-            usage: BTreeMap::new(),
+            url,
+            tracks: BTreeMap::new(),
             since: Instant::now(),
         })
+    }
+
+    /// Whether `other` is the same kubelet, still where it was.
+    pub fn is_at(&self, other: &Self) -> bool {
+        self.node == other.node && self.url == other.url
     }
 
     /// Whether it is too early to judge its node: no rate is known yet, and the
     /// kubelet has been asked for less than 30 s. After that the market
     /// goes on without usage, so that a silent kubelet does not stop it.
     pub fn is_warming_up(&self) -> bool {
-        self.usage.is_empty() && self.since.elapsed() < WARM_UP
+        self.usage().next().is_none() && self.since.elapsed() < WARM_UP
     }
 
-    /// Reads the counters and returns the usage since the reading before, by
-    /// container. A container without two readings has none.
+    /// What is known of the usage of its containers. One without two readings is not among them.
+    pub fn usage(&self) -> impl Iterator<Item = (&Arc<UsageKey>, Used)> {
+        let tracks = self.tracks.iter();
+        tracks.filter_map(|(key, track)| Some((key, track.used?)))
+    }
+
+    /// Reads the counters.
     ///
     /// # Errors
     /// [`KubeletError`]; the readings so far are kept.
-    pub async fn usage(&mut self) -> Result<&BTreeMap<UsageKey, Used>, KubeletError> {
+    pub async fn read(&mut self, client: &Client) -> Result<(), KubeletError> {
         let failed = |source| KubeletError::Failed {
             node: self.node.clone(),
             source: Box::new(source),
         };
-        let request = http::Request::get("/metrics/resource").body(Vec::new());
+        let request = http::Request::get(&self.url).body(Vec::new());
         let request = request.map_err(|e| failed(kube::Error::HttpError(e)))?;
-        let answer = tokio::time::timeout(DEADLINE, self.client.request_text(request)).await;
+        let answer = tokio::time::timeout(DEADLINE, client.request_text(request)).await;
         let text = answer
             .map_err(|_| KubeletError::Timeout(self.node.clone()))?
             .map_err(failed)?;
         self.take(&text);
-        Ok(&self.usage)
+        Ok(())
     }
 
     fn take(&mut self, text: &str) {
-        let fresh = readings(text);
-        let mut usage = BTreeMap::new();
-        for (key, reading) in &fresh {
-            let used = match self.last.get(key) {
+        let mut before = std::mem::take(&mut self.tracks);
+        for (key, reading) in readings(text) {
+            let (key, track) = match before.remove_entry(&key) {
                 // The kubelet measures every 10 s or so; between two measurements the old rate stands.
-                Some(last) if reading.at_ms - last.at_ms < LEAST_WINDOW_MS => {
-                    self.usage.get(key).copied()
+                Some((key, track)) if reading.at_ms - track.last.at_ms < LEAST_WINDOW_MS => {
+                    (key, track)
                 }
-                Some(last) => Some(Used {
-                    cpu: rate(*last, *reading),
-                    seen: Instant::now(),
-                }),
-                None => None,
+                Some((key, track)) => {
+                    let used = Used {
+                        cpu: rate(track.last, reading),
+                        seen: Instant::now(),
+                    };
+                    let track = Track {
+                        last: reading,
+                        used: Some(used),
+                    };
+                    (key, track)
+                }
+                None => {
+                    let track = Track {
+                        last: reading,
+                        used: None,
+                    };
+                    (Arc::new(key), track)
+                }
             };
-            if let Some(used) = used {
-                usage.insert(key.clone(), used);
-            }
+            self.tracks.insert(key, track);
         }
-        self.last = fresh
-            .into_iter()
-            .map(|(key, reading)| match self.last.get(&key) {
-                Some(last) if reading.at_ms - last.at_ms < LEAST_WINDOW_MS => (key, *last),
-                _ => (key, reading),
-            })
-            .collect();
-        self.usage = usage;
     }
 }
 
-fn readings(text: &str) -> BTreeMap<UsageKey, Reading> {
-    let mut found = BTreeMap::new();
-    for sample in samples(text, "container_cpu_usage_seconds_total") {
-        let labels = (
-            sample.label("namespace"),
-            sample.label("pod"),
-            sample.label("container"),
-        );
-        if let ((Some(namespace), Some(pod), Some(container)), Some(at_ms)) =
-            (labels, sample.timestamp_ms)
-        {
-            let key = (namespace.to_owned(), pod.to_owned(), container.to_owned());
-            found.insert(
-                key,
-                Reading {
-                    cpu_seconds: sample.value,
-                    at_ms,
-                },
-            );
-        }
-    }
-    found
+fn readings(text: &str) -> impl Iterator<Item = (UsageKey, Reading)> {
+    samples(text, "container_cpu_usage_seconds_total").filter_map(|sample| {
+        let label = |name| sample.label(name).map(str::to_owned);
+        let key = (label("namespace")?, label("pod")?, label("container")?);
+        let reading = Reading {
+            cpu_seconds: sample.value,
+            at_ms: sample.timestamp_ms?,
+        };
+        Some((key, reading))
+    })
 }
 
 /// Mean use between two readings. A counter that fell was restarted and counts from zero.

@@ -13,7 +13,7 @@ use crate::demand::Readings;
 use crate::discover::{Discovery, usage_key};
 use crate::govern::Governed;
 use crate::jumps::Jump;
-use crate::kubelet::{UsageKey, Used};
+use crate::kubelet::UsageOf;
 use crate::kubelets::Evidence;
 use crate::metrics::Metrics;
 use crate::permit::Restraint;
@@ -156,7 +156,7 @@ pub(crate) fn published(
     snapshots: &[NodeSnapshot],
     plans: &[Plan],
     outcomes: &Outcomes,
-    usage: &BTreeMap<UsageKey, Used>,
+    usage: &UsageOf,
     discovery: &Discovery,
     metrics: &Metrics,
 ) {
@@ -221,7 +221,7 @@ fn container(
     observed: &Observed,
     snapshot: &NodeSnapshot,
     clearing: &Clearing,
-    usage: &BTreeMap<UsageKey, Used>,
+    usage: &UsageOf,
     metrics: &Metrics,
 ) {
     let Some(labels) = metrics.labels(&allocation.id) else {

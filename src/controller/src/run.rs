@@ -28,6 +28,7 @@ use crate::cycle::Loop;
 use crate::demand::Demands;
 use crate::discover::Terms;
 use crate::jumps::Jumps;
+use crate::kubelet;
 use crate::kubelets::Kubelets;
 use crate::lease::{Candidate, Leader, clock};
 use crate::metrics::Metrics;
@@ -65,7 +66,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         jumps,
         heard: None,
         demands: Demands::default(),
-        kubelets: Kubelets::new(config.clone(), args.kubelet_tls.clone()),
+        kubelets: Kubelets::new(kubelet::client(&args.kubelet_tls(), &config)?),
         actuator: Actuator::new(client.clone(), leader.clone()).paced(
             Pace::new(args.writes_per_second, args.write_burst),
             args.interval,

@@ -32,7 +32,8 @@ fn every_pod_of_ours_passes_pod_security_restricted() {
             assert_eq!(spec.get(absent), None, "{what}: {absent}");
         }
         for volume in list(&spec["volumes"]) {
-            assert!(volume.get("secret").is_some(), "{what}: {volume}");
+            let is_ours = ["secret", "configMap"].map(|kind| volume.get(kind).is_some());
+            assert!(is_ours.contains(&true), "{what}: {volume}");
         }
         for container in list(&spec["containers"]) {
             let security = &container["securityContext"];

@@ -186,6 +186,14 @@ fn contradictions_are_refused_with_a_way_out() {
             ],
             "has no name",
         ),
+        (
+            vec!["controller.kubeletTLS=caBundle"],
+            "needs controller.kubeletCA.configMap",
+        ),
+        (
+            vec!["controller.kubeletCA.configMap=kubelets"],
+            "set controller.kubeletTLS=caBundle",
+        ),
         (vec!["webhook.port=9464"], "metrics and probes"),
         (
             vec!["webhook.hostNetwork=true", "webhook.port=10250"],

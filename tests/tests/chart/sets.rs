@@ -40,6 +40,7 @@ const CHOICES: [(&str, &[&str]); 24] = [
             "controller: {mode: observe, podMetrics: false}",
             "controller: {mode: recommend, intervalSeconds: 60, reserve: 500m, kubeletTLS: insecure, podRecommendations: true}",
             "controller: {canaryPercent: 10}",
+            "controller: {kubeletTLS: caBundle, kubeletCA: {configMap: kubelets, key: bundle.pem}}",
         ],
     ),
     (

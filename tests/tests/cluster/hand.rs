@@ -15,7 +15,7 @@ use mbcas_actuator::{
 use mbcas_core::Quantity;
 use serde_json::{Value, json};
 
-use crate::support::environment::{output_of, workspace};
+use crate::support::environment::{local_cluster, local_kubelet, output_of};
 use crate::support::space::{cgroup, container, limit_of, millicores, restarts};
 use crate::support::wait::that;
 use crate::support::{Lab, SOON, Space, on_any_cluster, wait_until};
@@ -424,20 +424,11 @@ fn an_apply_repeats_what_it_owns_and_yields_to_other_resizers() {
     });
 }
 
-/// The kubelet's process on this machine, as the local cluster's own script tells it.
-fn kubelet() -> Option<String> {
-    let mut cluster = Command::new(workspace().join("deploy/local/cluster"));
-    let status = cluster.arg("status").output().unwrap();
-    let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    let line = status.lines().find(|line| line.starts_with("kubelet "))?;
-    line.rsplit("PID ").next().map(|pid| pid.trim().to_owned())
-}
-
 #[test]
 fn a_kubelet_that_is_killed_in_mid_resize_finishes_it_when_it_is_back() {
     on_any_cluster("hand-kubelet", async |space| {
         started(space, &burstable(), |_| {}).await;
-        let Some(pid) = kubelet() else {
+        let Some(pid) = local_kubelet() else {
             figure!("not the local cluster: its kubelet is left alone");
             return;
         };
@@ -450,7 +441,7 @@ fn a_kubelet_that_is_killed_in_mid_resize_finishes_it_when_it_is_back() {
         let waited = settle(&pods, &plan, generation, Duration::from_secs(3)).await;
         // The spec says one thing and the status another: only the status counts.
         let still = matches!(waited, Settled::TimedOut(_));
-        output_of(Command::new(workspace().join("deploy/local/cluster")).arg("up"));
+        output_of(local_cluster().arg("up"));
         assert!(still, "no kubelet, and yet {waited:?}");
         let done = settle(&pods, &plan, generation, SOON).await;
         figure!("kubelet killed: {waited:?} without it, {done:?} after it was back");

@@ -46,6 +46,7 @@ mod faults;
 mod guards;
 mod hand;
 mod injection;
+mod kubelet_tls;
 mod quantities;
 mod refusal;
 mod resize;

@@ -23,7 +23,8 @@ fn bad_values_are_refused_with_a_mend() {
         (["--canary-percent", "101"], "a whole number from 0 to 100"),
         (["--default-max-cpu", "many"], "give a CPU quantity"),
         (["--pod-recommendations", "often"], "true, false"),
-        (["--kubelet-tls", "maybe"], "verify, insecure"),
+        (["--kubelet-tls", "maybe"], "verify, caBundle, insecure"),
+        (["--kubelet-tls", "caBundle"], "--kubelet-ca <FILE>"),
         (["--writes-per-second", "0"], "1..=200"),
         (["--write-burst", "1001"], "1..=1000"),
         (["--admin-addr", "9464"], "invalid socket address"),
@@ -50,7 +51,7 @@ fn without_words_it_is_the_documented_default() {
         (Canary::ALL, false, MilliCpu::new(64_000))
     );
     assert_eq!(
-        (args.reserve, args.kubelet_tls),
+        (args.reserve, args.kubelet_tls()),
         (MilliCpu::ZERO, KubeletTls::Verify)
     );
     assert_eq!((args.writes_per_second, args.write_burst), (20, 40));

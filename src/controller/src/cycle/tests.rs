@@ -4,7 +4,7 @@ use super::*;
 use crate::actuate::Pace;
 use crate::cluster::{NamespaceView, View, pod_view};
 use crate::fake::{Clients, FakeApi, Shared, paused_clock};
-use crate::kubelet::KubeletTls;
+use crate::kubelet::{self, KubeletTls};
 use crate::lease::Candidate;
 use kube::api::Api;
 
@@ -77,7 +77,7 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
     let market = Loop {
         cluster: Cluster::with(view),
         demands: Demands::default(),
-        kubelets: Kubelets::new(config, KubeletTls::Verify),
+        kubelets: Kubelets::new(kubelet::client(&KubeletTls::Insecure, &config).unwrap()),
         jumps: Jumps::new().0,
         heard: None,
         scribe: Scribe::new(client.clone(), leader.clone(), true),

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use mbcas_api::names::AGENT_CONTAINER;
 use serde_json::{Value, json};
 
@@ -86,7 +88,7 @@ fn everybody_else_on_the_node_counts_against_its_capacity() {
     ]);
     let discovery = discover(&view);
     let usage = BTreeMap::from([(
-        ("elsewhere".into(), "other".into(), "app".into()),
+        Arc::new(("elsewhere".into(), "other".into(), "app".into())),
         Used {
             cpu: MilliCpu::new(700),
             seen: Instant::now(),

@@ -1,9 +1,7 @@
 use super::*;
 
 fn kubelet() -> Kubelet {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let config = Config::new("https://127.0.0.1:1".parse().unwrap());
-    Kubelet::new("n1", "127.0.0.1", 10250, &KubeletTls::Verify, &config).unwrap()
+    Kubelet::new("n1", "127.0.0.1", 10250).unwrap()
 }
 
 fn text(seconds: f64, at_ms: i64) -> String {
@@ -13,10 +11,11 @@ fn text(seconds: f64, at_ms: i64) -> String {
 }
 
 fn used(kubelet: &Kubelet) -> Option<u64> {
-    kubelet
-        .usage
-        .get(&("shop".into(), "web".into(), "app".into()))
-        .map(|used| used.cpu.get())
+    let key = ("shop".into(), "web".into(), "app".into());
+    let mut usage = kubelet.usage();
+    usage
+        .find(|(found, _)| ***found == key)
+        .map(|(_, used)| used.cpu.get())
 }
 
 #[tokio::test]
@@ -66,18 +65,46 @@ async fn a_container_that_is_gone_is_forgotten() {
     let mut kubelet = kubelet();
     kubelet.take(&text(10.0, 1_000_000));
     kubelet.take("");
-    assert!(kubelet.last.is_empty() && kubelet.usage.is_empty());
+    assert!(kubelet.tracks.is_empty());
 }
 
-#[tokio::test]
-async fn an_address_that_is_none_is_named() {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let config = Config::new("https://127.0.0.1:1".parse().unwrap());
-    let error = Kubelet::new("n1", "not an address", 10250, &KubeletTls::Verify, &config)
-        .err()
-        .unwrap();
+#[test]
+fn an_address_that_is_none_is_named() {
+    let error = Kubelet::new("n1", "not an address", 10250).err().unwrap();
     assert!(
         error.to_string().contains("node n1: not an address"),
         "{error}"
     );
+}
+
+#[test]
+fn one_that_has_moved_is_another() {
+    let at = |address, port| Kubelet::new("n1", address, port).unwrap();
+    assert!(at("10.0.0.1", 10250).is_at(&at("10.0.0.1", 10250)));
+    assert!(!at("10.0.0.1", 10250).is_at(&at("10.0.0.2", 10250)));
+    assert!(!at("fd00::1", 10250).is_at(&at("fd00::1", 10251)));
+}
+
+/// A directory of its own, with this as a file in it.
+fn file(name: &str, text: &str) -> PathBuf {
+    let directory =
+        std::env::temp_dir().join(format!("mbcas-kubelet-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("ca.crt");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn authorities_that_cannot_be_read_are_named() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let config = Config::new("https://127.0.0.1:1".parse().unwrap());
+    for path in [
+        PathBuf::from("/nowhere/ca.crt"),
+        file("nonsense", "-----BEGIN CERTIFICATE-----\nx"),
+    ] {
+        let error = client(&KubeletTls::CaBundle(path), &config).err().unwrap();
+        let message = error.to_string();
+        assert!(message.contains("controller.kubeletCA"), "{message}");
+    }
 }

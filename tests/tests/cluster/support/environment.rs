@@ -132,3 +132,16 @@ fn cached(variable: &str, name: &str) -> PathBuf {
         .unwrap_or_else(|why| panic!("{}: {why}. Set {variable} to a {name}", cluster.display()));
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
+
+/// The local cluster's own script.
+pub(crate) fn local_cluster() -> Command {
+    Command::new(workspace().join("deploy/local/cluster"))
+}
+
+/// The kubelet's process on this machine; none where the cluster is another.
+pub(crate) fn local_kubelet() -> Option<String> {
+    let status = local_cluster().arg("status").output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    let line = status.lines().find(|line| line.starts_with("kubelet "))?;
+    line.rsplit("PID ").next().map(|pid| pid.trim().to_owned())
+}
