@@ -4,7 +4,7 @@
 #   chart  the chart as helm 3 and helm 4 render it: no cluster
 #   suite  what needs a real cluster: starts the local one if needed, and leaves it up
 #   long   the laws of admission and the elections, MBCAS_CASES times each (a million): no cluster
-#   all    the checks, then all three, and the instructions of a review, counted
+#   all    the checks, then all three, and the instructions of what is done most often, counted
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 export PATH=${XDG_CACHE_HOME:-$HOME/.cache}/mbcas/bin:$PATH
@@ -31,7 +31,7 @@ long() {
 }
 
 instructions() {
-  say "instructions of one review (cold on 2 cores: 6 min)"
+  say "instructions of a review and of the market (cold on 2 cores: 6 min)"
   deploy/bench/instructions.sh
 }
 
