@@ -190,6 +190,9 @@ pub struct RestoreArgs {
     /// Stop the controller first, which would undo the restoring
     #[arg(long, requires = "controller_namespace")]
     pub stop_controller: bool,
+    /// Only if nobody has led MBCAS for this long, for example 10m, and until somebody does
+    #[arg(long, value_name = "TIME", value_parser = time, requires_all = ["all", "controller_namespace"], conflicts_with = "stop_controller")]
+    pub unled_for: Option<Duration>,
     /// The namespace that MBCAS is installed in
     #[arg(long, value_name = "NAME")]
     pub controller_namespace: Option<String>,

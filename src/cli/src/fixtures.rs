@@ -48,22 +48,24 @@ pub(crate) async fn end<T>(command: tokio::task::JoinHandle<T>) -> T {
 impl Server {
     /// The request that comes next.
     pub(crate) async fn next(&mut self) -> Asked {
+        self.next_if_any().await.expect("the client is gone")
+    }
+
+    /// The request that comes next; none when the client is gone.
+    pub(crate) async fn next_if_any(&mut self) -> Option<Asked> {
         let next = tokio::time::timeout(Duration::from_mins(10), self.0.next_request());
-        let (request, answer) = next
-            .await
-            .expect("no request comes")
-            .expect("the client is gone");
+        let (request, answer) = next.await.expect("no request comes")?;
         let method: &Method = request.method();
         let what = format!("{method} {}", request.uri().path());
         let query = request.uri().query().unwrap_or_default().to_owned();
         let bytes = request.into_body().collect_bytes().await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Asked {
+        Some(Asked {
             what,
             query,
             body,
             answer,
-        }
+        })
     }
 
     /// Answers the request that comes next, which must be `what`.

@@ -6,8 +6,10 @@
 
 pub mod decide;
 mod stop;
+mod vacancy;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -26,6 +28,7 @@ use crate::args::RestoreArgs;
 use crate::connect::{Cluster, objects};
 use crate::output::{self, Format, Level, OutputError, Report};
 use decide::{Obstacle, Step, decide};
+use vacancy::Vacancy;
 
 /// Pods that are restored at the same time.
 const AT_ONCE: usize = 16;
@@ -126,6 +129,17 @@ impl Outcome {
 /// # Errors
 /// [`RestoreError`] where nothing was restored.
 pub async fn run(cluster: &Cluster, args: &RestoreArgs) -> Result<Report, RestoreError> {
+    let vacancy = match vacancy(cluster, args).await? {
+        Some(Err(leads)) => {
+            let text = format!("{leads}: nothing is restored.\n");
+            return Ok(Report {
+                text,
+                failed: false,
+            });
+        }
+        Some(Ok(vacancy)) => Some(vacancy),
+        None => None,
+    };
     let end = args.within.map(|time| Instant::now() + time);
     let stopping = args
         .controller_namespace
@@ -138,6 +152,7 @@ pub async fn run(cluster: &Cluster, args: &RestoreArgs) -> Result<Report, Restor
             ));
         }
         Some(namespace) => stop::stop_controller(&cluster.client, namespace).await?,
+        None if vacancy.is_some() => {}
         None => output::progress(
             "note: a running controller will resize these pods again; --stop-controller stops it first",
         ),
@@ -148,21 +163,49 @@ pub async fn run(cluster: &Cluster, args: &RestoreArgs) -> Result<Report, Restor
         pods.len()
     ));
     let allocatable = allocatable(&cluster.client, &pods).await;
+    let is_led = AtomicBool::new(false);
     let mut restoring = Vec::new();
     for pod in &pods {
         restoring.push(async {
-            if end.is_some_and(|end| Instant::now() >= end) {
-                vec![not_reached(pod)]
+            if is_led.load(Ordering::Relaxed) {
+                vec![not_reached(pod, "somebody leads again, and resizes it")]
+            } else if end.is_some_and(|end| Instant::now() >= end) {
+                let over = "the time that was given is over; mbcas restore --all goes on with it";
+                vec![not_reached(pod, over)]
             } else {
                 restore(&cluster.client, pod, &allocatable, args.dry_run).await
             }
         });
     }
-    let rows: Vec<Vec<Row>> = futures::stream::iter(restoring)
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    report(&rows.concat(), args)
+    let rows = futures::stream::iter(restoring).buffered(AT_ONCE);
+    let mut rows = std::pin::pin!(rows.collect::<Vec<Vec<Row>>>());
+    let rows = match &vacancy {
+        None => rows.await,
+        Some(vacancy) => tokio::select! {
+            rows = &mut rows => rows,
+            _ = vacancy.ended() => {
+                is_led.store(true, Ordering::Relaxed);
+                rows.await
+            }
+        },
+    };
+    let rows = rows.concat();
+    if let Some(vacancy) = &vacancy {
+        vacancy.tell(&rows).await;
+    }
+    report(&rows, args)
+}
+
+/// Whether nobody leads, if that was asked.
+async fn vacancy(
+    cluster: &Cluster,
+    args: &RestoreArgs,
+) -> Result<Option<Result<Vacancy, String>>, RestoreError> {
+    let (Some(least), Some(namespace)) = (args.unled_for, &args.controller_namespace) else {
+        return Ok(None);
+    };
+    let found = Vacancy::of(&cluster.client, namespace, least).await?;
+    Ok(Some(found))
 }
 
 /// The pods to look at: the named one, or all that MBCAS has admitted and that have not ended.
@@ -236,12 +279,12 @@ async fn allocatable(client: &Client, pods: &[Pod]) -> BTreeMap<String, MilliCpu
     allocatable
 }
 
-fn not_reached(pod: &Pod) -> Row {
+fn not_reached(pod: &Pod, why: &str) -> Row {
     Row {
         pod: decide::shown(pod),
         container: String::new(),
         outcome: Outcome::NotReached,
-        detail: "the time that was given is over; mbcas restore --all goes on with it".to_owned(),
+        detail: why.to_owned(),
     }
 }
 
