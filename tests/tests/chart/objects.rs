@@ -232,6 +232,7 @@ fn notes_say_what_comes_next_and_what_is_risky() {
         "controller.replicas=0",
         "controller.kubeletTLS=insecure",
         "restore.enabled=false",
+        "restore.deadMan.enabled=false",
         "guards.enabled=false",
         "webhook.hostNetwork=true",
         "crds.keep=false",

@@ -13,6 +13,7 @@ fn pod(object: &Value) -> Option<&Value> {
     match object["kind"].as_str()? {
         "Pod" => Some(object),
         "Deployment" | "Job" => Some(&object["spec"]["template"]),
+        "CronJob" => Some(&object["spec"]["jobTemplate"]["spec"]["template"]),
         _ => None,
     }
 }
@@ -73,7 +74,11 @@ fn openshift_chooses_the_user_and_everybody_else_gets_ours() {
             .count()
     };
     assert_eq!(users(&["--set", "openshift=true"]), 0);
-    assert_eq!(users(&[]), 4, "webhook, controller, restore, test");
+    assert_eq!(
+        users(&[]),
+        5,
+        "webhook, controller, restore, dead-man, test"
+    );
 }
 
 #[test]

@@ -40,6 +40,8 @@ const CHOICES: [(&str, &[&str]); 24] = [
             "controller: {mode: observe, podMetrics: false}",
             "controller: {mode: recommend, intervalSeconds: 60, reserve: 500m, kubeletTLS: insecure, podRecommendations: true}",
             "controller: {canaryPercent: 10}",
+            "restore: {enabled: false, deadMan: {after: 1h, schedule: '0 * * * *'}}",
+            "restore: {deadMan: {enabled: false}}",
             "controller: {kubeletTLS: caBundle, kubeletCA: {configMap: kubelets, key: bundle.pem}}",
         ],
     ),

@@ -39,6 +39,7 @@ mod chart;
 mod cli;
 mod contention;
 mod dashboard;
+mod dead_man;
 mod delay;
 mod demand;
 mod failover;

@@ -6,6 +6,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
     ValidatingWebhookConfiguration,
 };
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, ResourceQuota, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -87,6 +88,7 @@ async fn nothing_is_left(space: &Space) {
             names(all::<ServiceAccount>(&Api::namespaced(client(), NAMESPACE)).await).await,
             names(all::<Secret>(&Api::namespaced(client(), NAMESPACE)).await).await,
             names(all::<Service>(&Api::namespaced(client(), NAMESPACE)).await).await,
+            names(all::<CronJob>(&Api::namespaced(client(), NAMESPACE)).await).await,
             names(all::<ResourceQuota>(&Api::namespaced(client(), NAMESPACE)).await).await,
             names(all::<PodDisruptionBudget>(&Api::namespaced(client(), NAMESPACE)).await).await,
             names(all::<Lease>(&Api::namespaced(client(), NAMESPACE)).await).await,

@@ -220,6 +220,7 @@ mod resizes {
             for (user, refused) in [
                 (account(RELEASE, "mbcas-controller"), false),
                 (account(RELEASE, "mbcas-restore"), false),
+                (account(RELEASE, "mbcas-dead-man"), false),
                 (account(RELEASE, "mbcas-webhook"), true),
                 (account("team", "mbcas-controller"), true),
                 ("mbcas-controller".to_owned(), true),

@@ -84,7 +84,7 @@ impl Vacancy {
             type_: EventType::Warning,
             reason: "NobodyLeads".to_owned(),
             note: Some(format!(
-                "{}: {restored} containers were given their original CPU resources back",
+                "{}: containers that were given their original CPU resources back: {restored}",
                 self.words()
             )),
             action: "Restore".to_owned(),

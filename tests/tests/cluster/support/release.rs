@@ -10,7 +10,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
-use mbcas_api::names::{ADMIN_PORT, CONTROLLER_LEASE, WEBHOOK_DEPLOYMENT};
+use mbcas_api::names::{ADMIN_PORT, CONTROLLER_DEPLOYMENT, CONTROLLER_LEASE, WEBHOOK_DEPLOYMENT};
 use serde_json::json;
 
 use super::environment::{self, Image, output_of};
@@ -171,27 +171,38 @@ impl Release {
 
     /// Runs `body` while there is no webhook to call, and brings it back.
     pub(crate) async fn without_webhook(&self, body: impl Future<Output = ()>) {
-        let replicas = self.scale_webhook(0).await;
-        let outcome = AssertUnwindSafe(body).catch_unwind().await;
-        self.scale_webhook(replicas).await;
+        Box::pin(self.without(WEBHOOK_DEPLOYMENT, body)).await;
+    }
+
+    /// Runs `body` while there is no controller, and brings them back.
+    pub(crate) async fn without_controller(&self, body: impl Future<Output = ()>) {
+        Box::pin(self.without(CONTROLLER_DEPLOYMENT, body)).await;
+    }
+
+    async fn without(&self, deployment: &str, body: impl Future<Output = ()>) {
+        let replicas = self.scale(deployment, 0).await;
+        let outcome = AssertUnwindSafe(Box::pin(body)).catch_unwind().await;
+        self.scale(deployment, replicas).await;
         if let Err(panic) = outcome {
             std::panic::resume_unwind(panic);
         }
     }
 
-    /// Scales the webhook and waits until it is so; gives the replicas before.
-    async fn scale_webhook(&self, replicas: i32) -> i32 {
+    /// Scales a Deployment of ours and waits until it is so; gives the replicas before.
+    async fn scale(&self, deployment: &str, replicas: i32) -> i32 {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
         let scale = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-        let before = deployments.get_scale(WEBHOOK_DEPLOYMENT).await.unwrap();
+        let before = deployments.get_scale(deployment).await.unwrap();
         deployments
-            .patch_scale(WEBHOOK_DEPLOYMENT, &PatchParams::default(), &scale)
+            .patch_scale(deployment, &PatchParams::default(), &scale)
             .await
             .unwrap();
-        wait_until("the webhook scales", SOON, async || {
-            let found = deployments.get(WEBHOOK_DEPLOYMENT).await.unwrap();
+        let component = deployment.trim_start_matches("mbcas-");
+        let selector = format!("app.kubernetes.io/component={component}");
+        wait_until("a Deployment of ours scales", SOON, async || {
+            let found = deployments.get(deployment).await.unwrap();
             let ready = found.status.and_then(|s| s.ready_replicas).unwrap_or(0);
-            let selector = ListParams::default().labels("app.kubernetes.io/component=webhook");
+            let selector = ListParams::default().labels(&selector);
             let pods = self.pods().list(&selector).await.unwrap().items;
             let names: Vec<_> = pods.iter().map(ResourceExt::name_any).collect();
             that(

@@ -125,7 +125,7 @@ async fn when_nobody_leads_originals_return_and_an_event_says_so() {
     );
     let asked = asked.await.unwrap();
     assert_eq!(asked.len(), 3, "{asked:?}");
-    let note = "led 720 s ago: 2 containers were given their original CPU resources back";
+    let note = "led 720 s ago: containers that were given their original CPU resources back: 2";
     assert!(asked[2].contains(note), "{asked:?}");
 }
 
