@@ -31,6 +31,7 @@ macro_rules! figure {
 }
 
 mod agent;
+mod autoscalers;
 mod budget;
 mod bystanders;
 mod cert_manager;

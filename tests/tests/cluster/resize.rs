@@ -1,9 +1,10 @@
 //! The market moves limits, the kernel follows, and nothing restarts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::space::{limit_of, restarts};
-use crate::support::{Admission, Lab, SOON, on_cluster};
+use crate::support::space::{cgroup, limit_of, restarts};
+use crate::support::wait::that;
+use crate::support::{Admission, Lab, SOON, on_cluster, wait_until};
 
 /// A reversal waits for a minute after the last write, and then for a cycle.
 const REVERSAL: Duration = Duration::from_mins(2);
@@ -43,6 +44,36 @@ fn limits_follow_the_market_down_to_the_kernel_without_a_restart() {
                 "{name} was replaced"
             );
         }
+    });
+}
+
+/// A start needs more than what comes after it, and a limit that was set before it would starve it.
+#[test]
+fn a_container_that_restarts_under_a_tight_limit_starts_with_its_cap() {
+    on_cluster("restart", Admission::Labelled, async |space| {
+        let held = Lab::burn("held", 1).request("100m").limit("200m");
+        space.start(&held.annotate("mbcas.maxCPU", "1200m")).await;
+        let rival = Lab::burn("rival", 2).request("100m").limit("200m");
+        space.start(&rival.annotate("mbcas.budget", "300")).await;
+        let tight = space.limit("held", REVERSAL, |limit| limit < 900).await;
+
+        let pod = space.pod("held").await;
+        assert_eq!(cgroup(&pod, "app").unwrap().kill(), 1);
+        let killed = Instant::now();
+        let raised = wait_until("it has restarted and has its cap", SOON, async || {
+            let pod = space.pod("held").await;
+            let (restarts, limit) = (restarts(&pod), limit_of(&pod));
+            let is_raised = restarts == 1 && limit == Some(1_200);
+            that(is_raised, format!("{restarts} restarts, limit {limit:?}m"))?;
+            Ok(killed.elapsed())
+        })
+        .await;
+        let again = space.limit("held", REVERSAL, |limit| limit < 900).await;
+        figure!(
+            "held at {tight}m → restarted, at its cap of 1200m after {:.1} s → held at {again}m after {:.0} s",
+            raised.as_secs_f64(),
+            killed.elapsed().as_secs_f64()
+        );
     });
 }
 
