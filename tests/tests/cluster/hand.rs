@@ -9,8 +9,8 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use mbcas_actuator::bounds::{Bounds, Constraint, Quota, Range};
 use mbcas_actuator::{
-    ApplyError, Ban, Refusal, ResizePlan, ResizePolicy, ResizeRequest, Settled, apply, plan,
-    resize, settle,
+    ApplyError, Ban, Progress, Refusal, ResizePlan, ResizePolicy, ResizeRequest, Settled, apply,
+    plan, resize, settle,
 };
 use mbcas_core::Quantity;
 use serde_json::{Value, json};
@@ -231,6 +231,50 @@ fn more_than_the_node_has_is_infeasible_at_once() {
         assert_eq!(amounts(&space.pod("web").await), (100, 200));
         // Limits are nobody's business there: more than the node has is taken and done.
         resized(space, &cpu("10k")).await.unwrap();
+    });
+}
+
+/// How long the kubelet may take to say that it has no room.
+const SAID: Duration = Duration::from_secs(5);
+
+#[test]
+fn what_has_no_room_beside_others_is_deferred_and_taken_back() {
+    on_any_cluster("hand-deferred", async |space| {
+        started(space, &burstable(), |_| {}).await;
+        // The node has 1500m for pods: either fits, both do not.
+        let neighbour = Lab::serve("neighbour", &[]).request("800m").bare_pod();
+        let pods = space.pods();
+        pods.create(&PostParams::default(), &neighbour)
+            .await
+            .unwrap();
+        space.ready("neighbour").await;
+        let wanted = by(ResizePolicy::Both, "900m");
+        let (plan, applied) = resize(&pods, "web", &wanted, MANAGER, false).await.unwrap();
+        let outcome = settle(&pods, &plan, applied.unwrap().generation, SAID).await;
+        let Settled::TimedOut(Progress::Deferred(why)) = outcome else {
+            panic!("{outcome:?}");
+        };
+        figure!("deferred: {why}");
+        let spec = |pod: Pod| pod.spec.unwrap().containers[0].resources.clone().unwrap();
+        let now = spec(space.pod("web").await).requests.unwrap();
+        assert_eq!(now["cpu"].0, "900m", "the spec takes the room all the same");
+
+        let undo = plan.undo().unwrap();
+        resized(space, &undo).await.unwrap();
+        let pod = space.pod("web").await;
+        assert_eq!(amounts(&pod), (100, 200));
+        assert_eq!(spec(pod.clone()).requests.unwrap()["cpu"].0, "100m");
+        assert_eq!(restarts(&pod), 0);
+        // And it fits when the neighbour has gone.
+        pods.delete("neighbour", &DeleteParams::default().grace_period(0))
+            .await
+            .unwrap();
+        wait_until("the neighbour is gone", SOON, async || {
+            let found = pods.get_opt("neighbour").await.unwrap();
+            that(found.is_none(), "it is there")
+        })
+        .await;
+        resized(space, &wanted).await.unwrap();
     });
 }
 
