@@ -18,7 +18,7 @@ mod pace;
 mod stage;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -35,8 +35,7 @@ use mbcas_actuator::{
 use mbcas_api::names::FIELD_MANAGER;
 use mbcas_core::ContainerId;
 use mbcas_core::quantity::Quantity;
-use mbcas_core::units::MilliCpu;
-use mbcas_market::{Direction, Plan, Write};
+use mbcas_market::{Plan, Write};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
@@ -127,16 +126,12 @@ impl Outcome {
 /// What became of a plan's writes, by container.
 pub type Outcomes = BTreeMap<ContainerId, Outcome>;
 
-/// What a namespace allows, as far as somebody watches it.
-pub type Rules = Arc<dyn Fn(&str) -> Bounds + Send + Sync>;
-
 /// The hand that writes.
 pub struct Actuator {
     client: Client,
     leader: Leader,
     pace: Pace,
     fresh: Duration,
-    rules: Rules,
     memory: Mutex<Memory>,
     pod_level: OnceCell<bool>,
 }
@@ -150,7 +145,6 @@ impl Actuator {
             leader,
             pace: Pace::new(WRITES_PER_SECOND, WRITE_BURST),
             fresh: FRESH,
-            rules: Arc::new(|_| Bounds::default()),
             memory: Mutex::default(),
             pod_level: OnceCell::new(),
         }
@@ -164,12 +158,6 @@ impl Actuator {
             fresh,
             ..self
         }
-    }
-
-    /// The same inside what namespaces allow.
-    #[must_use]
-    pub fn within(self, rules: Rules) -> Self {
-        Self { rules, ..self }
     }
 
     /// How many writes can have their turn before decisions of now are too old.
@@ -192,7 +180,6 @@ impl Actuator {
             epoch,
             deadline: Instant::now() + self.fresh,
             pod_level: self.resizes_pod_level(plans).await,
-            spent: Mutex::default(),
             started: &started,
         };
         let mut outcomes = cycle.undo().await;
@@ -241,9 +228,6 @@ struct Cycle<'a> {
     epoch: i32,
     deadline: Instant,
     pod_level: bool,
-    /// How much of its quotas each namespace's growth has taken in this cycle: the quota's
-    /// own count follows late.
-    spent: Mutex<BTreeMap<String, MilliCpu>>,
     started: &'a (dyn Fn(&ContainerId) -> Option<Timestamp> + Sync),
 }
 
@@ -370,26 +354,10 @@ impl Cycle<'_> {
             started: (self.started)(&write.id),
             pod_level: self.pod_level,
             considerate: Some(Timestamp::now()),
-            bounds: Some(self.bounds(write)),
+            // What namespaces allow is in the plan already (crate::constraints).
+            bounds: Some(Bounds::default()),
             ..ResizeRequest::default()
         }
-    }
-
-    /// What the namespace allows this write: growth gets what others of this cycle have left
-    /// of the quotas.
-    fn bounds(&self, write: &Write) -> Bounds {
-        let mut bounds = (self.hand.rules)(&write.id.pod.namespace);
-        let left = bounds.quotas.iter().filter_map(|q| q.limits_left).min();
-        if let Some(left) = left.filter(|_| write.direction() == Direction::Grow) {
-            let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-            let spent = spent.entry(write.id.pod.namespace.clone()).or_default();
-            let share = write.delta().min(left - (*spent).min(left));
-            *spent += share;
-            for quota in &mut bounds.quotas {
-                quota.limits_left = quota.limits_left.map(|_| share);
-            }
-        }
-        bounds
     }
 
     /// Carries `request` out; the plan, and the generation at which it has to be observed.

@@ -20,7 +20,7 @@ use crate::constraints::within_quotas;
 use crate::demand::{Demands, Readings};
 use crate::discover::{Discovery, Moment, Terms, discover, snapshots};
 use crate::govern::{Governed, govern};
-use crate::jumps::{Ears, Jump, Jumps, ears};
+use crate::jumps::{Jump, Jumps, ears};
 use crate::kubelets::{Evidence, Kubelets};
 use crate::metrics::Metrics;
 use crate::observe;
@@ -161,7 +161,7 @@ impl Loop {
     /// Forgets what belongs to a term that is over.
     pub fn stand_by(&mut self) {
         self.heard = None;
-        self.jumps.listen_to(Ears::new());
+        self.jumps.listen_to_nobody();
     }
 
     /// Every node as it is now, and how far it may be gone with each participant.

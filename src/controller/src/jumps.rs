@@ -88,6 +88,12 @@ impl Jumps {
         self.ears.send_replace(ears);
     }
 
+    /// From now on nobody is listened to.
+    pub fn listen_to_nobody(&self) {
+        self.ears
+            .send_if_modified(|ears| !std::mem::take(ears).is_empty());
+    }
+
     /// The next jumps, at least one, when the loop has rested. May be dropped at any time.
     pub async fn next(&mut self) -> Vec<Jump> {
         sleep_until(self.rested).await;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use mbcas_actuator::bounds::{Measure, Quota, Range};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -359,45 +358,6 @@ async fn a_kubelets_error_passes_and_is_tried_again() {
         .await;
     assert_eq!(word(&outcomes, "web"), "unconfirmed");
     assert_eq!(stage.order().len(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_namespace_forbids_is_not_asked_for() {
-    let stage = Stage::default();
-    stage
-        .pod("high", 100, SOON)
-        .pod("a", 100, SOON)
-        .pod("b", 100, SOON);
-    let range = Range {
-        measure: Measure::Container,
-        min: None,
-        max: Some(MilliCpu::new(250)),
-        ratio: None,
-    };
-    let quota = Quota {
-        limits_left: Some(MilliCpu::new(200)),
-        ..Quota::default()
-    };
-    let rules = move |namespace: &str| {
-        assert_eq!(namespace, "shop");
-        Bounds {
-            ranges: vec![range],
-            quotas: vec![quota],
-            room: None,
-        }
-    };
-    let hand = stage.leading_hand().await.within(Arc::new(rules));
-    let writes = [
-        free(write("high", 100, 900)),
-        free(write("a", 100, 150)),
-        free(write("b", 100, 150)),
-    ];
-    let outcomes = hand.actuate(&[plan(writes)], 0, nobody).await;
-    assert_eq!(word(&outcomes, "high"), "done");
-    assert_eq!(stage.spec("high"), 250);
-    // 200m were left, and 800m of growth that were asked for had a claim to all of them.
-    assert_eq!(stage.spec("a") + stage.spec("b"), 200);
-    assert_eq!(word(&outcomes, "b"), "unneeded");
 }
 
 #[tokio::test(start_paused = true)]
