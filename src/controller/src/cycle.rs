@@ -201,7 +201,8 @@ impl Loop {
         let nodes = nodes.iter().filter_map(|name| view.nodes.get(*name));
         let nodes: Vec<_> = nodes.collect();
         let demand = self.demands.read(&agents, self.interval);
-        let (readings, evidence) = tokio::join!(demand, self.kubelets.ask(&nodes));
+        let (readings, evidence) =
+            tokio::join!(demand, self.kubelets.ask(&nodes, self.interval / 2));
         Heard { readings, evidence }
     }
 

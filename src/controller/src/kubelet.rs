@@ -140,6 +140,8 @@ pub struct Kubelet {
     url: Uri,
     tracks: BTreeMap<Arc<UsageKey>, Track>,
     since: Instant,
+    asked: Option<Instant>,
+    is_silent: bool,
 }
 
 impl Kubelet {
@@ -164,7 +166,15 @@ impl Kubelet {
             url,
             tracks: BTreeMap::new(),
             since: Instant::now(),
+            asked: None,
+            is_silent: false,
         })
+    }
+
+    /// In which order kubelets are asked: first those that answered the last time, and of each
+    /// kind first those that were asked longest ago.
+    pub const fn order(&self) -> (bool, Option<Instant>) {
+        (self.is_silent, self.asked)
     }
 
     /// Whether `other` is the same kubelet, still where it was.
@@ -194,12 +204,16 @@ impl Kubelet {
             node: self.node.clone(),
             source: Box::new(source),
         };
+        // Also if nobody waits for the answer any more.
+        self.is_silent = true;
+        self.asked = Some(Instant::now());
         let request = http::Request::get(&self.url).body(Vec::new());
         let request = request.map_err(|e| failed(kube::Error::HttpError(e)))?;
         let answer = tokio::time::timeout(DEADLINE, client.request_text(request)).await;
         let text = answer
             .map_err(|_| KubeletError::Timeout(self.node.clone()))?
             .map_err(failed)?;
+        self.is_silent = false;
         self.take(&text);
         Ok(())
     }

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use kube::Client;
+use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::NodeView;
 use crate::kubelet::{Kubelet, UsageOf};
 
-/// How many kubelets are asked at once.
-const AT_ONCE: usize = 64;
+/// How many kubelets are asked at once: 5,000 that take 0.1 s each are read in 2 s.
+const AT_ONCE: usize = 256;
 
 /// What the kubelets said.
 #[derive(Debug, Default)]
@@ -38,27 +40,30 @@ impl Kubelets {
         }
     }
 
-    /// Asks the kubelets of `nodes`, and of no others.
-    pub async fn ask(&mut self, nodes: &[&NodeView]) -> Evidence {
+    /// Asks the kubelets of `nodes`, and of no others, for as long as `within` in all. A part of the
+    /// cluster that is cut off takes no time from the rest ([`Kubelet::order`]).
+    pub async fn ask(&mut self, nodes: &[&NodeView], within: Duration) -> Evidence {
         self.keep(nodes);
-        let mut evidence = Evidence {
-            failures: (nodes.len() - self.known.len()) as u64,
-            ..Evidence::default()
-        };
-        let client = &self.client;
-        let questions: Vec<_> = self
-            .known
-            .values_mut()
-            .map(|kubelet| kubelet.read(client).boxed())
-            .collect();
+        let mut evidence = Evidence::default();
+        let (client, end) = (&self.client, Instant::now() + within);
+        let mut kubelets: Vec<_> = self.known.values_mut().collect();
+        kubelets.sort_by_key(|kubelet| kubelet.order());
+        let mut left = nodes.len();
+        let questions = kubelets
+            .into_iter()
+            .map(|kubelet| kubelet.read(client).boxed());
+        let questions: Vec<_> = questions.collect();
         let mut answers = futures::stream::iter(questions).buffer_unordered(AT_ONCE);
-        while let Some(answer) = answers.next().await {
-            if let Err(error) = answer {
-                evidence.failures += 1;
-                tracing::warn!(%error, "No usage from a kubelet; its non-participants count with their weight share");
+        while let Ok(Some(answer)) = timeout_at(end, answers.next()).await {
+            match answer {
+                Ok(()) => left -= 1,
+                Err(error) => {
+                    tracing::warn!(%error, "No usage from a kubelet; its non-participants count with their weight share");
+                }
             }
         }
         drop(answers);
+        evidence.failures = left as u64;
         for (node, kubelet) in &self.known {
             let usage = kubelet.usage().map(|(key, used)| (Arc::clone(key), used));
             evidence.usage.extend(usage);
@@ -86,3 +91,6 @@ impl Kubelets {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
