@@ -234,8 +234,8 @@ pub fn within_quotas(
     view: &View,
 ) -> u64 {
     let (empty, mut left_out) = (Ledger::default(), 0);
-    let quotas = view.quotas.iter();
-    let mut left: BTreeMap<_, _> = quotas.map(|(key, quota)| (key, quota.left)).collect();
+    // What is left of each quota that growth was taken from.
+    let mut left: BTreeMap<(&str, &str), MilliCpu> = BTreeMap::new();
     for (plan, node) in plans.iter_mut().zip(nodes) {
         let before = before.get(&node.node).unwrap_or(&empty);
         let ledger = &mut plan.ledger;
@@ -244,17 +244,22 @@ pub fn within_quotas(
             let Some(pod) = view.pods.get(&write.id.pod.uid) else {
                 return true;
             };
-            let namespace = &write.id.pod.namespace;
-            let about = |key: &&crate::cluster::ObjectKey| {
-                key.0 == *namespace && view.quotas[*key].is_about(pod)
+            let namespace = pod.namespace();
+            let about = within(&view.quotas, namespace).filter(|(_, quota)| quota.is_about(pod));
+            let about: Vec<_> = about
+                .map(|(name, quota)| (namespace, name, quota.left))
+                .collect();
+            let has_room = |(namespace, name, all): &(&str, &str, MilliCpu)| {
+                growth <= left.get(&(*namespace, *name)).copied().unwrap_or(*all)
             };
-            if left.iter().any(|(key, left)| about(key) && growth > *left) {
+            if !about.iter().all(has_room) {
                 ledger.take_back(&write.id, before);
                 left_out += 1;
                 return false;
             }
-            let bound = left.iter_mut().filter(|(key, _)| about(key));
-            bound.for_each(|(_, left)| *left -= growth);
+            for (namespace, name, all) in about {
+                *left.entry((namespace, name)).or_insert(all) -= growth;
+            }
             true
         });
     }
