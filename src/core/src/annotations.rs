@@ -18,6 +18,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::quantity::Quantity;
@@ -67,7 +68,8 @@ const LONGEST_ADDRESS: usize = 1024;
 const QUOTED: usize = 60;
 
 /// How far MBCAS goes with a pod. Ordered: the more careful one is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Measure only.
     Observe,

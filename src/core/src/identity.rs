@@ -5,9 +5,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// One incarnation of a pod. A replacement under the same name has another `uid`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodId {
     /// The pod's namespace.
     pub namespace: String,
@@ -21,12 +22,29 @@ pub struct PodId {
 ///
 /// A cycle names each container a dozen times over, in snapshot, ledger, plan and
 /// report: a clone is another pointer to the same names.
+///
+/// Written down it is `namespace/pod/uid/container`: short, and a key where keys are text.
+/// None of the four can contain a slash.
+///
+/// ```
+/// use mbcas_core::ContainerId;
+/// let id: ContainerId = serde_json::from_str(r#""shop/web-1/11aa/app""#)?;
+/// assert_eq!((id.pod.uid.as_str(), id.container.as_str()), ("11aa", "app"));
+/// assert_eq!(serde_json::to_string(&id)?, r#""shop/web-1/11aa/app""#);
+/// assert!(serde_json::from_str::<ContainerId>(r#""shop/web-1/app""#).is_err());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(from = "Named", into = "Named")]
+#[serde(try_from = "String", into = "String")]
 pub struct ContainerId(Arc<Named>);
 
+/// A text that names no container.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} names no container: write namespace/pod/uid/container")]
+pub struct ContainerIdError(String);
+
 /// What a [`ContainerId`] points to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Named {
     /// The pod it belongs to.
     pub pod: PodId,
@@ -48,9 +66,27 @@ impl From<Named> for ContainerId {
     }
 }
 
-impl From<ContainerId> for Named {
+impl TryFrom<String> for ContainerId {
+    type Error = ContainerIdError;
+    fn try_from(text: String) -> Result<Self, ContainerIdError> {
+        let names: Vec<&str> = text.split('/').collect();
+        let [namespace, name, uid, container] = names[..] else {
+            return Err(ContainerIdError(text.chars().take(80).collect()));
+        };
+        let [namespace, name, uid] = [namespace, name, uid].map(str::to_owned);
+        let pod = PodId {
+            namespace,
+            name,
+            uid,
+        };
+        Ok(Self::new(pod, container))
+    }
+}
+
+impl From<ContainerId> for String {
     fn from(id: ContainerId) -> Self {
-        Arc::unwrap_or_clone(id.0)
+        let Named { pod, container } = &*id;
+        format!("{}/{}/{}/{container}", pod.namespace, pod.name, pod.uid)
     }
 }
 

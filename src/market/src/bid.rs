@@ -7,6 +7,7 @@
 use std::fmt;
 
 use mbcas_core::{Budget, Demand};
+use serde::{Deserialize, Serialize};
 
 /// `f(0)` in basis points.
 pub const FLAT: u64 = 9_500;
@@ -30,7 +31,8 @@ pub fn tilt(demand: Demand) -> u64 {
 ///
 /// From 1 to 10^9. Thousandths, so that a namespace cannot gain by dividing an
 /// allotment among so many pods that each is rounded up to one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
 pub struct EffectiveBudget(u64);
 
 impl EffectiveBudget {
@@ -66,6 +68,18 @@ impl From<Budget> for EffectiveBudget {
     }
 }
 
+impl From<u64> for EffectiveBudget {
+    fn from(thousandths: u64) -> Self {
+        Self::from_thousandths(thousandths)
+    }
+}
+
+impl From<EffectiveBudget> for u64 {
+    fn from(budget: EffectiveBudget) -> Self {
+        budget.thousandths()
+    }
+}
+
 impl fmt::Display for EffectiveBudget {
     /// `600`, or `66.667` where it is scaled.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,7 +92,10 @@ impl fmt::Display for EffectiveBudget {
 }
 
 /// An effective bid `β`: thousandths of a budget times basis points, up to 10^13.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct Bid(u64);
 
 impl Bid {

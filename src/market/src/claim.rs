@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use mbcas_core::{Demand, MilliCpu};
+use serde::{Deserialize, Serialize};
 
 use crate::input::Usage;
 
@@ -45,8 +46,9 @@ const FIRST_PENALTY: Duration = Duration::from_mins(1);
 const LONGEST_PENALTY: Duration = Duration::from_mins(32);
 
 /// What is remembered of one container's claims.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
+    #[serde(skip_serializing_if = "Option::is_none")]
     standing: Option<Claim>,
     /// How long the next penalty is; nothing for somebody whose word is good.
     penalty: Duration,
@@ -54,7 +56,7 @@ pub struct Claims {
 }
 
 /// One claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Claim {
     amount: MilliCpu,
     made: Duration,

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use mbcas_core::{ContainerId, MilliCpu};
+use serde::{Deserialize, Serialize};
 
 use crate::bid::Bid;
 use crate::reason::{LimitReason, Reasoning};
@@ -19,7 +20,7 @@ pub(crate) mod tiers;
 pub use proportional::solve_cpu;
 
 /// What one container gets out of a clearing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allocation {
     /// Who.
     pub id: ContainerId,
@@ -43,7 +44,7 @@ pub struct Allocation {
 }
 
 /// One solution of one node's market, with the totals behind it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clearing {
     /// What each participant gets, ordered by id.
     pub allocations: Vec<Allocation>,
@@ -74,7 +75,10 @@ impl Clearing {
 /// The price of a millicore: bid per millicore at the margin, the dual variable
 /// of the capacity, in thousandths. Zero exactly when nobody is short: every need is
 /// met, or, by the proportional rule, every cap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct Price(u64);
 
 impl Price {

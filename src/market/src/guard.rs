@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mbcas_core::MilliCpu;
 use mbcas_core::annotations::Mode;
+use serde::{Deserialize, Serialize};
 
 pub(crate) mod least;
 pub(crate) mod proportional;
@@ -23,14 +24,17 @@ pub(crate) enum Verdict {
 }
 
 /// Since when a change has been wanted that is not made at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Patience {
+    #[serde(skip_serializing_if = "Option::is_none")]
     grow: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trim: Option<Duration>,
 }
 
 /// Which way a limit goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Less.
     Shrink,
@@ -49,7 +53,8 @@ impl Direction {
 }
 
 /// Why a limit that differs from the clearing's is left alone in this plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HoldReason {
     /// The container is only observed, or only advised.
     Mode(Mode),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mbcas_core::annotations::Mode;
 use mbcas_core::{ContainerId, Demand, MilliCpu};
+use serde::{Deserialize, Serialize};
 
 use crate::bid::EffectiveBudget;
 use crate::weight::WeightCurve;
@@ -37,7 +38,7 @@ pub struct Participant {
 }
 
 /// What one cycle knows about one node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSnapshot {
     /// The node's name.
     pub node: String,
@@ -50,7 +51,7 @@ pub struct NodeSnapshot {
 }
 
 /// What a node has for containers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSupply {
     /// The node's allocatable CPU.
     pub allocatable: MilliCpu,
@@ -59,6 +60,7 @@ pub struct NodeSupply {
     /// What the machine has in all. Only where that is used up do weights hold anybody back.
     pub cores: MilliCpu,
     /// How its kernel weighs requests. Absent: not known; what is decided then holds for every curve.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub curve: Option<WeightCurve>,
 }
 
@@ -73,16 +75,19 @@ impl NodeSupply {
 }
 
 /// A participant as the cluster has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     /// Its CPU request, the least that its limit may be.
     pub request: MilliCpu,
     /// Its CPU limit as it runs: from the container's status; where spec and
     /// status differ because a resize is on its way, the larger one. Absent: unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<MilliCpu>,
     /// `mbcas.minCPU`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_cpu: Option<MilliCpu>,
     /// `mbcas.maxCPU`. Absent: the node's allocatable.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cpu: Option<MilliCpu>,
     /// Its budget, after its namespace's allotment.
     pub budget: EffectiveBudget,
@@ -91,6 +96,7 @@ pub struct Observed {
     /// Its urgency now, unsmoothed.
     pub demand: Demand,
     /// What the kubelet saw it use. Absent: not known, or not yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// It started so recently that what it uses says nothing yet: it keeps its cap meanwhile.
     pub starting: bool,
@@ -99,7 +105,7 @@ pub struct Observed {
 }
 
 /// What the kubelet saw a container use over its newest window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Mean use.
     pub cpu: MilliCpu,
@@ -107,6 +113,7 @@ pub struct Usage {
     /// same end twice is the same window.
     pub until: Duration,
     /// In how many of its CFS periods it was throttled, in basis points; absent where nobody counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled: Option<u64>,
 }
 
@@ -130,13 +137,15 @@ impl Observed {
 }
 
 /// A container that the market does not steer but has to live with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NonParticipant {
     /// Its CPU request; nothing for a container that has none.
     pub request: MilliCpu,
     /// What it uses now, by the kubelet's account. Absent: not known; it counts with
     /// its whole weight share then, the most that it could take.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<MilliCpu>,
     /// Its CPU limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<MilliCpu>,
 }

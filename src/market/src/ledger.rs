@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mbcas_core::{ContainerId, Demand, MilliCpu};
+use serde::{Deserialize, Serialize};
 
 use crate::claim::{self, Claims, Signal};
 use crate::guard::{Direction, Patience};
@@ -18,29 +19,33 @@ use crate::waterline::Waterline;
 /// The memory of one node's market. A new leader starts with an empty one: the
 /// limits are in the cluster, and what is lost is at most one half-life of
 /// smoothing and one cooldown.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    entries: BTreeMap<ContainerId, Entry>,
-    capacity: Option<MilliCpu>,
-    now: Duration,
+    pub(crate) entries: BTreeMap<ContainerId, Entry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) capacity: Option<MilliCpu>,
+    pub(crate) now: Duration,
 }
 
 /// What is remembered of one container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// In basis points.
-    demand: Smooth,
-    at: Duration,
-    estimate: Option<Estimate>,
-    claims: Claims,
-    standing: Standing,
+    pub(crate) demand: Smooth,
+    pub(crate) at: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) estimate: Option<Estimate>,
+    pub(crate) claims: Claims,
+    pub(crate) standing: Standing,
     pub(crate) patience: Patience,
-    written: Option<Written>,
-    waiting: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) written: Option<Written>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting: Option<Duration>,
 }
 
 /// The last limit that we wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     /// The limit.
     pub limit: MilliCpu,

@@ -15,6 +15,7 @@
 //! | [`guard`] | dead-band, largest shrink, cooldown, no growth without room |
 //! | [`plan`](mod@plan) | the cycle as one pure function, the writes in order |
 //! | [`ledger`], [`policy`] | what is remembered; what may be chosen |
+//! | [`decision`] | all of that on one line, to be decided again |
 //!
 //! There is no clock, no log, no cluster and no random number here: the same
 //! input gives the same bits, on every machine.
@@ -55,6 +56,7 @@ pub mod bid;
 pub mod capacity;
 pub mod claim;
 pub mod clear;
+pub mod decision;
 mod enforce;
 pub mod error;
 pub mod example;

@@ -14,6 +14,7 @@
 use std::time::Duration;
 
 use mbcas_core::{Demand, MilliCpu};
+use serde::{Deserialize, Serialize};
 
 use crate::input::Usage;
 use crate::smooth::{Smooth, faded};
@@ -50,7 +51,8 @@ const WAITING: Demand = Demand::from_basis_points(3_000);
 const WINDOWS: usize = 4;
 
 /// What holds a container back, if anything does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Censor {
     /// Its own limit.
     Limit,
@@ -69,7 +71,7 @@ impl Censor {
 }
 
 /// What is known about the need of one container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimate {
     usage: MilliCpu,
     average: Smooth,
@@ -80,8 +82,10 @@ pub struct Estimate {
     windows: u8,
     /// When the newest window ended.
     until: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
     censored: Option<(Censor, MilliCpu)>,
     /// The limit that held it until now, of which it still uses nearly all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     near: Option<MilliCpu>,
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use mbcas_core::{ContainerId, MilliCpu};
+use serde::{Deserialize, Serialize};
 
 use crate::capacity::capacity;
 use crate::clear::least::least_restrictive;
@@ -22,11 +23,12 @@ use crate::waterline::Waterline;
 use crate::weight::{Runner, Weights, delivered};
 
 /// One limit to write.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Write {
     /// Whose limit.
     pub id: ContainerId,
     /// What it is; absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<MilliCpu>,
     /// What it shall be, a multiple of [`MilliCpu::QUANTUM`].
     pub to: MilliCpu,
@@ -56,7 +58,8 @@ impl Write {
 }
 
 /// What somebody should know about a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// The floors are more than the market has: nobody gets more than its floor.
     FloorsAboveCapacity {
@@ -122,7 +125,7 @@ impl fmt::Display for Condition {
 }
 
 /// What one cycle does on one node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// What the market had to hand out.
     pub capacity: MilliCpu,

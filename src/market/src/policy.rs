@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mbcas_core::MilliCpu;
+use serde::{Deserialize, Serialize};
 
 use crate::error::PolicyError;
 
@@ -11,7 +12,8 @@ use crate::error::PolicyError;
 ///
 /// The place for finer rules: each is a function from the same input to a
 /// [`crate::Clearing`], and the guard and the plan after it stay as they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// Grants by need in three tiers; a limit binds only where the kernel's weights
     /// would not keep the grants.
@@ -43,7 +45,7 @@ impl FromStr for Rule {
 }
 
 /// The rule and its guardrails, before they are checked. See [`Policy::new`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// How the market is cleared.
     pub rule: Rule,
@@ -82,7 +84,8 @@ impl Default for Settings {
 }
 
 /// The rule and its guardrails, each inside its range.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Settings", into = "Settings")]
 pub struct Policy(Settings);
 
 impl Policy {
@@ -156,6 +159,19 @@ impl Policy {
     /// The least limit that one plan may leave of `from`, rounded up to the quantum.
     pub(crate) fn least_after_shrink(&self, from: MilliCpu) -> MilliCpu {
         (from - from.scaled(self.0.max_shrink_percent, 100)).ceil_to_quantum()
+    }
+}
+
+impl TryFrom<Settings> for Policy {
+    type Error = PolicyError;
+    fn try_from(settings: Settings) -> Result<Self, PolicyError> {
+        Self::new(settings)
+    }
+}
+
+impl From<Policy> for Settings {
+    fn from(policy: Policy) -> Self {
+        policy.0
     }
 }
 

@@ -3,11 +3,13 @@
 use std::fmt;
 
 use mbcas_core::MilliCpu;
+use serde::{Deserialize, Serialize};
 
 use crate::bid::{Bid, EffectiveBudget};
 
 /// Why a container was granted what it was, and not more or less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reasoning {
     /// It got its bid's part of what lies above all floors.
     Share {
@@ -125,7 +127,8 @@ impl fmt::Display for Reasoning {
 }
 
 /// Why a limit is no looser, or no tighter, than it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LimitReason {
     /// The rule makes limits of grants.
     Rule,

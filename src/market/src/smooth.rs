@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// One, with 32 binary places.
 const ONE: u64 = 1 << 32;
 
@@ -22,7 +24,8 @@ const MOST: u64 = (1 << 31) - 1;
 /// assert_eq!(start.then(1000, half_life, half_life).value(), 500);
 /// assert_eq!(start.then(1000, half_life * 2, half_life).value(), 750);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
 pub struct Smooth(u64);
 
 impl Smooth {
@@ -47,6 +50,19 @@ impl Smooth {
     /// The amount, to the nearest whole.
     pub fn value(self) -> u64 {
         (self.0 + ONE / 2) / ONE
+    }
+}
+
+/// From its 32 binary places and what stands before them.
+impl From<u64> for Smooth {
+    fn from(state: u64) -> Self {
+        Self(state.min(MOST * ONE))
+    }
+}
+
+impl From<Smooth> for u64 {
+    fn from(smooth: Smooth) -> Self {
+        smooth.0
     }
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use mbcas_core::MilliCpu;
+use serde::{Deserialize, Serialize};
 
 /// A grant that misses the need by no more than this, or by this part of the need, meets it.
 const TOLERANCE: MilliCpu = MilliCpu::new(20);
@@ -17,7 +18,8 @@ const MET_FOR: Duration = Duration::from_secs(45);
 pub(crate) const USED_PERCENT: u64 = 85;
 
 /// How a container stands between what it needs and what it is granted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// Its grant meets its need.
     #[default]

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use mbcas_core::MilliCpu;
+use serde::{Deserialize, Serialize};
 
 use crate::pour::{Taker, pour};
 
@@ -14,7 +15,8 @@ use crate::pour::{Taker, pour};
 ///
 /// All three start from cgroup v1 shares, `milli × 1024 / 1000`, at least 2
 /// (`kubernetes/kubernetes` `pkg/kubelet/cm/helpers_linux.go`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WeightCurve {
     /// cgroup v1: the shares themselves.
     Shares,
