@@ -69,6 +69,8 @@ pub const WEBHOOK_DEPLOYMENT: &str = "mbcas-webhook";
 pub const WEBHOOK_PORT: u16 = 9443;
 /// Where every process of ours serves `/livez`, `/readyz` and `/metrics`.
 pub const ADMIN_PORT: u16 = 9464;
+/// Where the controller serves the record of its last decisions, on that port.
+pub const DECISIONS_PATH: &str = "/decisions";
 
 /// Which container a pod's own tools talk to by default; ours is the same unless `mbcas.container` says otherwise.
 pub const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";

@@ -10,6 +10,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use mbcas_core::ContainerId;
 use mbcas_core::annotations::Mode;
+use mbcas_market::decision::Turn;
 use mbcas_market::{Ledger, NodeSnapshot, Plan, Policy, plan, spend};
 use tokio::time::Instant;
 
@@ -25,6 +26,7 @@ use crate::kubelets::{Evidence, Kubelets};
 use crate::metrics::Metrics;
 use crate::observe;
 use crate::permit::Circumstances;
+use crate::record::{Drafts, Occasion, Record};
 use crate::scribe::Scribe;
 use crate::switch::{Bound, Switch};
 use crate::unenforced::Unenforced;
@@ -65,6 +67,8 @@ pub struct Loop {
     pub interval: Duration,
     /// What is published.
     pub metrics: Arc<Metrics>,
+    /// The last decisions, to be explained and replayed.
+    pub record: Record,
     /// What the market remembers, by node.
     pub ledgers: BTreeMap<String, Ledger>,
     /// The term in which it remembers that; another leader may have written since an earlier one.
@@ -109,7 +113,7 @@ impl Loop {
         observe::demanded(&heard.readings, &heard.evidence, &self.metrics);
 
         let scene = self.look(view, discovery, &heard, mode).await;
-        let (plans, outcomes) = self.act(&scene, epoch).await;
+        let (plans, outcomes) = self.act(&scene, Turn::Cycle, epoch).await;
         observe::published(
             &scene.snapshots,
             &plans,
@@ -154,7 +158,7 @@ impl Loop {
             .snapshots
             .retain(|one| nodes.contains(one.node.as_str()));
         observe::jumped(jumps, &self.metrics);
-        self.act(&scene, epoch).await;
+        self.act(&scene, Turn::Early, epoch).await;
         self.heard = Some(heard);
     }
 
@@ -178,13 +182,27 @@ impl Loop {
         }
     }
 
-    /// Decides for the nodes of `scene`, and writes what was decided.
-    async fn act(&mut self, scene: &Scene, epoch: i32) -> (Vec<Plan>, Outcomes) {
-        let plans = self.plans(&scene.snapshots, &scene.view);
+    /// Decides for the nodes of `scene`, writes what was decided, and records it after that.
+    async fn act(&mut self, scene: &Scene, turn: Turn, term: i32) -> (Vec<Plan>, Outcomes) {
+        let occasion = Occasion {
+            term,
+            turn,
+            now: self.started.elapsed(),
+            policy: self.policy,
+        };
+        let (plans, drafts) = self.plans(&scene.snapshots, &scene.view, occasion.now);
         observe::solved(&scene.snapshots, &plans);
         let participants = &scene.discovery.participants;
         let started = |id: &ContainerId| participants.get(id)?.participation.started;
-        let outcomes = self.actuator.actuate(&plans, epoch, started).await;
+        let outcomes = self.actuator.actuate(&plans, term, started).await;
+        self.record.keep(
+            occasion,
+            drafts,
+            &scene.snapshots,
+            &self.ledgers,
+            &plans,
+            &outcomes,
+        );
         self.remember(&scene.snapshots, &plans, &outcomes);
         observe::patched(&plans, &outcomes, &self.metrics);
         (plans, outcomes)
@@ -237,19 +255,20 @@ impl Loop {
 
     /// Clears every node's market, guards what comes out, and leaves out what quotas have no room
     /// for; of the rest, what brings most is written if not everything can be.
-    fn plans(&self, snapshots: &[NodeSnapshot], view: &View) -> Vec<Plan> {
-        let (empty, now) = (Ledger::default(), self.started.elapsed());
+    fn plans(&self, snapshots: &[NodeSnapshot], view: &View, now: Duration) -> (Vec<Plan>, Drafts) {
+        let empty = Ledger::default();
         let ledger = |node: &str| self.ledgers.get(node).unwrap_or(&empty);
         let mut plans: Vec<_> = snapshots
             .iter()
             .map(|snapshot| plan(snapshot, ledger(&snapshot.node), &self.policy, now))
             .collect();
+        let drafts = self.record.drafts(snapshots, &plans);
         let held = within_quotas(&mut plans, snapshots, &self.ledgers, view);
         self.metrics.quota_held.inc_by(held);
         let before: Vec<_> = snapshots.iter().map(|s| ledger(&s.node)).collect();
         let put_off = spend(&mut plans, snapshots, &before, self.actuator.affordable());
         self.metrics.put_off.inc_by(put_off);
-        plans
+        (plans, drafts)
     }
 
     /// Keeps what was really written: what the API server did not take is taken back.

@@ -7,6 +7,7 @@
 //!  kubelets ─▶ kubelets ──┘             (pure)                     │
 //!                                                  observe ──▶ log, /metrics
 //!                                                  scribe ───▶ statuses, Events
+//!                                                  record ───▶ /decisions
 //! ```
 //!
 //! [`cycle`] is that picture in code; between two cycles nodes are cleared on which demand
@@ -39,6 +40,7 @@ pub mod metrics;
 mod observe;
 pub mod permit;
 pub mod recommend;
+pub mod record;
 pub mod report;
 pub mod run;
 pub mod scribe;

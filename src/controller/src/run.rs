@@ -32,6 +32,7 @@ use crate::kubelet;
 use crate::kubelets::Kubelets;
 use crate::lease::{Candidate, Leader, clock};
 use crate::metrics::Metrics;
+use crate::record::{self, Record};
 use crate::scribe::Scribe;
 use crate::switch::Switch;
 use crate::unenforced::Unenforced;
@@ -61,6 +62,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let deployments = Api::namespaced(client.clone(), &args.namespace);
     let (candidate, leader) = Candidate::new(leases, deployments, &identity, clock::since_boot);
     let (jumps, ears) = Jumps::new();
+    let record = Record::default();
     let market = Loop {
         cluster: cluster.clone(),
         jumps,
@@ -85,6 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         unenforced: Unenforced::default(),
         interval: args.interval,
         metrics: metrics.clone(),
+        record: record.clone(),
         ledgers: std::collections::BTreeMap::new(),
         epoch: None,
         respected: std::collections::BTreeMap::new(),
@@ -117,7 +120,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "admin",
         admin::serve(
             listener,
-            admin::router(registry, readiness.clone()),
+            admin::router(registry, readiness.clone()).merge(record::router(record)),
             token.clone(),
         ),
     );

@@ -35,8 +35,11 @@ pub(crate) struct Entry {
     pub(crate) at: Duration,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) estimate: Option<Estimate>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) claims: Claims,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) standing: Standing,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) patience: Patience,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) written: Option<Written>,
@@ -53,6 +56,11 @@ pub struct Written {
     pub at: Duration,
     /// Whether it was less or more than before.
     pub direction: Direction,
+}
+
+/// What is so of most containers is not written down.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Ledger {
