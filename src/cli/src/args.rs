@@ -56,8 +56,20 @@ pub enum Command {
     Resize(ResizeArgs),
     /// Print the CPU limits that the market would set, and why
     Recommend(RecommendArgs),
+    /// Say what the market decided about a pod lately, and why
+    Explain(ExplainArgs),
+    /// Decide again what was recorded, and compare bit for bit
+    Replay(ReplayArgs),
     /// Give pods the CPU resources back that they had before MBCAS
     Restore(RestoreArgs),
+}
+
+/// Which installation of MBCAS.
+#[derive(Clone, Debug, Args)]
+pub struct Installation {
+    /// The namespace that MBCAS is installed in
+    #[arg(long, value_name = "NAME", default_value = "mbcas-system")]
+    pub controller_namespace: String,
 }
 
 /// `mbcas recommend`.
@@ -69,9 +81,43 @@ pub struct RecommendArgs {
     /// Of all namespaces
     #[arg(long, short = 'A', conflicts_with = "namespace")]
     pub all_namespaces: bool,
-    /// The namespace that MBCAS is installed in
-    #[arg(long, value_name = "NAME", default_value = "mbcas-system")]
-    pub controller_namespace: String,
+    /// Which MBCAS.
+    #[command(flatten)]
+    pub installation: Installation,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// `mbcas explain`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_STATUS)]
+pub struct ExplainArgs {
+    /// The pod
+    pub pod: String,
+    /// The container [default: every one that took part]
+    #[arg(long, short, value_name = "NAME")]
+    pub container: Option<String>,
+    /// Which MBCAS.
+    #[command(flatten)]
+    pub installation: Installation,
+    /// How to print: a table has the last decision and the ten before, the others have all that are kept
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// `mbcas replay`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_STATUS)]
+pub struct ReplayArgs {
+    /// The record; - for standard input [default: that of the leader, from the cluster]
+    pub file: Option<PathBuf>,
+    /// Also keep the leader's record in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub save: Option<PathBuf>,
+    /// Which MBCAS.
+    #[command(flatten)]
+    pub installation: Installation,
     /// How to print
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,

@@ -1,14 +1,20 @@
 //! An API server and pods to talk about, for tests.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::client::Body;
+use mbcas_core::annotations::Mode;
+use mbcas_core::{Budget, ContainerId, Demand, MilliCpu, PodId};
+use mbcas_market::decision::{Decision, Turn};
+use mbcas_market::{Ledger, NodeSnapshot, NodeSupply, Observed};
 use serde_json::{Value, json};
 use tower_test::mock::{self, Handle, SendResponse};
 
+use crate::args::Installation;
 use crate::connect::Cluster;
 
 /// The server's end of a connection.
@@ -43,6 +49,126 @@ pub(crate) fn cluster() -> (Cluster, Server) {
 pub(crate) async fn end<T>(command: tokio::task::JoinHandle<T>) -> T {
     let ended = tokio::time::timeout(Duration::from_hours(1), command);
     ended.await.expect("the command waits for ever").unwrap()
+}
+
+/// A cluster that gives these answers in turn, texts as they stand, and what it was asked for:
+/// paths with their queries.
+pub(crate) fn telling(answers: Vec<Value>) -> (Cluster, tokio::task::JoinHandle<Vec<String>>) {
+    let (cluster, Server(mut handle)) = cluster();
+    let server = tokio::spawn(async move {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let Some((request, send)) = handle.next_request().await else {
+                break;
+            };
+            asked.push(request.uri().to_string());
+            let body = match &answer {
+                Value::String(text) => text.clone().into_bytes(),
+                other => serde_json::to_vec(other).unwrap(),
+            };
+            let status = answer["code"].as_u64().unwrap_or(200);
+            let answer = Response::builder().status(u16::try_from(status).unwrap());
+            send.send_response(answer.body(Body::from(body)).unwrap());
+        }
+        asked
+    });
+    (cluster, server)
+}
+
+/// The Lease that `mbcas-controller-7` holds.
+pub(crate) fn lease() -> Value {
+    json!({"metadata": {"name": "mbcas-controller"}, "spec": {"holderIdentity": "mbcas-controller-7_00ff"}})
+}
+
+/// Where that controller's admin port is reached.
+pub(crate) const LEADER: &str =
+    "/api/v1/namespaces/mbcas-system/pods/mbcas-controller-7:9464/proxy";
+
+/// A record of two cycles and an early turn of node `node-1`, where `shop/web` and `shop/hog` share 1800m.
+pub(crate) fn record() -> Vec<Decision<'static>> {
+    let pod = |name: &str, budget| {
+        let id = PodId {
+            namespace: "shop".into(),
+            name: name.into(),
+            uid: "11aa".into(),
+        };
+        let observed = Observed {
+            request: MilliCpu::new(100),
+            limit: Some(MilliCpu::new(1_000)),
+            min_cpu: None,
+            max_cpu: None,
+            budget: Budget::new(budget).unwrap().into(),
+            is_scaled: false,
+            demand: Demand::NEUTRAL,
+            usage: None,
+            starting: false,
+            mode: Mode::Auto,
+        };
+        (ContainerId::new(id, "app"), observed)
+    };
+    let mut snapshot = NodeSnapshot {
+        node: "node-1".into(),
+        supply: NodeSupply {
+            allocatable: MilliCpu::new(1_800),
+            cores: MilliCpu::new(2_000),
+            ..NodeSupply::default()
+        },
+        participants: [pod("web", 600), pod("hog", 200)].into(),
+        non_participants: Vec::new(),
+    };
+    let settings = mbcas_market::policy::Settings {
+        rule: mbcas_market::Rule::Proportional,
+        ..mbcas_market::policy::Settings::default()
+    };
+    let policy = mbcas_market::Policy::new(settings).unwrap();
+    let mut ledger = Ledger::default();
+    let mut turn = |seconds, turn| {
+        let now = Duration::from_secs(seconds);
+        let plan = mbcas_market::plan(&snapshot, &ledger, &policy, now);
+        let outcomes = plan.writes.iter().map(|w| (w.id.clone(), "done".into()));
+        let decision = Decision {
+            time: Duration::from_secs(1_800_000_000 + seconds),
+            term: 3,
+            turn,
+            now,
+            policy,
+            outcomes: outcomes.collect(),
+            snapshot: Cow::Owned(snapshot.clone()),
+            ledger: Cow::Owned(ledger.clone()),
+            plan: Cow::Owned(plan.clone()),
+        };
+        for write in &plan.writes {
+            snapshot.participants.get_mut(&write.id).unwrap().limit = Some(write.to);
+        }
+        ledger = plan.ledger;
+        decision
+    };
+    vec![
+        turn(15, Turn::Cycle),
+        turn(20, Turn::Early),
+        turn(30, Turn::Cycle),
+    ]
+}
+
+/// The same as the controller serves it.
+pub(crate) fn lines(record: &[Decision<'_>]) -> String {
+    let lines = record
+        .iter()
+        .map(|decision| decision.line().unwrap() + "\n");
+    lines.collect()
+}
+
+/// A refusal in these words.
+pub(crate) fn refused(code: u16, message: &str) -> Value {
+    let reason = if code == 404 { "NotFound" } else { "Other" };
+    json!({"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": code})
+}
+
+/// The installation that is meant unless another is named.
+pub(crate) fn installation() -> Installation {
+    Installation {
+        controller_namespace: "mbcas-system".to_owned(),
+    }
 }
 
 impl Server {

@@ -6,7 +6,6 @@
 //! of a namespace's totals is known to a cluster only.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use json_patch::Patch;
@@ -17,6 +16,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::args::{InjectArgs, InjectFormat};
+use crate::input;
 use crate::output::{self, OutputError, Report};
 
 mod template;
@@ -97,14 +97,9 @@ pub fn run(args: &InjectArgs, namespace: Option<&str>) -> Result<Report, InjectE
 }
 
 fn read(file: &Path) -> Result<Vec<Value>, InjectError> {
-    let read = if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(file)
-    };
+    let text = input::read(file);
     let file = || file.to_owned();
-    let text = read.map_err(|why| InjectError::Read { file: file(), why })?;
+    let text = text.map_err(|why| InjectError::Read { file: file(), why })?;
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(&text).map_err(|why| InjectError::Parse {
             file: file(),

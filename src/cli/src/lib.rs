@@ -1,5 +1,5 @@
-//! The operator's tool: `mbcas check`, `mbcas inject`, `mbcas recommend`, `mbcas resize`,
-//! `mbcas restore`.
+//! The operator's tool: `mbcas check`, `mbcas inject`, `mbcas recommend`, `mbcas explain`,
+//! `mbcas replay`, `mbcas resize`, `mbcas restore`.
 //!
 //! ```text
 //!   words ──args──▶ Cli ──▶ check | inject | … | restore ──▶ Report ──▶ stdout, exit status
@@ -13,11 +13,15 @@
 pub mod args;
 pub mod check;
 pub mod connect;
+pub mod explain;
 #[cfg(test)]
 mod fixtures;
 pub mod inject;
+pub mod input;
+pub mod leader;
 pub mod output;
 pub mod recommend;
+pub mod replay;
 pub mod resize;
 pub mod restore;
 
@@ -33,9 +37,13 @@ pub enum CliError {
     #[error(transparent)]
     Connect(#[from] connect::ConnectError),
     #[error(transparent)]
+    Explain(#[from] explain::ExplainError),
+    #[error(transparent)]
     Inject(#[from] inject::InjectError),
     #[error(transparent)]
     Recommend(#[from] recommend::RecommendError),
+    #[error(transparent)]
+    Replay(#[from] replay::ReplayError),
     #[error(transparent)]
     Resize(#[from] resize::ResizeError),
     #[error(transparent)]
@@ -70,6 +78,10 @@ pub async fn run(cli: Cli) -> Result<Report, CliError> {
         Command::Recommend(args) => {
             Ok(recommend::run(&connect::connect(connection).await?, &args).await?)
         }
+        Command::Explain(args) => {
+            Ok(explain::run(&connect::connect(connection).await?, &args).await?)
+        }
+        Command::Replay(args) => Ok(replay::run(connection, &args).await?),
         Command::Resize(args) => {
             Ok(resize::run(&connect::connect(connection).await?, &args).await?)
         }

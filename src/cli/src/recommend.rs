@@ -5,11 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use http::Request;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::Client;
-use kube::api::Api;
-use mbcas_api::names::{ADMIN_PORT, CONTROLLER_LEASE};
 use mbcas_core::exposition::{Sample, samples};
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
@@ -18,31 +13,16 @@ use thiserror::Error;
 
 use crate::args::RecommendArgs;
 use crate::connect::Cluster;
+use crate::leader::{Leader, LeaderError};
 use crate::output::{self, Format, OutputError, Report};
 
 /// Why there are no recommendations.
 #[derive(Debug, Error)]
 pub enum RecommendError {
-    /// The Lease cannot be read.
-    #[error("reading Lease {CONTROLLER_LEASE} of namespace {namespace} failed: {}; is MBCAS in another --controller-namespace?", output::words(.cause))]
-    Lease {
-        /// Where it was looked for.
-        namespace: String,
-        /// The cause.
-        cause: Box<kube::Error>,
-    },
-    /// Nobody decides.
-    #[error("no controller leads in namespace {0}: see mbcas check")]
-    NoLeader(String),
-    /// The leader's metrics cannot be read.
-    #[error("reading the metrics of pod {pod} through the API server failed: {}; this needs `get` on pods/proxy in its namespace", output::words(.cause))]
-    Metrics {
-        /// The leader.
-        pod: String,
-        /// The cause.
-        cause: Box<kube::Error>,
-    },
-    /// They hold no containers.
+    /// The leader cannot be asked.
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
+    /// Its metrics hold no containers.
     #[error("pod {0} publishes no series per container: set controller.podMetrics to true")]
     NoSeries(String),
     /// The result cannot be written down.
@@ -79,13 +59,12 @@ pub struct Row {
 /// # Errors
 /// [`RecommendError`].
 pub async fn run(cluster: &Cluster, args: &RecommendArgs) -> Result<Report, RecommendError> {
-    let namespace = &args.controller_namespace;
-    let leader = leader(&cluster.client, namespace).await?;
-    let page = page(&cluster.client, namespace, &leader).await?;
+    let leader = Leader::find(&cluster.client, &args.installation).await?;
+    let page = leader.read("/metrics").await?;
     if samples(&page, "mbcas_alloc_cpu_mcores").next().is_none()
         && samples(&page, "mbcas_participants").any(|node| node.value > 0.0)
     {
-        return Err(RecommendError::NoSeries(leader));
+        return Err(RecommendError::NoSeries(leader.pod));
     }
     let within = (!args.all_namespaces).then(|| cluster.namespace());
     let rows = rows(&page, within, args.pod.as_deref());
@@ -102,31 +81,6 @@ pub async fn run(cluster: &Cluster, args: &RecommendArgs) -> Result<Report, Reco
         text,
         failed: false,
     })
-}
-
-/// The pod that leads.
-async fn leader(client: &Client, namespace: &str) -> Result<String, RecommendError> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let lease = leases.get(CONTROLLER_LEASE).await;
-    let lease = lease.map_err(|cause| RecommendError::Lease {
-        namespace: namespace.to_owned(),
-        cause: Box::new(cause),
-    })?;
-    let holder = lease.spec.and_then(|spec| spec.holder_identity);
-    // A pod's name and what tells its processes apart.
-    let pod = holder.and_then(|holder| holder.rsplit_once('_').map(|(pod, _)| pod.to_owned()));
-    pod.ok_or_else(|| RecommendError::NoLeader(namespace.to_owned()))
-}
-
-async fn page(client: &Client, namespace: &str, pod: &str) -> Result<String, RecommendError> {
-    let failed = |cause: kube::Error| RecommendError::Metrics {
-        pod: pod.to_owned(),
-        cause: Box::new(cause),
-    };
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{ADMIN_PORT}/proxy/metrics");
-    let request = Request::get(path).body(Vec::new());
-    let request = request.map_err(|why| failed(kube::Error::HttpError(why)))?;
-    client.request_text(request).await.map_err(failed)
 }
 
 type Key = (String, String, String);

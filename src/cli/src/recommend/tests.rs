@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
-use tower_test::mock;
 
 use super::*;
+use crate::fixtures::{LEADER, installation, lease, refused, telling};
 
 const PAGE: &str = r#"
 # TYPE mbcas_alloc_cpu_mcores gauge
@@ -32,39 +32,15 @@ shop        web   app         -       4             unbound   800m    412m
     assert_eq!(names, ["other", "shop"]);
 }
 
-/// A cluster with these two answers, in turn.
+/// What comes of these two answers.
 async fn told(answers: [Value; 2], args: RecommendArgs) -> Result<Report, RecommendError> {
-    let (service, mut handle) = mock::pair::<Request<kube::client::Body>, _>();
-    let client = Client::new(service, "shop");
-    let server = tokio::spawn(async move {
-        let mut paths = Vec::new();
-        for answer in answers {
-            let Some((request, send)) = handle.next_request().await else {
-                break;
-            };
-            paths.push(request.uri().path().to_owned());
-            let body = match &answer {
-                Value::String(text) => text.clone().into_bytes(),
-                other => serde_json::to_vec(other).unwrap(),
-            };
-            let status = answer["code"].as_u64().unwrap_or(200);
-            let answer = http::Response::builder().status(u16::try_from(status).unwrap());
-            send.send_response(answer.body(kube::client::Body::from(body)).unwrap());
-        }
-        paths
-    });
-    let cluster = Cluster {
-        client,
-        named: None,
-        usual: "shop".to_owned(),
-    };
+    let (cluster, asked) = telling(answers.into());
     let report = run(&cluster, &args).await;
     drop(cluster);
     if report.is_ok() {
-        let leader = "/api/v1/namespaces/mbcas-system/pods/mbcas-controller-7:9090/proxy/metrics";
-        let paths = server.await.unwrap();
-        assert!(paths[0].ends_with("/namespaces/mbcas-system/leases/mbcas-controller"));
-        assert_eq!(paths[1], leader.replace("9090", &ADMIN_PORT.to_string()));
+        let asked = asked.await.unwrap();
+        assert!(asked[0].ends_with("/namespaces/mbcas-system/leases/mbcas-controller"));
+        assert_eq!(asked[1], format!("{LEADER}/metrics"));
     }
     report
 }
@@ -73,13 +49,9 @@ fn args(output: Format) -> RecommendArgs {
     RecommendArgs {
         pod: None,
         all_namespaces: false,
-        controller_namespace: "mbcas-system".to_owned(),
+        installation: installation(),
         output,
     }
-}
-
-fn lease() -> Value {
-    json!({"metadata": {"name": "mbcas-controller"}, "spec": {"holderIdentity": "mbcas-controller-7_00ff"}})
 }
 
 #[tokio::test]
@@ -95,7 +67,6 @@ async fn the_leader_is_asked_through_the_api_server() {
 
 #[tokio::test]
 async fn what_is_missing_is_named_with_its_mend() {
-    let refused = |code: u16, message: &str| json!({"kind": "Status", "status": "Failure", "reason": "x", "message": message, "code": code});
     let cases = [
         (
             refused(404, "no such lease"),
