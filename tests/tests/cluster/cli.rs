@@ -101,6 +101,39 @@ fn what_the_market_would_set_is_told_of_a_pod_that_it_only_watches() {
 }
 
 #[test]
+fn what_was_decided_about_a_pod_is_explained_and_replayed_bit_for_bit() {
+    on_cluster("explain", Admission::Labelled, async |space| {
+        space
+            .start(&Lab::serve("web", &[]).request("50m").limit("100m"))
+            .await;
+        let asked = ["explain", "web", "--namespace", &space.name];
+        let rows = wait_until("two decisions are kept", SOON, async || {
+            let (status, out, err) = mbcas(&[&asked[..], &["-o", "json"]].concat());
+            that(status == 0, err)?;
+            let rows: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+            that(rows.len() >= 2, out)?;
+            Ok(rows)
+        })
+        .await;
+        assert_eq!(rows[0]["pod"], "web");
+        assert!(rows[0]["grantBecause"].is_string() && rows[0]["limitBecause"].is_string());
+        let (_, told, _) = mbcas(&asked);
+        figure!("{}", told.trim());
+
+        let file = std::env::temp_dir().join(&space.name);
+        let file = file.to_str().unwrap();
+        let (status, live, err) = mbcas(&["replay", "--save", file]);
+        assert_eq!(status, 0, "{live}{err}");
+        assert!(live.trim_end().ends_with(" equal, 0 not"), "{live}");
+        let size = std::fs::metadata(file).unwrap().len();
+        figure!("{}; the record has {size} bytes", live.trim());
+        let (status, again, err) = mbcas(&["replay", file]);
+        assert_eq!((status, again), (0, live), "{err}");
+        std::fs::remove_file(file).unwrap();
+    });
+}
+
+#[test]
 fn check_finds_this_cluster_well() {
     on_cluster("check", Admission::Labelled, async |space| {
         space
