@@ -1,5 +1,6 @@
 //! Water-filling in integers: the one algorithm behind every share in this crate.
 
+use std::hint::select_unpredictable;
 use std::ops::{AddAssign, Div, Mul, Sub, SubAssign};
 
 /// How many rounds of clamping are tried before the takers are sorted instead.
@@ -13,6 +14,13 @@ pub struct Taker {
     pub weight: u64,
     /// The most that it takes.
     pub room: u64,
+}
+
+impl Taker {
+    /// What it takes where there is enough.
+    fn most(&self) -> u64 {
+        if self.weight > 0 { self.room } else { 0 }
+    }
 }
 
 /// What became of the amount as a whole.
@@ -48,10 +56,8 @@ pub(crate) fn pour(amount: u64, takers: &[Taker]) -> Poured {
 #[derive(Clone, Debug, Default)]
 pub struct Pourer {
     taken: Vec<u64>,
-    /// The takers that are not full, by position.
-    open: Vec<u32>,
-    narrow: Vec<(u64, u32)>,
-    wide: Vec<(u128, u32)>,
+    open: Vec<Open>,
+    remainders: Vec<u128>,
 }
 
 impl Pourer {
@@ -62,56 +68,43 @@ impl Pourer {
     ///
     /// This is the optimum of `max Σ weight·log(taken)` under the rooms: a level
     /// `w` with `taken = min(room, weight·w)`. Filling the full can only raise the
-    /// level, so who is full once stays full, and the loop ends at the optimum
+    /// level, so who is full once stays full, and the loop ends at the same optimum in any order
     /// (Bitran and Hax 1981). Fractions go to the largest remainders; ties go to the earlier taker.
     ///
     /// Products stay in 64 bits where they can, else in 128: a weight is at most
     /// 2^44 and an amount below 2^64, for up to 2^20 takers. More than 2^32 are not looked at.
     pub fn pour(&mut self, amount: u64, takers: &[Taker]) -> Rest {
-        self.taken.clear();
-        self.taken.resize(takers.len(), 0);
-        self.open.clear();
         let (mut weight, mut most, mut rooms) = (0u128, amount, 0u128);
-        for (i, taker) in (0..u32::MAX).zip(takers) {
-            if taker.weight > 0 && taker.room > 0 {
-                self.open.push(i);
-                weight += u128::from(taker.weight);
-                rooms += u128::from(taker.room);
-                most = most.max(taker.room);
-            }
+        for taker in takers {
+            weight += u128::from(taker.weight);
+            rooms += u128::from(taker.most());
+            most = most.max(taker.room);
         }
-        if rooms <= u128::from(amount) {
-            return self.fill_all(amount, takers);
+        self.taken.clear();
+        self.taken.extend(takers.iter().map(Taker::most));
+        // The usual case: there is enough for all.
+        if let Some(left) = u128::from(amount).checked_sub(rooms) {
+            return Rest {
+                left: left.narrow(),
+                ..Rest::default()
+            };
         }
-        let basin = |taken, open| Basin {
-            takers,
-            taken,
-            open,
+        self.open.clear();
+        let open = (0..u32::MAX).zip(takers);
+        self.open.extend(open.map(|(place, taker)| Open {
+            taker: *taker,
+            place,
+        }));
+        let basin = Basin {
+            taken: &mut self.taken,
+            open: &mut self.open,
         };
         if weight.saturating_mul(u128::from(most)) < u128::from(u64::MAX) {
             let weight = u64::try_from(weight).unwrap_or(u64::MAX);
-            basin(&mut self.taken, &mut self.open).divide(
-                (weight, amount),
-                &mut self.narrow,
-                ROUNDS,
-            )
+            basin.divide(Pool { weight, amount }, &mut self.remainders, ROUNDS)
         } else {
-            let all = (weight, u128::from(amount));
-            basin(&mut self.taken, &mut self.open).divide(all, &mut self.wide, ROUNDS)
-        }
-    }
-
-    /// The usual case: there is enough for all.
-    fn fill_all(&mut self, amount: u64, takers: &[Taker]) -> Rest {
-        let mut left = amount;
-        for i in &self.open {
-            let room = takers[*i as usize].room;
-            self.taken[*i as usize] = room;
-            left -= room;
-        }
-        Rest {
-            left,
-            ..Rest::default()
+            let amount = u128::from(amount);
+            basin.divide(Pool { weight, amount }, &mut self.remainders, ROUNDS)
         }
     }
 
@@ -119,6 +112,17 @@ impl Pourer {
     pub fn taken(&self) -> &[u64] {
         &self.taken
     }
+}
+
+/// A remainder and the taker that has it, as one number: the larger remainder is the greater,
+/// then the earlier taker. Remainders are below Σ of the weights and that below 2^96.
+fn ranked(remainder: u128, taker: u32) -> u128 {
+    remainder << 32 | u128::from(u32::MAX - taker)
+}
+
+/// The taker of a [`ranked`] remainder.
+fn ranked_taker(ranked: u128) -> usize {
+    u32::MAX as usize - (ranked & u128::from(u32::MAX)) as usize
 }
 
 /// Numbers that products fit into.
@@ -150,71 +154,90 @@ impl Wide for u128 {
     }
 }
 
+/// What is not taken yet, and the weight of those who are not full.
+#[derive(Clone, Copy)]
+struct Pool<W> {
+    weight: W,
+    amount: W,
+}
+
+impl<W: Wide> Pool<W> {
+    /// The level reaches the taker's room: `weight · amount / Σ weights ≥ room`, without a division.
+    fn fills(&self, taker: Taker) -> bool {
+        W::from(taker.weight) * self.amount >= W::from(taker.room) * self.weight
+    }
+
+    /// Lets the taker have its room, and go.
+    fn fill(&mut self, taker: Taker) {
+        self.weight -= W::from(taker.weight);
+        self.amount -= W::from(taker.room);
+    }
+}
+
+/// A taker that is not full, and its position among all.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    taker: Taker,
+    place: u32,
+}
+
 struct Basin<'a> {
-    takers: &'a [Taker],
     taken: &'a mut [u64],
-    open: &'a mut Vec<u32>,
+    open: &'a mut Vec<Open>,
 }
 
 impl Basin<'_> {
-    /// `weight`: Σ of those of the open.
     fn divide<W: Wide>(
         mut self,
-        (mut weight, mut left): (W, W),
-        remainders: &mut Vec<(W, u32)>,
+        mut pool: Pool<W>,
+        remainders: &mut Vec<u128>,
         rounds: u32,
     ) -> Rest {
-        if (0..rounds).all(|_| self.fill_the_full(&mut weight, &mut left)) {
-            self.fill_in_order(&mut weight, &mut left);
+        if (0..rounds).all(|_| self.fill_the_full(&mut pool)) {
+            self.fill_in_order(&mut pool);
         }
-        let open_amount = if self.open.is_empty() {
-            W::default()
-        } else {
-            left
-        };
-        self.share_out(weight, open_amount, remainders);
+        let left = pool.amount;
+        if self.open.is_empty() {
+            pool.amount = W::default();
+        }
+        self.share_out(pool, remainders);
         Rest {
-            open_weight: weight.into(),
-            open_amount: open_amount.narrow(),
-            left: (left - open_amount).narrow(),
+            open_weight: pool.weight.into(),
+            open_amount: pool.amount.narrow(),
+            left: (left - pool.amount).narrow(),
         }
     }
 
-    /// One round at one level. Whether anybody was full.
-    fn fill_the_full<W: Wide>(&mut self, weight: &mut W, left: &mut W) -> bool {
-        let (level_weight, level_left) = (*weight, *left);
-        let before = self.open.len();
-        let (takers, got) = (self.takers, &mut *self.taken);
-        self.open.retain(|i| {
-            let taker = takers[*i as usize];
-            let is_full = is_full(taker, level_weight, level_left);
-            if is_full {
-                got[*i as usize] = taker.room;
-                *left -= W::from(taker.room);
-                *weight -= W::from(taker.weight);
-            }
-            !is_full
-        });
-        self.open.len() < before
+    /// One round: each who is full raises the level for those after it. Whether anybody was.
+    ///
+    /// Without a branch: half of them are full, and no processor guesses which.
+    fn fill_the_full<W: Wide>(&mut self, pool: &mut Pool<W>) -> bool {
+        let (open, mut level, mut kept) = (self.open.as_mut_slice(), *pool, 0);
+        for k in 0..open.len() {
+            let one = open[k];
+            let is_full = level.fills(one.taker);
+            level.fill(select_unpredictable(is_full, one.taker, Taker::default()));
+            open[kept] = one;
+            kept += usize::from(!is_full);
+        }
+        *pool = level;
+        let is_any_full = kept < open.len();
+        self.open.truncate(kept);
+        is_any_full
     }
 
     /// All remaining rounds at once: by the level at which each one is full, lowest first.
-    fn fill_in_order<W: Wide>(&mut self, weight: &mut W, left: &mut W) {
-        let takers = self.takers;
-        let cross = |a: u32, b: u32| {
-            u128::from(takers[a as usize].room) * u128::from(takers[b as usize].weight)
-        };
+    #[cold]
+    fn fill_in_order<W: Wide>(&mut self, pool: &mut Pool<W>) {
+        let cross = |a: &Open, b: &Open| u128::from(a.taker.room) * u128::from(b.taker.weight);
         self.open
-            .sort_unstable_by(|a, b| cross(*a, *b).cmp(&cross(*b, *a)));
+            .sort_unstable_by(|a, b| cross(a, b).cmp(&cross(b, a)));
         let mut full = 0;
-        for i in self.open.iter() {
-            let taker = takers[*i as usize];
-            if !is_full(taker, *weight, *left) {
+        for one in self.open.iter() {
+            if !pool.fills(one.taker) {
                 break;
             }
-            self.taken[*i as usize] = taker.room;
-            *left -= W::from(taker.room);
-            *weight -= W::from(taker.weight);
+            pool.fill(one.taker);
             full += 1;
         }
         self.open.drain(..full);
@@ -224,30 +247,25 @@ impl Basin<'_> {
     ///
     /// Nobody overflows: who is not full has an exact share below its room, so
     /// the share rounded up is at most the room.
-    fn share_out<W: Wide>(&mut self, weight: W, amount: W, remainders: &mut Vec<(W, u32)>) {
+    fn share_out<W: Wide>(&mut self, pool: Pool<W>, remainders: &mut Vec<u128>) {
+        let mut rest = pool.amount;
         remainders.clear();
-        let mut rest = amount;
-        for i in self.open.iter() {
-            let product = W::from(self.takers[*i as usize].weight) * amount;
-            let share = product / weight;
-            self.taken[*i as usize] = share.narrow();
+        remainders.extend(self.open.iter().map(|one| {
+            let product = W::from(one.taker.weight) * pool.amount;
+            let share = product / pool.weight;
+            self.taken[one.place as usize] = share.narrow();
             rest -= share;
-            remainders.push((product - share * weight, *i));
-        }
+            ranked((product - share * pool.weight).into(), one.place)
+        }));
         let rest = usize::try_from(rest.narrow()).unwrap_or(usize::MAX);
-        if rest == 0 || rest > remainders.len() {
+        let Some(others) = remainders.len().checked_sub(rest).filter(|_| rest > 0) else {
             return;
-        }
-        remainders.select_nth_unstable_by(rest - 1, |(a, i), (b, j)| b.cmp(a).then(i.cmp(j)));
-        for (_, i) in &remainders[..rest] {
-            self.taken[*i as usize] += 1;
+        };
+        remainders.select_nth_unstable(others);
+        for ranked in &remainders[others..] {
+            self.taken[ranked_taker(*ranked)] += 1;
         }
     }
-}
-
-/// The level reaches the taker's room: `weight · left / Σ weights ≥ room`, without a division.
-fn is_full<W: Wide>(taker: Taker, weight: W, left: W) -> bool {
-    W::from(taker.weight) * left >= W::from(taker.room) * weight
 }
 
 #[cfg(test)]

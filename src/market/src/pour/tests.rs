@@ -11,46 +11,49 @@ fn takers() -> impl Strategy<Value = Vec<Taker>> {
     )
 }
 
-/// In 128 bits and with at most so many rounds before sorting, and how many takers were left to sort.
+/// All takers as open ones, none of them full, and what they share in 128 bits.
+fn all_open(amount: u64, takers: &[Taker]) -> (Vec<Open>, Pool<u128>) {
+    let open = (0..).zip(takers).map(|(place, taker)| Open {
+        taker: *taker,
+        place,
+    });
+    let pool = Pool {
+        weight: takers.iter().map(|t| u128::from(t.weight)).sum(),
+        amount: u128::from(amount),
+    };
+    (open.collect(), pool)
+}
+
+/// In 128 bits and with at most so many rounds before sorting.
 fn pour_within(rounds: u32, amount: u64, takers: &[Taker]) -> Poured {
-    let mut taken = vec![0; takers.len()];
-    let able = |i: &u32| takers[*i as usize].weight > 0 && takers[*i as usize].room > 0;
-    let mut open: Vec<u32> = (0..u32::try_from(takers.len()).unwrap())
-        .filter(able)
-        .collect();
-    let weight = open
-        .iter()
-        .map(|i| u128::from(takers[*i as usize].weight))
-        .sum();
+    let able: Vec<Taker> = takers.iter().filter(|t| t.most() > 0).copied().collect();
+    let (mut open, pool) = all_open(amount, &able);
+    let mut able_taken: Vec<u64> = able.iter().map(|t| t.room).collect();
     let basin = Basin {
-        takers,
-        taken: &mut taken,
+        taken: &mut able_taken,
         open: &mut open,
     };
-    let rest = basin.divide((weight, u128::from(amount)), &mut Vec::new(), rounds);
+    let rest = basin.divide(pool, &mut Vec::new(), rounds);
+    let mut able_taken = able_taken.into_iter();
+    let mut take = |t: &Taker| (t.most() > 0).then(|| able_taken.next()).flatten();
+    let taken = takers.iter().map(|t| take(t).unwrap_or(0)).collect();
     Poured { taken, rest }
 }
 
 /// How many rounds it takes.
 fn rounds(amount: u64, takers: &[Taker]) -> u32 {
-    let mut taken = vec![0; takers.len()];
-    let mut open: Vec<u32> = (0..u32::try_from(takers.len()).unwrap()).collect();
-    let (mut weight, mut left) = (
-        takers.iter().map(|t| u128::from(t.weight)).sum(),
-        u128::from(amount),
-    );
+    let (mut open, mut pool) = all_open(amount, takers);
     let mut basin = Basin {
-        takers,
-        taken: &mut taken,
+        taken: &mut [],
         open: &mut open,
     };
     (0..u32::MAX)
-        .find(|_| !basin.fill_the_full(&mut weight, &mut left))
+        .find(|_| !basin.fill_the_full(&mut pool))
         .unwrap()
 }
 
 /// Takers of which one is full per round: each room is just above what the
-/// level before would have filled, and the one before it leaves enough to raise the level over it.
+/// level before would have filled, and the one after it leaves enough to raise the level over it.
 fn chain(amount: u64) -> Vec<Taker> {
     let weights: Vec<u64> = (0..30u32).map(|i| 1 << (33 - i)).collect();
     let (mut left, mut open) = (amount, weights.iter().sum::<u64>());
@@ -66,7 +69,9 @@ fn chain(amount: u64) -> Vec<Taker> {
         open -= weight;
         taker
     };
-    weights.iter().map(link).collect()
+    let mut takers: Vec<Taker> = weights.iter().map(link).collect();
+    takers.reverse();
+    takers
 }
 
 #[test]
