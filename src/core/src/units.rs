@@ -58,10 +58,13 @@ impl MilliCpu {
         Self(self.0.abs_diff(other.0))
     }
 
-    /// `self × parts / whole`, rounded down; the product is taken in 128 bits.
+    /// `self × parts / whole`, rounded down; the product is taken in 128 bits where it needs them.
     /// A `whole` of zero gives zero.
     #[must_use]
     pub fn scaled(self, parts: u64, whole: u64) -> Self {
+        if let Some(product) = self.0.checked_mul(parts) {
+            return Self(product.checked_div(whole).unwrap_or(0));
+        }
         let product = u128::from(self.0) * u128::from(parts);
         let share = product.checked_div(u128::from(whole)).unwrap_or(0);
         Self(u64::try_from(share).unwrap_or(u64::MAX))

@@ -154,9 +154,12 @@ impl Level {
 
     /// What `weight` gets at this level, rounded down.
     pub(crate) fn of_weight(self, weight: u64) -> u64 {
+        let whole = self.weight.max(1);
+        if let Some(product) = self.amount.checked_mul(weight) {
+            return product / whole;
+        }
         let product = u128::from(self.amount) * u128::from(weight);
-        let got = product / u128::from(self.weight.max(1));
-        u64::try_from(got).unwrap_or(u64::MAX)
+        u64::try_from(product / u128::from(whole)).unwrap_or(u64::MAX)
     }
 }
 
