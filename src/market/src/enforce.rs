@@ -227,26 +227,29 @@ struct Overrun<'a, 'p> {
 impl<'a, 'p> Overrun<'a, 'p> {
     /// `taken`: limits of the short ones, protected amounts of the others.
     fn new(node: &'a Node<'p>, taken: &[u64]) -> Self {
-        let mut levels: Vec<(Level, usize)> = node
-            .indices()
-            .filter(|i| !node.parties[*i].is_short)
-            .map(|i| {
-                let party = &node.parties[i];
-                let due = party.protected.min(party.entitlement);
-                (Level::of(due, node.weights[i]), i)
-            })
-            .collect();
-        levels.sort_by(|a, b| b.cmp(a));
-        let nth = |n: usize| levels.get(n).map_or(Level::ZERO, |(level, _)| *level);
+        let satisfied = node.indices().filter(|i| !node.parties[*i].is_short);
+        let levels = satisfied.map(|i| {
+            let party = &node.parties[i];
+            let due = party.protected.min(party.entitlement);
+            (Level::of(due, node.weights[i]), i)
+        });
+        let (highest, second) = levels.fold((None, None), |(highest, second), level| {
+            if Some(level) > highest {
+                (Some(level), highest)
+            } else {
+                (highest, second.max(Some(level)))
+            }
+        });
+        let level = |one: Option<(Level, usize)>| one.map_or(Level::ZERO, |(level, _)| level);
         let all_at = |level: Level| {
             let at = |i: usize| taken[i].min(level.of_weight(node.weights[i]));
             (level, node.indices().map(at).sum())
         };
         Self {
             node,
-            highest: levels.first().map(|(_, i)| *i),
-            at_highest: all_at(nth(0)),
-            at_second: all_at(nth(1)),
+            highest: highest.map(|(_, i)| i),
+            at_highest: all_at(level(highest)),
+            at_second: all_at(level(second)),
         }
     }
 
