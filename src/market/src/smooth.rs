@@ -76,16 +76,17 @@ pub(crate) fn faded(amount: u64, elapsed: Duration, half_life: Duration) -> u64 
 /// of the exponent is read bit by bit against the square roots of one half.
 fn decay(elapsed: Duration, half_life: Duration) -> u64 {
     const BITS: u32 = 16;
-    let half_life = half_life.as_nanos().max(1);
-    let halvings = elapsed.as_nanos() / half_life;
-    let fraction = ((elapsed.as_nanos() % half_life) << BITS) / half_life;
+    if elapsed.is_zero() {
+        return ONE;
+    }
+    let half_lives = (elapsed.as_nanos() << BITS) / half_life.as_nanos().max(1);
     let mut value = ONE;
     for bit in 0..BITS {
-        if fraction >> (BITS - 1 - bit) & 1 == 1 {
+        if half_lives >> (BITS - 1 - bit) & 1 == 1 {
             value = (value * ROOTS[bit as usize]) >> 32;
         }
     }
-    u32::try_from(halvings)
+    u32::try_from(half_lives >> BITS)
         .ok()
         .and_then(|n| value.checked_shr(n))
         .unwrap_or(0)
