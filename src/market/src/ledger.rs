@@ -141,21 +141,35 @@ impl Ledger {
         now: Duration,
     ) -> Self {
         let half_life = policy.settings().half_life;
-        let seen = snapshot.participants.iter().map(|(id, observed)| {
-            let known = self.entries.get(id).copied();
-            let mut entry = known.unwrap_or_else(|| Entry::new(observed, now));
+        let mut entries = self.known(snapshot, now);
+        // Both are ordered by id.
+        for (entry, observed) in entries.values_mut().zip(snapshot.participants.values()) {
             let (elapsed, sample) = (now.saturating_sub(entry.at), observed.demand.basis_points());
             entry.demand = entry.demand.then(sample, elapsed, half_life);
             entry.at = now;
             entry.waiting = None;
             entry.look(observed, waterline);
-            (id.clone(), entry)
-        });
+        }
         Self {
-            entries: seen.collect(),
+            entries,
             capacity: self.capacity,
             now,
         }
+    }
+
+    /// What is remembered of exactly those in `snapshot`, new ones included.
+    ///
+    /// As a rule they are those of the cycle before: then no name is searched for.
+    fn known(&self, snapshot: &NodeSnapshot, now: Duration) -> BTreeMap<ContainerId, Entry> {
+        let mut entries = self.entries.clone();
+        if !entries.keys().eq(snapshot.participants.keys()) {
+            entries.retain(|id, _| snapshot.participants.contains_key(id));
+            for (id, observed) in &snapshot.participants {
+                let new = || Entry::new(observed, now);
+                entries.entry(id.clone()).or_insert_with(new);
+            }
+        }
+        entries
     }
 
     /// The capacity to clear with: never more than `raw`, the capacity as measured.
@@ -168,17 +182,6 @@ impl Ledger {
             .capacity
             .filter(|old| *old <= raw && policy.is_within_dead_band(*old, raw - *old));
         *self.capacity.insert(held.unwrap_or(raw))
-    }
-
-    /// Notes `write` as done.
-    pub(crate) fn note(&mut self, write: &Write, now: Duration) {
-        if let Some(entry) = self.entries.get_mut(&write.id) {
-            entry.written = Some(Written {
-                limit: write.to,
-                at: now,
-                direction: write.direction(),
-            });
-        }
     }
 }
 
@@ -217,6 +220,15 @@ impl Entry {
     /// What is known about its need.
     pub(crate) fn estimate(&self) -> Option<&Estimate> {
         self.estimate.as_ref()
+    }
+
+    /// Notes `write` as done.
+    pub(crate) fn note(&mut self, write: &Write, now: Duration) {
+        self.written = Some(Written {
+            limit: write.to,
+            at: now,
+            direction: write.direction(),
+        });
     }
 
     /// The last limit that we wrote for it.

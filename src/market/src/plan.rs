@@ -171,10 +171,7 @@ pub fn plan(snapshot: &NodeSnapshot, ledger: &Ledger, policy: &Policy, now: Dura
         }
     };
 
-    let (writes, held) = settled(snapshot, &clearing, verdicts);
-    for write in &writes {
-        memory.note(write, now);
-    }
+    let (writes, held) = settled(snapshot, &clearing, verdicts, &mut memory);
     let conditions = floors(&clearing).into_iter().chain(broken).collect();
     Plan {
         capacity,
@@ -297,26 +294,33 @@ fn unprotected(
     })
 }
 
-/// Writes in their order, and what is held, by id.
+/// Writes in their order, noted in `memory` as done, and what is held, by id.
 fn settled(
     snapshot: &NodeSnapshot,
     clearing: &Clearing,
     verdicts: Vec<Verdict>,
+    memory: &mut Ledger,
 ) -> (Vec<Write>, Vec<(ContainerId, HoldReason)>) {
     let (mut writes, mut held) = (Vec::new(), Vec::new());
+    let now = memory.now();
     let participants = snapshot.participants.iter().zip(&clearing.allocations);
-    for (((id, observed), allocation), verdict) in participants.zip(verdicts) {
+    let judged = participants.zip(verdicts).zip(memory.entries_mut());
+    for ((((id, observed), allocation), verdict), entry) in judged {
         match verdict {
             Verdict::Stay => {}
             Verdict::Hold(reason) => held.push((id.clone(), reason)),
-            Verdict::Write(to) => writes.push(Write {
-                id: id.clone(),
-                from: observed.limit,
-                to,
-                reason: allocation.reasoning,
-                limit_reason: allocation.limit_reason,
-                needs_donor: allocation.limit_reason.is_shared(),
-            }),
+            Verdict::Write(to) => {
+                let write = Write {
+                    id: id.clone(),
+                    from: observed.limit,
+                    to,
+                    reason: allocation.reasoning,
+                    limit_reason: allocation.limit_reason,
+                    needs_donor: allocation.limit_reason.is_shared(),
+                };
+                entry.note(&write, now);
+                writes.push(write);
+            }
         }
     }
     writes.sort_by_key(|w| (w.direction(), w.from.is_some(), Reverse(w.delta())));
