@@ -233,7 +233,7 @@ fn guarded(
             let case = Case {
                 allocation,
                 observed,
-                cap: observed.cap(snapshot.supply.allocatable),
+                allocatable: snapshot.supply.allocatable,
                 policy,
                 now,
             };

@@ -12,7 +12,7 @@ use mbcas_core::{ContainerId, Demand, MilliCpu};
 
 use super::tiers::{Claimant, Tiers, tiers};
 use super::{Allocation, Clearing, Price, milli, quanta};
-use crate::bid::Bid;
+use crate::bid::{Bid, EffectiveBudget};
 use crate::claim::Signal;
 use crate::enforce::{Binding, Bounded, Party, enforce, overdraft};
 use crate::headroom::{Holder, moved};
@@ -49,6 +49,14 @@ struct Seat<'a> {
     entitlement: u64,
     standing: Standing,
     grant: u64,
+}
+
+/// What one may be given, in quanta, and by what weight.
+#[derive(Clone, Copy)]
+struct Bounds {
+    budget: EffectiveBudget,
+    floor: u64,
+    cap: u64,
 }
 
 /// Clears one node, and notes in `memory` who claims what and who is short.
@@ -106,18 +114,19 @@ fn price(tiers: &Tiers) -> Price {
 
 fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &'a mut Ledger, space: u64) -> Vec<Seat<'a>> {
     let now = memory.now();
-    let bounds = |observed: &Observed| {
-        let cap = observed.cap(snapshot.supply.allocatable);
-        (quanta(observed.floor()), quanta(cap))
+    let bounds = |observed: &Observed| Bounds {
+        budget: observed.budget,
+        floor: quanta(observed.floor()),
+        cap: quanta(observed.cap(snapshot.supply.allocatable)),
     };
-    let all = snapshot.participants.values();
-    let entitlements = entitlements(all.map(|o| (o, bounds(o))), space);
+    let bounds: Vec<Bounds> = snapshot.participants.values().map(bounds).collect();
+    let entitlements = entitlements(&bounds, space);
     // The ledger observed this snapshot: both are in the same order.
     let participants = snapshot.participants.iter().zip(memory.entries_mut());
     participants
-        .zip(entitlements)
-        .map(|(((id, observed), entry), entitlement)| {
-            let (floor, cap) = bounds(observed);
+        .zip(bounds.iter().zip(entitlements))
+        .map(|(((id, observed), entry), (bounds, entitlement))| {
+            let Bounds { floor, cap, .. } = *bounds;
             let claim = claimed(observed, entry, entitlement, now);
             let known = entry.estimate();
             let need = known.map_or_else(|| milli(floor), Estimate::need);
@@ -147,23 +156,18 @@ fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &'a mut Ledger, space: u64) -> 
 }
 
 /// Floors, and what is above all of them by budget: what each could have if all wanted all.
-fn entitlements<'a>(
-    bounds: impl Iterator<Item = (&'a Observed, (u64, u64))> + Clone,
-    space: u64,
-) -> Vec<u64> {
-    let floors: u64 = bounds.clone().map(|(_, (floor, _))| floor).sum();
-    let takers: Vec<Taker> = bounds
-        .clone()
-        .map(|(observed, (floor, cap))| Taker {
-            weight: observed.budget.thousandths(),
-            room: cap - floor,
+fn entitlements(all: &[Bounds], space: u64) -> Vec<u64> {
+    let floors: u64 = all.iter().map(|bounds| bounds.floor).sum();
+    let takers: Vec<Taker> = all
+        .iter()
+        .map(|bounds| Taker {
+            weight: bounds.budget.thousandths(),
+            room: bounds.cap - bounds.floor,
         })
         .collect();
     let above = pour(space.saturating_sub(floors), &takers).taken;
-    bounds
-        .zip(above)
-        .map(|((_, (floor, _)), above)| floor + above)
-        .collect()
+    let each = all.iter().zip(above);
+    each.map(|(bounds, above)| bounds.floor + above).collect()
 }
 
 /// What is claimed, or nothing.

@@ -34,8 +34,8 @@ const ROOM: MilliCpu = MilliCpu::new(300);
 pub(crate) struct Case<'a> {
     pub(crate) allocation: &'a Allocation,
     pub(crate) observed: &'a Observed,
-    /// The most it may be given.
-    pub(crate) cap: MilliCpu,
+    /// What the node has: one without a limit has its cap.
+    pub(crate) allocatable: MilliCpu,
     pub(crate) policy: &'a Policy,
     pub(crate) now: Duration,
 }
@@ -48,7 +48,7 @@ impl Case<'_> {
         // Without a limit there is nothing to loosen, and one that is set can never be removed.
         let from = match self.observed.limit {
             Some(from) => from,
-            None if self.binds() => self.cap,
+            None if self.binds() => self.observed.cap(self.allocatable),
             None => return Verdict::Stay,
         };
         if wanted == from {
