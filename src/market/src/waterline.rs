@@ -26,12 +26,13 @@ impl<'a> Waterline<'a> {
         let participants = participants.filter_map(|o| Some((o.request, o.usage?.cpu)));
         let others = snapshot.non_participants.iter();
         let others = others.filter_map(|other| Some((other.request, other.usage?)));
-        let used: Vec<(MilliCpu, MilliCpu)> = participants.chain(others).collect();
-        let total: MilliCpu = used.iter().map(|(_, cpu)| *cpu).sum();
+        let used = participants.chain(others);
+        let total: MilliCpu = used.clone().map(|(_, cpu)| cpu).sum();
         let is_full = space > MilliCpu::ZERO && total >= space.scaled(FULL_PERCENT, 100);
-        let large = || used.iter().filter(|(_, cpu)| *cpu >= space.scaled(1, 20));
+        let large = used.filter(|(_, cpu)| *cpu >= space.scaled(1, 20));
         let level = |curve: &WeightCurve| {
-            let levels = large().map(|(request, cpu)| Level::of(cpu.get(), curve.weight(*request)));
+            let levels = large.clone();
+            let levels = levels.map(|(request, cpu)| Level::of(cpu.get(), curve.weight(request)));
             levels.max()
         };
         let levels = curves

@@ -11,7 +11,7 @@
 //! holds for all of them. Scarcity is judged on the raw need: with a margin in
 //! tier A there would be a shortage at 90 % load that nobody has.
 
-use crate::pour::{Rest, Taker, pour};
+use crate::pour::{Pourer, Rest, Taker};
 
 /// One participant, in quanta: `need` and `floor` at most `cap`, `target` from `need` to `cap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,47 +42,57 @@ const UNSPENT: u64 = 20;
 /// Clears `capacity`, in quanta, which is not below Σ of the floors.
 pub(crate) fn tiers(capacity: u64, claimants: &[Claimant]) -> Tiers {
     let needed = |c: &Claimant| c.floor.min(c.need);
-    let mut grants: Vec<u64> = claimants.iter().map(needed).collect();
-    let mut left = capacity.saturating_sub(grants.iter().sum());
-    let met = fill(&mut grants, &mut left, claimants, |c| (c.bid, c.need));
-    let needs = grants.clone();
-    fill(&mut grants, &mut left, claimants, |c| {
-        (c.bid, c.floor.max(c.need))
-    });
-    fill(&mut grants, &mut left, claimants, |c| {
-        (c.bid, c.target.max(c.floor))
-    });
-    left = left.saturating_sub(capacity / UNSPENT);
-    fill(&mut grants, &mut left, claimants, |c| (c.budget, c.cap));
+    let grants: Vec<u64> = claimants.iter().map(needed).collect();
+    let mut filling = Filling {
+        left: capacity.saturating_sub(grants.iter().sum()),
+        claimants,
+        grants,
+        takers: Vec::with_capacity(claimants.len()),
+        pourer: Pourer::default(),
+    };
+    let met = filling.tier(|c| (c.bid, c.need));
+    let needs = filling.grants.clone();
+    filling.tier(|c| (c.bid, c.floor.max(c.need)));
+    filling.tier(|c| (c.bid, c.target.max(c.floor)));
+    filling.left = filling.left.saturating_sub(capacity / UNSPENT);
+    filling.tier(|c| (c.budget, c.cap));
     Tiers {
         needs,
-        grants,
+        grants: filling.grants,
         open_bids: met.open_weight,
         open_amount: met.open_amount,
     }
 }
 
-/// One tier: everybody up to what `aim` says, by the weight that it says.
-fn fill(
-    grants: &mut [u64],
-    left: &mut u64,
-    claimants: &[Claimant],
-    aim: impl Fn(&Claimant) -> (u64, u64),
-) -> Rest {
-    let taker = |(claimant, grant): (&Claimant, &u64)| {
-        let (weight, upto) = aim(claimant);
-        Taker {
-            weight,
-            room: upto.saturating_sub(*grant),
+/// The claimants between two tiers.
+struct Filling<'a> {
+    claimants: &'a [Claimant],
+    grants: Vec<u64>,
+    left: u64,
+    takers: Vec<Taker>,
+    pourer: Pourer,
+}
+
+impl Filling<'_> {
+    /// One tier: everybody up to what `aim` says, by the weight that it says.
+    fn tier(&mut self, aim: impl Fn(&Claimant) -> (u64, u64)) -> Rest {
+        let taker = |(claimant, grant): (&Claimant, &u64)| {
+            let (weight, upto) = aim(claimant);
+            Taker {
+                weight,
+                room: upto.saturating_sub(*grant),
+            }
+        };
+        let claimants = self.claimants.iter().zip(&self.grants);
+        self.takers.clear();
+        self.takers.extend(claimants.map(taker));
+        let rest = self.pourer.pour(self.left, &self.takers);
+        for (grant, taken) in self.grants.iter_mut().zip(self.pourer.taken()) {
+            *grant += taken;
         }
-    };
-    let takers: Vec<Taker> = claimants.iter().zip(grants.iter()).map(taker).collect();
-    let poured = pour(*left, &takers);
-    for (grant, taken) in grants.iter_mut().zip(&poured.taken) {
-        *grant += taken;
+        self.left = rest.left;
+        rest
     }
-    *left = poured.rest.left;
-    poured.rest
 }
 
 #[cfg(test)]
