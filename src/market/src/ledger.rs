@@ -122,13 +122,13 @@ impl Ledger {
     }
 
     /// What is remembered, in the order of the snapshot that was observed last.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&ContainerId, &Entry)> {
+        self.entries.iter()
     }
 
     /// The same, to be changed.
-    pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.entries.values_mut()
+    pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = (&ContainerId, &mut Entry)> {
+        self.entries.iter_mut()
     }
 
     /// The memory with what `snapshot` shows added: every participant's demand
@@ -159,7 +159,8 @@ impl Ledger {
 
     /// What is remembered of exactly those in `snapshot`, new ones included.
     ///
-    /// As a rule they are those of the cycle before: then no name is searched for.
+    /// As a rule they are those of the cycle before: then no name is searched for. Names stay those
+    /// that were remembered, and a plan points to them: a snapshot's own go with it.
     fn known(&self, snapshot: &NodeSnapshot, now: Duration) -> BTreeMap<ContainerId, Entry> {
         let mut entries = self.entries.clone();
         if !entries.keys().eq(snapshot.participants.keys()) {

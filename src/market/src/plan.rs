@@ -193,9 +193,9 @@ fn by_proportion(
 ) -> (Clearing, Vec<Verdict>, Option<Condition>) {
     let participants: Vec<Participant> = snapshot
         .participants
-        .iter()
+        .values()
         .zip(memory.entries())
-        .map(|((id, observed), entry)| Participant {
+        .map(|(observed, (id, entry))| Participant {
             id: id.clone(),
             budget: observed.budget,
             demand: entry.demand(),
@@ -208,7 +208,7 @@ fn by_proportion(
     let pairs = snapshot.participants.values().zip(&clearing.allocations);
     let judged = pairs
         .zip(memory.entries())
-        .map(|((observed, a), entry)| judge(a, observed, entry.written(), policy, now));
+        .map(|((observed, a), (_, entry))| judge(a, observed, entry.written(), policy, now));
     let bench = Bench {
         wishes: judged.collect(),
         capacity,
@@ -229,7 +229,7 @@ fn guarded(
     let pairs = snapshot.participants.values().zip(&clearing.allocations);
     pairs
         .zip(memory.entries_mut())
-        .map(|((observed, allocation), entry)| {
+        .map(|((observed, allocation), (_, entry))| {
             let case = Case {
                 allocation,
                 observed,
@@ -303,9 +303,9 @@ fn settled(
 ) -> (Vec<Write>, Vec<(ContainerId, HoldReason)>) {
     let (mut writes, mut held) = (Vec::new(), Vec::new());
     let now = memory.now();
-    let participants = snapshot.participants.iter().zip(&clearing.allocations);
+    let participants = snapshot.participants.values().zip(&clearing.allocations);
     let judged = participants.zip(verdicts).zip(memory.entries_mut());
-    for ((((id, observed), allocation), verdict), entry) in judged {
+    for (((observed, allocation), verdict), (id, entry)) in judged {
         match verdict {
             Verdict::Stay => {}
             Verdict::Hold(reason) => held.push((id.clone(), reason)),

@@ -122,10 +122,10 @@ fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &'a mut Ledger, space: u64) -> 
     let bounds: Vec<Bounds> = snapshot.participants.values().map(bounds).collect();
     let entitlements = entitlements(&bounds, space);
     // The ledger observed this snapshot: both are in the same order.
-    let participants = snapshot.participants.iter().zip(memory.entries_mut());
+    let participants = snapshot.participants.values().zip(memory.entries_mut());
     participants
         .zip(bounds.iter().zip(entitlements))
-        .map(|(((id, observed), entry), (bounds, entitlement))| {
+        .map(|((observed, (id, entry)), (bounds, entitlement))| {
             let Bounds { floor, cap, .. } = *bounds;
             let claim = claimed(observed, entry, entitlement, now);
             let known = entry.estimate();

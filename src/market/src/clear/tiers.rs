@@ -6,7 +6,7 @@
 //!  B   to 1.5 × peak + 50m       by bid      room for a burst
 //!  C   to the caps               by budget   a twentieth stays unspent
 //! ```
-//! Each tier is one [`pour`] and begins when the one before is full, so what
+//! Each tier is one [`pour`](crate::pour) and begins when the one before is full, so what
 //! holds for one pour (more capacity harms nobody, another taker helps nobody)
 //! holds for all of them. Scarcity is judged on the raw need: with a margin in
 //! tier A there would be a shortage at 90 % load that nobody has.
