@@ -53,6 +53,7 @@ fn a_container_that_restarts_under_a_tight_limit_starts_with_its_cap() {
     on_cluster("restart", Admission::Labelled, async |space| {
         let held = Lab::burn("held", 1).request("100m").limit("200m");
         space.start(&held.annotate("mbcas.maxCPU", "1200m")).await;
+        space.limit("held", SOON, |limit| limit == 1_200).await;
         let rival = Lab::burn("rival", 2).request("100m").limit("200m");
         space.start(&rival.annotate("mbcas.budget", "300")).await;
         let tight = space.limit("held", REVERSAL, |limit| limit < 900).await;
