@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 use kube::api::{
@@ -65,7 +64,7 @@ fn a_vertical_autoscaler_comes_first_and_a_horizontal_one_is_told() {
             ("sizing", "VerticalAutoscaler"),
             ("scaling", "HorizontalAutoscaler"),
         ] {
-            let note = told(space, name, reason).await;
+            let note = space.event(&space.name, name, reason, SEEN).await;
             figure!("{name}: {note}");
         }
         assert!(metric(space, "mbcas_hpa_containers").await.unwrap() >= 1.0);
@@ -142,24 +141,6 @@ async fn start(space: &Space, name: &str) -> String {
         ready
             .map(ResourceExt::name_any)
             .ok_or_else(|| format!("{} pods", pods.len()))
-    })
-    .await
-}
-
-/// What an Event of this reason on `name` says.
-async fn told(space: &Space, name: &str, reason: &str) -> String {
-    let events: Api<Event> = Api::namespaced(space.client.clone(), &space.name);
-    wait_until("an Event on the autoscaler", SEEN, async || {
-        let found = events.list(&ListParams::default()).await.unwrap().items;
-        let ours = found.into_iter().find(|event| {
-            let about = event
-                .regarding
-                .as_ref()
-                .and_then(|about| about.name.as_deref());
-            event.reason.as_deref() == Some(reason) && about == Some(name)
-        });
-        ours.and_then(|event| event.note)
-            .ok_or_else(|| format!("no {reason} on {name}"))
     })
     .await
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use mbcas_api::names::CONTROLLER_LEASE;
 
@@ -54,19 +53,7 @@ async fn returned(space: &Space) {
         "all controllers dead: the original limit was back after {:.0} s",
         dead.elapsed().as_secs_f64()
     );
-    let events: Api<Event> = Api::namespaced(space.client.clone(), NAMESPACE);
-    let note = wait_until("an Event says so", SOON, async || {
-        let found = events.list(&ListParams::default()).await.unwrap().items;
-        let ours = found.into_iter().find(|event| {
-            let about = event
-                .regarding
-                .as_ref()
-                .and_then(|about| about.name.as_deref());
-            event.reason.as_deref() == Some("NobodyLeads") && about == Some(CONTROLLER_LEASE)
-        });
-        ours.and_then(|event| event.note)
-            .ok_or_else(|| "none".to_owned())
-    })
-    .await;
+    let lease = CONTROLLER_LEASE;
+    let note = space.event(NAMESPACE, lease, "NobodyLeads", SOON).await;
     figure!("Event on the Lease: {note}");
 }

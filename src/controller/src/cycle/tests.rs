@@ -154,8 +154,8 @@ async fn a_cycle_writes_limits_by_budget_and_nothing_else() {
     assert_eq!(body.pointer("/spec/containers/0/resources/requests"), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_jump_moves_its_own_node_at_once_and_no_other() {
+/// Pods `near` and `beside` on one node, and `far` on another; and who `near` is.
+fn two_nodes() -> (Shared, View, ContainerId) {
     let mut pods = ["near", "beside", "far"].map(|name| pod("shop", name, &json!({})));
     pods[2]["spec"]["nodeName"] = json!("n2");
     let (api, mut view) = world(&pods);
@@ -166,12 +166,23 @@ async fn a_jump_moves_its_own_node_at_once_and_no_other() {
     view.nodes.insert("n2".into(), other);
     let ids = crate::discover::discover(&view).participants.into_keys();
     let near = ids.into_iter().find(|id| id.pod.name == "near").unwrap();
-    let (mut market, _candidate) = market(&api, view, true).await;
-    let jump = Jump {
-        id: near.clone(),
+    (api, view, near)
+}
+
+/// A jump of `id` to all that there is.
+fn jump(id: &ContainerId) -> Jump {
+    Jump {
+        id: id.clone(),
         demand: mbcas_core::units::Demand::FULL,
         at: Instant::now(),
-    };
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_jump_moves_its_own_node_at_once_and_no_other() {
+    let (api, view, near) = two_nodes();
+    let (mut market, _candidate) = market(&api, view, true).await;
+    let jump = jump(&near);
     let jumps = [jump];
     market.early(&jumps, Mode::Auto, 0).await;
     assert!(limits(&api).is_empty(), "nothing is known yet");
@@ -459,22 +470,9 @@ fn recorded(market: &Loop) -> Vec<mbcas_market::decision::Decision<'static>> {
 
 #[tokio::test(start_paused = true)]
 async fn what_cycles_and_early_turns_decide_is_recorded_and_replayed_bit_for_bit() {
-    let mut pods = ["near", "beside", "far"].map(|name| pod("shop", name, &json!({})));
-    pods[2]["spec"]["nodeName"] = json!("n2");
-    let (api, mut view) = world(&pods);
-    let other = crate::cluster::NodeView {
-        name: "n2".into(),
-        ..view.nodes["n1"].clone()
-    };
-    view.nodes.insert("n2".into(), other);
-    let ids = crate::discover::discover(&view).participants.into_keys();
-    let near = ids.into_iter().find(|id| id.pod.name == "near").unwrap();
+    let (api, view, near) = two_nodes();
     let (mut market, mut candidate) = market(&api, view, true).await;
-    let jump = Jump {
-        id: near,
-        demand: mbcas_core::units::Demand::FULL,
-        at: Instant::now(),
-    };
+    let jump = jump(&near);
     for _ in 0..2 {
         market.cycle(Mode::Auto, 4).await;
         tokio::time::advance(Duration::from_secs(5)).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{ContainerStatus, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use mbcas_api::names::{AGENT_CONTAINER, INJECTION_ENABLED, INJECTION_LABEL};
@@ -208,6 +209,28 @@ impl Space {
             } else {
                 Err(format!("pod {name}: {:?}", phase(&pod)))
             }
+        })
+        .await
+    }
+
+    /// What the Event of this `reason` about `name` says, when there is one in `namespace`.
+    pub(crate) async fn event(
+        &self,
+        namespace: &str,
+        name: &str,
+        reason: &str,
+        deadline: Duration,
+    ) -> String {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        wait_until("an Event", deadline, async || {
+            let found = events.list(&ListParams::default()).await.unwrap().items;
+            let ours = found.into_iter().find(|event| {
+                let about = event.regarding.as_ref();
+                let about = about.and_then(|about| about.name.as_deref());
+                event.reason.as_deref() == Some(reason) && about == Some(name)
+            });
+            let note = ours.and_then(|event| event.note);
+            note.ok_or_else(|| format!("no {reason} on {name}"))
         })
         .await
     }
