@@ -75,7 +75,7 @@ impl Workload {
     }
 
     /// The pod that it will make, with a controller: it, or what it makes.
-    fn pod(&self, kind: &str) -> Option<Pod> {
+    fn pod(&self, kind: &str) -> Option<Box<Pod>> {
         let spec = self.spec.as_ref()?;
         let template = match &spec.job_template {
             Some(job) => job.spec.as_ref()?.template.as_ref(),

@@ -8,6 +8,7 @@
 //! | [`http`] | plain HTTP/1.1 that slow or greedy clients cannot hold up |
 //! | [`admin`] | the admin port: `/livez`, `/readyz`, `/metrics` |
 //! | [`shutdown`] | SIGTERM and SIGINT become one token |
+//! | [`priority`] | threads that take only time which nobody else wants |
 //! | [`supervise`] | every task is owned; one that ends unasked ends the process |
 //!
 //! A process is put together in `main` in this order: log, signals, readiness,
@@ -17,6 +18,7 @@ pub mod admin;
 pub mod http;
 pub mod listen;
 pub mod log;
+pub mod priority;
 pub mod ready;
 pub mod shutdown;
 pub mod supervise;

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use mbcas_api::names::{AGENT_CONTAINER, CA_SECRET, ROTATE_ANNOTATION, WEBHOOK_PORT};
+use mbcas_runtime::priority::give_way;
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -212,62 +213,68 @@ fn resident(pod: &Pod) -> u64 {
     pids.iter().map(of).sum()
 }
 
-/// A stream in peace, then one while `attack` goes on against every replica,
-/// which counts its blows: at least `least` have to reach it.
+/// How often peace and attack take turns, and how long a turn is.
+const ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_secs(5);
+
+/// A stream in peace and one while `attack` goes on against every replica, in turns. It counts its
+/// blows: at least `least` have to reach them.
 ///
-/// The attackers have a thread of their own: how long they keep each other waiting is not measured.
+/// An attacker has a machine of his own, and none that he shares with an API server: here he takes what
+/// time is left of this one. In the thread that measures he would keep others waiting for himself.
 async fn attacked(
     space: &Space,
     what: &str,
     least: usize,
-    attack: impl AsyncFn(String, &AtomicUsize, CancellationToken) + Send + 'static,
+    attack: impl AsyncFn(String, &AtomicUsize, CancellationToken) + Clone + Send + 'static,
 ) {
     two_stand(space).await;
     let (before, replicas) = (standing(space).await, replicas(space).await);
     let blows = Arc::new(AtomicUsize::new(0));
-    let (peace, ()) = Stream::during(space, tokio::time::sleep(Duration::from_secs(5))).await;
-    let calm = peace.is_whole("in peace");
-    let end = CancellationToken::new();
-    let _over = end.clone().drop_guard();
-    let targets = replicas
-        .iter()
-        .map(|(.., pod)| format!("{}:{WEBHOOK_PORT}", ip(pod)));
-    let targets: Vec<String> = targets.collect();
-    let (count, until) = (Arc::clone(&blows), end.clone());
-    let attackers = tokio::task::spawn_blocking(move || {
-        let attacks = targets.into_iter();
-        let attacks = attacks.map(|target| attack(target, &count, until.clone()));
-        let runtime = Builder::new_current_thread().enable_all().build();
-        runtime.unwrap().block_on(join_all(attacks));
-    });
-    let watch = async {
-        let mut most = 0;
-        for _ in 0..50 {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            most = most.max(
-                replicas
-                    .iter()
-                    .map(|(.., pod)| resident(pod))
-                    .max()
-                    .unwrap_or(0),
-            );
-        }
-        end.cancel();
-        most
-    };
-    let (war, most) = Stream::during(space, watch).await;
-    attackers.await.unwrap();
-    let seen = war.is_whole(what);
-    figure!(
-        "{what}: {seen} (in peace: {calm}); a replica had at most {} MB; {} blows",
-        most / 1_000_000,
-        blows.load(Ordering::Relaxed)
-    );
+    let (mut peace, mut war, mut most) = (Stream::default(), Stream::default(), 0);
+    for _ in 0..ROUNDS {
+        let (calm, ()) = Stream::during(space, tokio::time::sleep(ROUND)).await;
+        peace.append(calm);
+        let end = CancellationToken::new();
+        let _over = end.clone().drop_guard();
+        let attackers = {
+            let (attack, blows, end) = (attack.clone(), Arc::clone(&blows), end.clone());
+            let target = |pod: &Pod| format!("{}:{WEBHOOK_PORT}", ip(pod));
+            let targets: Vec<_> = replicas.iter().map(|(.., pod)| target(pod)).collect();
+            std::thread::spawn(move || {
+                give_way();
+                let attacks = targets.into_iter();
+                let attacks = attacks.map(|target| attack(target, &blows, end.clone()));
+                let runtime = Builder::new_current_thread().enable_all().build();
+                runtime.unwrap().block_on(join_all(attacks));
+            })
+        };
+        let watch = async {
+            let begin = Instant::now();
+            while begin.elapsed() < ROUND {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let all = replicas.iter().map(|(.., pod)| resident(pod));
+                most = most.max(all.max().unwrap_or(0));
+            }
+            end.cancel();
+        };
+        let (hurt, ()) = Stream::during(space, watch).await;
+        war.append(hurt);
+        let ended = tokio::task::spawn_blocking(|| attackers.join());
+        ended.await.unwrap().unwrap();
+    }
+    let (calm, seen) = (peace.is_whole("in peace"), war.is_whole(what));
+    let (usual, worst) = (peace.percentile(99), war.percentile(99));
     let reached = blows.load(Ordering::Relaxed);
+    figure!(
+        "{what}: {seen}, {:.1} x that in peace ({calm}); a replica had at most {} MB; {reached} blows",
+        worst.div_duration_f64(usual),
+        most / 1_000_000,
+    );
     assert!(reached >= least, "{what}: {reached} of {least} reached it");
-    // The attackers share two cores with everybody else here.
-    let bound = peace.percentile(99) * 2 + Duration::from_millis(100);
-    assert!(war.percentile(99) < bound, "{what}: more than {bound:?}");
+    // Twice is what is asked; of some 500 pods the 99th percentile is the sixth slowest.
+    let bound = usual * 2 + Duration::from_millis(50);
+    assert!(worst < bound, "{what}: more than {bound:?}");
     assert!(most < MOST_MEMORY, "{what}: {most} bytes");
     assert_eq!(standing(space).await, before, "{what}");
 }

@@ -49,6 +49,7 @@ mod guards;
 mod hand;
 mod injection;
 mod kubelet_tls;
+mod protection;
 mod quantities;
 mod refusal;
 mod resize;

@@ -31,9 +31,10 @@ const MOST_PARTS: usize = 500;
 /// The most entries of anything else: ports of a container, annotations.
 const MOST_ENTRIES: usize = 5_000;
 
-/// A pod of which only what admission looks at is there.
+/// A pod of which only what admission looks at is there. Its type has some kilobytes, whatever is
+/// in it, so it is not moved about.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outline(pub Pod);
+pub struct Outline(pub Box<Pod>);
 
 impl Object for Outline {
     fn name(&self) -> &str {
@@ -46,11 +47,11 @@ impl<'de> Deserialize<'de> for Outline {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Root { metadata, spec } = Root::deserialize(deserializer)?;
         let (metadata, spec) = (metadata.into(), spec.map(PodSpec::from));
-        Ok(Self(Pod {
+        Ok(Self(Box::new(Pod {
             metadata,
             spec,
             ..Pod::default()
-        }))
+        })))
     }
 }
 

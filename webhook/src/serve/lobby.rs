@@ -10,6 +10,7 @@
 use std::io;
 use std::thread;
 
+use mbcas_runtime::priority::give_way;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::future::FutureExt;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -86,23 +87,6 @@ impl Lobby {
     /// How many are there.
     pub(super) fn len(&self) -> usize {
         self.all.len()
-    }
-}
-
-/// From now on this thread runs when nobody else of the process wants to, and stops as
-/// soon as somebody does. A nice thread would be left its time slice, which is 3 ms.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    {
-        use thread_priority::unix::{
-            NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
-            thread_native_id,
-        };
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        let lowest = thread_priority::ThreadPriority::Min;
-        if let Err(why) = set_thread_priority_and_policy(thread_native_id(), lowest, idle) {
-            tracing::warn!("strangers are attended to as fast as others: {why}");
-        }
     }
 }
 

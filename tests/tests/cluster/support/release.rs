@@ -10,7 +10,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
-use mbcas_api::names::{ADMIN_PORT, CONTROLLER_DEPLOYMENT, CONTROLLER_LEASE, WEBHOOK_DEPLOYMENT};
+use mbcas_api::names::{
+    ADMIN_PORT, CONTROLLER_DEPLOYMENT, CONTROLLER_LEASE, DECISIONS_PATH, WEBHOOK_DEPLOYMENT,
+};
 use serde_json::json;
 
 use super::environment::{self, Image, output_of};
@@ -151,6 +153,11 @@ impl Release {
     /// The leader's `/metrics`.
     pub(crate) async fn metrics(&self) -> Result<String, String> {
         http::page(&admin_address(&self.leader().await)?, "/metrics").await
+    }
+
+    /// The leader's last decisions, a line of JSON each.
+    pub(crate) async fn decisions(&self) -> Result<String, String> {
+        http::page(&admin_address(&self.leader().await)?, DECISIONS_PATH).await
     }
 
     /// Returns when `count` more cycles have run.

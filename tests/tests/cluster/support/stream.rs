@@ -33,6 +33,14 @@ impl Stream {
         stream
     }
 
+    /// Adds what `other` has seen.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.took.append(&mut other.took);
+        self.took.sort();
+        self.bare += other.bare;
+        self.refused.append(&mut other.refused);
+    }
+
     /// As [`Self::flow`], while `body` runs.
     pub(crate) async fn during<T>(space: &Space, body: impl Future<Output = T>) -> (Self, T) {
         let end = CancellationToken::new();
