@@ -107,7 +107,10 @@ fn a_jump_is_decided_about_between_two_cycles() {
             late < 1.0,
             "{late} of {all} more than a second after they were heard of"
         );
-        assert!(grown < Duration::from_secs(10), "{grown:?}: by the next cycle?");
+        assert!(
+            grown < Duration::from_secs(10),
+            "{grown:?}: by the next cycle?"
+        );
         Release::ensure();
     });
 }

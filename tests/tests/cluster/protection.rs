@@ -14,9 +14,9 @@ use crate::support::wait::that;
 use crate::support::{Admission, Lab, SOON, Space, on_cluster, wait_until};
 
 /// What the satisfied one is asked for, in millicores, and how many milliseconds a request takes.
-const NEED: u32 = 400;
+const NEED: u32 = 300;
 const WORK: u32 = 20;
-/// Of what it needs this much is what it gets, at least: load comes by chance, and so do windows.
+/// Of what it needs this much is what the kernel gives it, at least: load comes by chance.
 const ENOUGH: f64 = 0.9;
 /// For so many cycles the trace goes on after the arrival.
 const CYCLES: usize = 20;
@@ -38,8 +38,8 @@ struct Row {
 #[test]
 fn who_is_satisfied_is_protected_two_cycles_after_an_arrival() {
     on_cluster("protection", Admission::Labelled, async |space| {
-        // By its weight alone it would have a fourteenth of the machine.
-        let web = Lab::serve("web", &["--workers", "2"]);
+        // By its weight alone it would have a thirteenth of the machine.
+        let web = Lab::serve("web", &["--workers", "2"]).annotate("mbcas.budget", "300");
         let web = space.start(&web.request("50m").limit("1500m")).await;
         let stop = CancellationToken::new();
         let load = load::run(arguments(&ip(&web)), stop.clone());
@@ -78,22 +78,36 @@ fn who_is_satisfied_is_protected_two_cycles_after_an_arrival() {
         };
         let (reports, (trace, given)) = tokio::join!(load, arrival);
         print(&trace, &given);
-        figure!("web during all of it: p99 {:?} ms", reports.unwrap()[0].p99_ms);
+        figure!(
+            "web during all of it: p99 {:?} ms",
+            reports.unwrap()[0].p99_ms
+        );
 
-        let settled = trace.iter().position(|row| row.short == 2 && !row.starting);
-        let settled = settled.expect("those that came are never short");
-        for (row, given) in trace.iter().zip(&given).skip(settled + SOON_ENOUGH) {
-            let at = row.after;
+        let is_unprotected =
+            |row: &Row| matches!(row.condition, Some(Condition::Unprotected { .. }));
+        // A start is let run, and the node says what that costs.
+        let started = trace.iter().position(|row| row.short == 2 && !row.starting);
+        let started = started.expect("those that came are never short");
+        for row in &trace[SOON_ENOUGH..started] {
+            assert!(is_unprotected(row), "{:.0?}: nothing is said", row.after);
+        }
+        let after = started + SOON_ENOUGH;
+        for row in &trace[after..] {
             assert!(
-                !matches!(row.condition, Some(Condition::Unprotected { .. })),
-                "{at:.0?} after the arrival: {:?}",
+                !is_unprotected(row),
+                "{:.0?}: {:?}",
+                row.after,
                 row.condition
             );
-            assert!(
-                *given >= f64::from(NEED) * ENOUGH,
-                "{at:.0?} after the arrival the kernel gave it {given:.0}m"
-            );
+            assert!(row.protected.get() >= u64::from(NEED), "{}", row.protected);
         }
+        let given = &given[after..];
+        #[allow(clippy::cast_precision_loss)] // a few
+        let mean = given.iter().sum::<f64>() / given.len() as f64;
+        assert!(
+            mean >= f64::from(NEED) * ENOUGH,
+            "the kernel gave it {mean:.0}m"
+        );
     });
 }
 
@@ -131,7 +145,9 @@ fn wall() -> Duration {
 async fn decisions(space: &Space) -> Result<Vec<Decision<'static>>, String> {
     let record = space.release.decisions().await?;
     let lines = record.lines().map(Decision::read);
-    lines.map(|line| line.map_err(|why| why.to_string())).collect()
+    lines
+        .map(|line| line.map_err(|why| why.to_string()))
+        .collect()
 }
 
 /// What the last one said about the pod `web`: when, whether it starts, and what it is allotted.
@@ -147,19 +163,25 @@ async fn last(space: &Space) -> Result<(Duration, bool, Allocation), String> {
 /// A row for each cycle since `begin` that saw all three.
 async fn rows(space: &Space, begin: Duration) -> Result<Vec<Row>, String> {
     let all = decisions(space).await?;
-    let cycles = all.iter().filter(|one| one.turn == Turn::Cycle && one.time > begin);
+    let cycles = all
+        .iter()
+        .filter(|one| one.turn == Turn::Cycle && one.time > begin);
     let row = |one: &Decision<'_>| {
         let three = ["web", "greedy-1", "greedy-2"].map(|name| observed(one, space, name));
         let [Some(web), Some(first), Some(second)] = three else {
             return None;
         };
-        let allotted = |id: &ContainerId| one.plan.clearing.allocations.iter().find(|a| a.id == *id);
+        let allotted =
+            |id: &ContainerId| one.plan.clearing.allocations.iter().find(|a| a.id == *id);
         let came = [first, second];
         Some(Row {
             after: one.time - begin,
             limits: [web, first, second].map(|(_, seen)| seen.limit),
             protected: allotted(web.0)?.protected,
-            short: came.iter().filter(|(id, _)| allotted(id).is_some_and(|a| a.is_short)).count(),
+            short: came
+                .iter()
+                .filter(|(id, _)| allotted(id).is_some_and(|a| a.is_short))
+                .count(),
             starting: came.iter().any(|(_, seen)| seen.starting),
             condition: one.plan.conditions.first().copied(),
         })
