@@ -39,7 +39,7 @@ pin() {
 handler=$(bench_binary handler)
 market=$(bench_binary market mbcas-market)
 status=0
-pin "review, from bytes in to bytes out" 160537 "$handler" repeat || status=1
+pin "review, from bytes in to bytes out" 150965 "$handler" repeat || status=1
 pin "node of 110 participants, solved" 12959 "$market" repeat solve || status=1
 pin "node of 30 pods, planned" 84213 "$market" repeat plan || status=1
 exit "$status"

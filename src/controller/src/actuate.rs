@@ -35,6 +35,7 @@ use mbcas_actuator::{
 use mbcas_api::names::FIELD_MANAGER;
 use mbcas_core::ContainerId;
 use mbcas_core::quantity::Quantity;
+use mbcas_market::decision::Turn;
 use mbcas_market::{Plan, Write};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
@@ -165,19 +166,20 @@ impl Actuator {
         self.pace.affordable(Instant::now() + self.fresh)
     }
 
-    /// Carries out the plans of several nodes, which were made in the term `epoch`. `started` is
+    /// Carries out the plans of several nodes, which a `turn` in the term `epoch` has made. `started` is
     /// when the containers started that the plans were made for: one that was restarted since is
     /// left for the next cycle.
     pub async fn actuate(
         &self,
         plans: &[Plan],
-        epoch: i32,
+        (epoch, turn): (i32, Turn),
         started: impl Fn(&ContainerId) -> Option<Timestamp> + Sync,
     ) -> Outcomes {
         let cycle = Cycle {
             hand: self,
             client: fenced(&self.client, &self.leader, epoch),
             epoch,
+            turn,
             deadline: Instant::now() + self.fresh,
             pod_level: self.resizes_pod_level(plans).await,
             started: &started,
@@ -226,6 +228,8 @@ struct Cycle<'a> {
     client: Client,
     /// The term in which the plans were made.
     epoch: i32,
+    /// What has made them.
+    turn: Turn,
     deadline: Instant,
     pod_level: bool,
     started: &'a (dyn Fn(&ContainerId) -> Option<Timestamp> + Sync),
@@ -233,7 +237,7 @@ struct Cycle<'a> {
 
 impl Gate for Cycle<'_> {
     async fn pass(&self) -> bool {
-        self.is_open() && self.hand.pace.turn(self.deadline).await && self.is_open()
+        self.is_open() && self.hand.pace.turn(self.turn, self.deadline).await && self.is_open()
     }
 
     fn is_open(&self) -> bool {

@@ -1,7 +1,15 @@
 //! One cycle, in one sentence: Discover → Demand → Solve → Guardrail → Patch.
 //!
-//! Between two of them the loop takes early turns: nodes on which a demand has jumped are
-//! cleared with that demand and with what the last cycle heard of everybody else.
+//! Where it waits for others it takes a step aside, so that nobody who is slow to answer keeps the
+//! loop from anything else:
+//! ```text
+//!  begin ─▶ ask ─▶ decide ─▶ write limits ─▶ conclude ─▶ write notes ─▶ the end
+//!          (step)           (step)                      (step)
+//!  jump ──────────▶ decide ─▶ write limits
+//! ```
+//! Meanwhile it takes early turns: nodes on which a demand has jumped are cleared with that demand and
+//! with what the last cycle heard of everybody else. Nobody decides about a node whose writes are
+//! on their way: a jump there waits for them, and a cycle, which decides about all, for all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,22 +20,24 @@ use mbcas_core::ContainerId;
 use mbcas_core::annotations::Mode;
 use mbcas_market::decision::Turn;
 use mbcas_market::{Ledger, NodeSnapshot, Plan, Policy, plan, spend};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::actuate::{Actuator, Outcome, Outcomes};
 use crate::canary::Canary;
 use crate::cluster::{Cluster, View};
 use crate::constraints::within_quotas;
-use crate::demand::{Demands, Readings};
 use crate::discover::{Discovery, Moment, Terms, discover, snapshots};
 use crate::govern::{Governed, govern};
 use crate::jumps::{Jump, Jumps, ears};
-use crate::kubelets::{Evidence, Kubelets};
+use crate::kubelets::Evidence;
 use crate::metrics::Metrics;
 use crate::observe;
 use crate::permit::Circumstances;
 use crate::record::{Drafts, Occasion, Record};
 use crate::scribe::Scribe;
+use crate::senses::{Heard, Questions, Senses};
 use crate::switch::{Bound, Switch};
 use crate::unenforced::Unenforced;
 
@@ -39,16 +49,12 @@ const RESPECT: Duration = Duration::from_mins(5);
 pub struct Loop {
     /// The cluster's views.
     pub cluster: Cluster,
-    /// Every agent's last word.
-    pub demands: Demands,
-    /// The kubelets.
-    pub kubelets: Kubelets,
+    /// Agents and kubelets, which one cycle asks at a time.
+    pub senses: Arc<Mutex<Senses>>,
     /// Whose demand jumps between two cycles.
     pub jumps: Jumps,
-    /// What the last cycle of this term heard.
-    pub heard: Option<Heard>,
     /// The hand that writes.
-    pub actuator: Actuator,
+    pub actuator: Arc<Actuator>,
     /// The rules.
     pub policy: Policy,
     /// What every node is taken with.
@@ -60,7 +66,7 @@ pub struct Loop {
     /// Where whoever runs the cluster stops it.
     pub switch: Switch,
     /// Who writes what is not a resize.
-    pub scribe: Scribe,
+    pub scribe: Arc<Mutex<Scribe>>,
     /// Nodes that do not keep to limits.
     pub unenforced: Unenforced,
     /// Time between two cycles.
@@ -79,18 +85,66 @@ pub struct Loop {
     pub known: BTreeSet<ContainerId>,
     /// The zero of the market's clock.
     pub started: Instant,
+    /// What is under way.
+    pub under_way: UnderWay,
 }
 
-/// What a cycle heard.
+/// A term in which this process leads, and how far it may go in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// The Lease's epoch.
+    pub epoch: i32,
+    /// How far.
+    pub mode: Mode,
+}
+
+/// What the loop has begun and not ended.
 #[derive(Debug, Default)]
-pub struct Heard {
-    /// Of the agents.
-    pub readings: Readings,
-    /// Of the kubelets.
-    pub evidence: Evidence,
+pub struct UnderWay {
+    /// What it waits for.
+    pub steps: JoinSet<Step>,
+    cycle: Option<Cycle>,
+    /// What the last cycle of this term heard.
+    heard: Option<Heard>,
+    /// What the cycle has heard that is to decide as soon as nobody writes.
+    fresh: Option<Heard>,
+    /// Nodes whose writes are on their way.
+    busy: BTreeSet<String>,
+    /// Jumps that wait for those.
+    late: Vec<Jump>,
+}
+
+/// A cycle that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cycle {
+    term: Term,
+    begun: Instant,
+}
+
+/// The end of something that was waited for.
+#[derive(Debug)]
+pub enum Step {
+    /// Agents and kubelets were asked.
+    Heard(Cycle, Heard),
+    /// What was decided is written.
+    Acted(Box<Act>, Outcomes),
+    /// A cycle's notes are written, and it is over.
+    Noted(Cycle),
+}
+
+/// A decision that is carried out.
+#[derive(Debug)]
+pub struct Act {
+    scene: Scene,
+    occasion: Occasion,
+    plans: Vec<Plan>,
+    drafts: Drafts,
+    /// The ledgers that the plans were made from, by node.
+    before: BTreeMap<String, Ledger>,
 }
 
 /// All nodes as a turn sees them, and what bounds it.
+#[derive(Debug)]
 struct Scene {
     view: View,
     discovery: Discovery,
@@ -99,73 +153,121 @@ struct Scene {
 }
 
 impl Loop {
-    /// One cycle over all nodes in the term `epoch`; `mode` is how far it may go today.
-    pub async fn cycle(&mut self, mode: Mode, epoch: i32) {
-        if self.epoch.replace(epoch) != Some(epoch) {
+    /// Whether no cycle is under way.
+    pub const fn is_idle(&self) -> bool {
+        self.under_way.cycle.is_none()
+    }
+
+    /// Begins a cycle over all nodes.
+    pub fn begin(&mut self, term: Term) {
+        if self.epoch.replace(term.epoch) != Some(term.epoch) {
             self.ledgers.clear();
             self.actuator.forget();
         }
         let view = self.cluster.view();
-        let discovery = discover(&view);
-        observe::discovered(&discovery, &view);
-
-        let heard = self.ask(&view, &discovery).await;
-        observe::demanded(&heard.readings, &heard.evidence, &self.metrics);
-
-        let scene = self.look(view, discovery, &heard, mode).await;
-        let (plans, outcomes) = self.act(&scene, Turn::Cycle, epoch).await;
-        observe::published(
-            &scene.snapshots,
-            &plans,
-            &outcomes,
-            &heard.evidence.usage,
-            &scene.discovery,
-            &self.metrics,
-        );
-        observe::bounded(
-            &scene.governed,
-            &self.unenforced,
-            &scene.view,
-            &self.metrics,
-        );
-        self.jumps
-            .listen_to(ears(&scene.discovery, &scene.snapshots, &plans));
-        self.scribe
-            .write(&scene.view, &plans, &scene.governed, &self.metrics, epoch)
-            .await;
-        self.forget_gone(&scene);
-        self.heard = Some(heard);
+        let questions = Questions::of(&view, &discover(&view));
+        let begun = Instant::now();
+        let cycle = Cycle { term, begun };
+        let (senses, interval) = (Arc::clone(&self.senses), self.interval);
+        let under_way = &mut self.under_way;
+        (under_way.cycle, under_way.fresh) = (Some(cycle), None);
+        under_way.steps.spawn(async move {
+            let heard = senses.lock().await.ask(questions, interval).await;
+            Step::Heard(cycle, heard)
+        });
     }
 
-    /// An early turn in the term `epoch`: the nodes on which `jumps` happened, and no others.
-    pub async fn early(&mut self, jumps: &[Jump], mode: Mode, epoch: i32) {
-        // Nothing is known in this term before its first cycle.
-        let Some(mut heard) = self.heard.take().filter(|_| self.epoch == Some(epoch)) else {
+    /// An early turn: the nodes on which `jumps` happened, and no others.
+    pub async fn early(&mut self, jumps: Vec<Jump>, term: Term) {
+        let under_way = &mut self.under_way;
+        if under_way.fresh.is_some() {
+            // A cycle is about to decide.
+            under_way.late.extend(jumps);
             return;
-        };
+        }
+        // Nothing is known in this term before its first cycle.
+        if self.epoch != Some(term.epoch) || under_way.heard.is_none() {
+            return;
+        }
         let view = self.cluster.view();
         let discovery = discover(&view);
-        let mut nodes = BTreeSet::new();
+        let (mut served, mut nodes) = (Vec::new(), BTreeSet::new());
         for jump in jumps {
-            if let Some(found) = discovery.participants.get(&jump.id) {
-                nodes.insert(found.node.clone());
-                heard.readings.demand.insert(jump.id.clone(), jump.demand);
-                tracing::info!(node = found.node.as_str(), container = %jump.id, demand = %jump.demand, "Jump");
+            let Some(found) = discovery.participants.get(&jump.id) else {
+                continue;
+            };
+            if under_way.busy.contains(found.node.as_str()) {
+                under_way.late.push(jump);
+                continue;
             }
+            tracing::info!(node = found.node.as_str(), container = %jump.id, demand = %jump.demand, "Jump");
+            nodes.insert(found.node.clone());
+            served.push(jump);
         }
-        let mut scene = self.look(view, discovery, &heard, mode).await;
+        if served.is_empty() {
+            return;
+        }
+        let Some(mut heard) = under_way.heard.take() else {
+            return;
+        };
+        for jump in &served {
+            heard.readings.demand.insert(jump.id.clone(), jump.demand);
+        }
+        let mut scene = self.look(view, discovery, &heard, term.mode).await;
         scene
             .snapshots
             .retain(|one| nodes.contains(one.node.as_str()));
-        observe::jumped(jumps, &self.metrics);
-        self.act(&scene, Turn::Early, epoch).await;
-        self.heard = Some(heard);
+        observe::jumped(&served, &self.metrics);
+        self.under_way.heard = Some(heard);
+        self.act(scene, Turn::Early, term.epoch);
+    }
+
+    /// Goes on where `step` ends; without a `term` nothing new is decided.
+    pub async fn go_on(&mut self, step: Step, term: Option<Term>) {
+        match step {
+            Step::Heard(cycle, heard) if self.under_way.cycle == Some(cycle) => {
+                self.under_way.fresh = Some(heard);
+            }
+            Step::Noted(cycle) if self.under_way.cycle == Some(cycle) => self.end(cycle),
+            // Of a cycle that was given up.
+            Step::Heard(..) | Step::Noted(_) => {}
+            Step::Acted(act, outcomes) => self.acted(*act, &outcomes),
+        }
+        let Some(term) = term else {
+            self.stand_by();
+            return;
+        };
+        if self.under_way.busy.is_empty()
+            && let Some(heard) = self.under_way.fresh.take()
+        {
+            self.decide(heard).await;
+        }
+        if self.under_way.fresh.is_none() && !self.under_way.late.is_empty() {
+            let late = std::mem::take(&mut self.under_way.late);
+            self.early(late, term).await;
+        }
     }
 
     /// Forgets what belongs to a term that is over.
     pub fn stand_by(&mut self) {
-        self.heard = None;
+        let under_way = &mut self.under_way;
+        (under_way.cycle, under_way.heard, under_way.fresh) = (None, None, None);
+        under_way.late.clear();
         self.jumps.listen_to_nobody();
+    }
+
+    /// The middle of a cycle, which has `heard` what it asked for.
+    async fn decide(&mut self, heard: Heard) {
+        let Some(Cycle { term, .. }) = self.under_way.cycle else {
+            return;
+        };
+        let view = self.cluster.view();
+        let discovery = discover(&view);
+        observe::discovered(&discovery, &view);
+        observe::demanded(&heard.readings, &heard.evidence, &self.metrics);
+        let scene = self.look(view, discovery, &heard, term.mode).await;
+        self.under_way.heard = Some(heard);
+        self.act(scene, Turn::Cycle, term.epoch);
     }
 
     /// Every node as it is now, and how far it may be gone with each participant.
@@ -182,8 +284,8 @@ impl Loop {
         }
     }
 
-    /// Decides for the nodes of `scene`, writes what was decided, and records it after that.
-    async fn act(&mut self, scene: &Scene, turn: Turn, term: i32) -> (Vec<Plan>, Outcomes) {
+    /// Decides for the nodes of `scene`, and begins to write what was decided.
+    fn act(&mut self, scene: Scene, turn: Turn, term: i32) {
         let occasion = Occasion {
             term,
             turn,
@@ -192,36 +294,105 @@ impl Loop {
         };
         let (plans, drafts) = self.plans(&scene.snapshots, &scene.view, occasion.now);
         observe::solved(&scene.snapshots, &plans);
-        let participants = &scene.discovery.participants;
-        let started = |id: &ContainerId| participants.get(id)?.participation.started;
-        let outcomes = self.actuator.actuate(&plans, term, started).await;
-        self.record.keep(
+        if turn == Turn::Cycle {
+            self.jumps
+                .listen_to(ears(&scene.discovery, &scene.snapshots, &plans));
+        }
+        let before = self.set_aside(&plans, &scene.snapshots);
+        let act = Box::new(Act {
+            scene,
             occasion,
+            plans,
             drafts,
-            &scene.snapshots,
-            &self.ledgers,
-            &plans,
-            &outcomes,
-        );
-        self.remember(&scene.snapshots, &plans, &outcomes);
-        observe::patched(&plans, &outcomes, &self.metrics);
-        (plans, outcomes)
+            before,
+        });
+        let actuator = Arc::clone(&self.actuator);
+        self.under_way.steps.spawn(async move {
+            let outcomes = act.carry_out(&actuator).await;
+            Step::Acted(act, outcomes)
+        });
     }
 
-    /// Asks agents and kubelets, at the same time.
-    async fn ask(&mut self, view: &View, discovery: &Discovery) -> Heard {
-        let agents = discovery
-            .participants
-            .iter()
-            .map(|(id, found)| (id.clone(), found.agent))
-            .collect();
-        let nodes = discovery.nodes();
-        let nodes = nodes.iter().filter_map(|name| view.nodes.get(*name));
-        let nodes: Vec<_> = nodes.collect();
-        let demand = self.demands.read(&agents, self.interval);
-        let (readings, evidence) =
-            tokio::join!(demand, self.kubelets.ask(&nodes, self.interval / 2));
-        Heard { readings, evidence }
+    /// Takes out the ledgers of before. Where nothing is to be written the node has its new one at
+    /// once, and anywhere else it is busy until that is done.
+    fn set_aside(
+        &mut self,
+        plans: &[Plan],
+        snapshots: &[NodeSnapshot],
+    ) -> BTreeMap<String, Ledger> {
+        let mut before = BTreeMap::new();
+        for (snapshot, plan) in snapshots.iter().zip(plans) {
+            let node = &snapshot.node;
+            before.insert(node.clone(), self.ledgers.remove(node).unwrap_or_default());
+            if plan.writes.is_empty() {
+                self.ledgers.insert(node.clone(), plan.ledger.clone());
+            } else {
+                self.under_way.busy.insert(node.clone());
+            }
+        }
+        before
+    }
+
+    /// Notes and records what became of `act`; a cycle goes on with what it tells others.
+    fn acted(&mut self, act: Act, outcomes: &Outcomes) {
+        self.record.keep(
+            act.occasion,
+            act.drafts,
+            &act.scene.snapshots,
+            &act.before,
+            &act.plans,
+            outcomes,
+        );
+        let is_current = self.epoch == Some(act.occasion.term);
+        for (snapshot, plan) in act.scene.snapshots.iter().zip(&act.plans) {
+            self.under_way.busy.remove(&snapshot.node);
+            if is_current && !plan.writes.is_empty() {
+                let ledger = remembered(plan, &act.before[&snapshot.node], outcomes);
+                self.ledgers.insert(snapshot.node.clone(), ledger);
+            }
+        }
+        self.respect(outcomes);
+        observe::patched(&act.plans, outcomes, &self.metrics);
+        if act.occasion.turn == Turn::Cycle {
+            self.conclude(act.scene, act.plans, outcomes);
+        }
+    }
+
+    /// Publishes what a cycle has done, and begins to write its notes.
+    fn conclude(&mut self, scene: Scene, plans: Vec<Plan>, outcomes: &Outcomes) {
+        let (Some(cycle), Some(heard)) = (self.under_way.cycle, &self.under_way.heard) else {
+            return;
+        };
+        observe::published(
+            &scene.snapshots,
+            &plans,
+            outcomes,
+            &heard.evidence.usage,
+            &scene.discovery,
+            &self.metrics,
+        );
+        observe::bounded(
+            &scene.governed,
+            &self.unenforced,
+            &scene.view,
+            &self.metrics,
+        );
+        self.forget_gone(&scene);
+        let (scribe, metrics) = (Arc::clone(&self.scribe), Arc::clone(&self.metrics));
+        let Scene { view, governed, .. } = scene;
+        self.under_way.steps.spawn(async move {
+            let (mut scribe, epoch) = (scribe.lock().await, cycle.term.epoch);
+            scribe
+                .write(&view, &plans, &governed, &metrics, epoch)
+                .await;
+            Step::Noted(cycle)
+        });
+    }
+
+    fn end(&mut self, cycle: Cycle) {
+        let took = cycle.begun.elapsed().as_secs_f64();
+        self.metrics.cycle_seconds.observe(took);
+        self.under_way.cycle = None;
     }
 
     fn snapshots(&self, view: &View, discovery: &Discovery, heard: &Heard) -> Vec<NodeSnapshot> {
@@ -271,18 +442,8 @@ impl Loop {
         (plans, drafts)
     }
 
-    /// Keeps what was really written: what the API server did not take is taken back.
-    fn remember(&mut self, snapshots: &[NodeSnapshot], plans: &[Plan], outcomes: &Outcomes) {
-        for (snapshot, plan) in snapshots.iter().zip(plans) {
-            let before = self.ledgers.remove(&snapshot.node).unwrap_or_default();
-            let mut ledger = plan.ledger.clone();
-            for write in &plan.writes {
-                if !outcomes.get(&write.id).is_some_and(Outcome::is_written) {
-                    ledger.take_back(&write.id, &before);
-                }
-            }
-            self.ledgers.insert(snapshot.node.clone(), ledger);
-        }
+    /// Leaves containers alone that another resizer owns.
+    fn respect(&mut self, outcomes: &Outcomes) {
         for (id, outcome) in outcomes {
             if matches!(
                 outcome,
@@ -306,18 +467,23 @@ impl Loop {
     }
 }
 
-impl Discovery {
-    /// The nodes that have a participant.
-    fn nodes(&self) -> BTreeSet<&str> {
-        let participants = self.participants.values();
-        participants.map(|found| found.node.as_str()).collect()
+/// What is remembered of what was really written: what the API server did not take is taken back.
+fn remembered(plan: &Plan, before: &Ledger, outcomes: &Outcomes) -> Ledger {
+    let mut ledger = plan.ledger.clone();
+    for write in &plan.writes {
+        if !outcomes.get(&write.id).is_some_and(Outcome::is_written) {
+            ledger.take_back(&write.id, before);
+        }
     }
+    ledger
 }
 
-impl Readings {
-    /// How many agents gave no demand.
-    pub fn missing(&self) -> u64 {
-        self.failed.values().sum()
+impl Act {
+    async fn carry_out(&self, actuator: &Actuator) -> Outcomes {
+        let participants = &self.scene.discovery.participants;
+        let started = |id: &ContainerId| participants.get(id)?.participation.started;
+        let Occasion { term, turn, .. } = self.occasion;
+        actuator.actuate(&self.plans, (term, turn), started).await
     }
 }
 

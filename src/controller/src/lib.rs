@@ -44,6 +44,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod scribe;
+pub mod senses;
 pub mod status;
 pub mod switch;
 pub mod unenforced;

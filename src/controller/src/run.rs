@@ -17,6 +17,8 @@ use mbcas_core::annotations::Mode;
 use mbcas_runtime::ready::Readiness;
 use mbcas_runtime::supervise::Supervisor;
 use mbcas_runtime::{admin, shutdown};
+use tokio::sync::Mutex;
+use tokio::task::JoinError;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -24,16 +26,17 @@ use crate::actuate::{Actuator, Pace};
 use crate::args::Args;
 use crate::autoscalers::VerticalPodAutoscaler;
 use crate::cluster::{Cluster, Sighting, Watched};
-use crate::cycle::Loop;
+use crate::cycle::{Loop, Step, Term, UnderWay};
 use crate::demand::Demands;
 use crate::discover::Terms;
-use crate::jumps::Jumps;
+use crate::jumps::{Jump, Jumps};
 use crate::kubelet;
 use crate::kubelets::Kubelets;
 use crate::lease::{Candidate, Leader, clock};
 use crate::metrics::Metrics;
 use crate::record::{self, Record};
 use crate::scribe::Scribe;
+use crate::senses::Senses;
 use crate::switch::Switch;
 use crate::unenforced::Unenforced;
 
@@ -63,16 +66,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (candidate, leader) = Candidate::new(leases, deployments, &identity, clock::since_boot);
     let (jumps, ears) = Jumps::new();
     let record = Record::default();
+    let pace = Pace::new(args.writes_per_second, args.write_burst);
+    let actuator = Actuator::new(client.clone(), leader.clone()).paced(pace, args.interval);
+    let scribe = Scribe::new(client.clone(), leader.clone(), args.pod_recommendations);
     let market = Loop {
         cluster: cluster.clone(),
         jumps,
-        heard: None,
-        demands: Demands::default(),
-        kubelets: Kubelets::new(kubelet::client(&args.kubelet_tls(), &config)?),
-        actuator: Actuator::new(client.clone(), leader.clone()).paced(
-            Pace::new(args.writes_per_second, args.write_burst),
-            args.interval,
-        ),
+        senses: Arc::new(Mutex::new(Senses {
+            demands: Demands::default(),
+            kubelets: Kubelets::new(kubelet::client(&args.kubelet_tls(), &config)?),
+        })),
+        actuator: Arc::new(actuator),
         policy: args.policy()?,
         terms: Terms {
             default_max: args.default_max_cpu,
@@ -83,7 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         mode: args.mode,
         canary: args.canary_percent,
         switch: Switch::new(Api::namespaced(client.clone(), &args.namespace)),
-        scribe: Scribe::new(client.clone(), leader.clone(), args.pod_recommendations),
+        scribe: Arc::new(Mutex::new(scribe)),
         unenforced: Unenforced::default(),
         interval: args.interval,
         metrics: metrics.clone(),
@@ -93,6 +97,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         respected: std::collections::BTreeMap::new(),
         known: std::collections::BTreeSet::new(),
         started: Instant::now(),
+        under_way: UnderWay::default(),
     };
 
     let mut tasks = Supervisor::new(token.clone());
@@ -164,15 +169,25 @@ async fn stoppable<E>(
         .unwrap_or(Ok(()))
 }
 
+/// What the loop wakes up for.
+enum Event {
+    /// It is time for a cycle.
+    Due,
+    /// Demands have jumped.
+    Jumps(Vec<Jump>),
+    /// What was waited for has come about.
+    Step(Step),
+}
+
 /// One cycle per interval while this process leads and its views are complete, and an early
-/// turn where demand jumps between two.
+/// turn where demand jumps meanwhile.
 async fn turns(
     mut market: Loop,
     client: Client,
     mut leader: Leader,
     readiness: Readiness,
     token: CancellationToken,
-) -> Result<(), std::convert::Infallible> {
+) -> Result<(), JoinError> {
     let mut probe = Probe {
         client,
         verdict: None,
@@ -181,36 +196,45 @@ async fn turns(
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let jumps = tokio::select! {
-            () = token.cancelled() => return Ok(()),
-            _ = ticks.tick() => None,
-            () = leader.turned() => None,
-            jumps = market.jumps.next() => Some(jumps),
+        let event = tokio::select! {
+            () = token.cancelled() => break,
+            _ = ticks.tick() => Event::Due,
+            () = leader.turned() => Event::Due,
+            Some(step) = market.under_way.steps.join_next() => Event::Step(step?),
+            jumps = market.jumps.next() => Event::Jumps(jumps),
         };
         let epoch = leader.epoch();
         market.metrics.leader.set(i64::from(epoch.is_some()));
-        let Some(epoch) = epoch.filter(|_| readiness.pending().is_empty()) else {
-            market.stand_by();
-            continue;
+        let epoch = epoch.filter(|_| readiness.pending().is_empty());
+        let term = match epoch {
+            None => None,
+            Some(epoch) => {
+                let mode = probe.permitted(market.mode).await;
+                let is_supported = probe.verdict == Some(Support::Supported);
+                market.metrics.supported.set(i64::from(is_supported));
+                Some(Term { epoch, mode })
+            }
         };
-        let mode = probe.permitted(market.mode).await;
-        market
-            .metrics
-            .supported
-            .set(i64::from(probe.verdict == Some(Support::Supported)));
-        if let Some(jumps) = jumps {
-            market.early(&jumps, mode, epoch).await;
-        } else {
-            let started = Instant::now();
-            market.cycle(mode, epoch).await;
-            market
-                .metrics
-                .cycle_seconds
-                .observe(started.elapsed().as_secs_f64());
-            ticks.reset_at(started + market.interval);
+        match (event, term) {
+            (Event::Step(step), term) => market.go_on(step, term).await,
+            (_, None) => market.stand_by(),
+            (Event::Jumps(jumps), Some(term)) => {
+                market.early(jumps, term).await;
+                market.jumps.rest();
+            }
+            (Event::Due, Some(term)) if market.is_idle() => {
+                market.begin(term);
+                ticks.reset_after(market.interval);
+            }
+            // It goes on in short steps until the one that is under way has ended.
+            (Event::Due, Some(_)) => ticks.reset(),
         }
-        market.jumps.rest();
     }
+    // What was sent is waited for: nobody else may lead before that.
+    while let Some(step) = market.under_way.steps.join_next().await {
+        market.go_on(step?, None).await;
+    }
+    Ok(())
 }
 
 /// Whether the cluster can resize at all; asked until it has answered.

@@ -3,14 +3,18 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mbcas_market::decision::Turn;
 use tokio::sync::Mutex as Queue;
 use tokio::time::{Instant, sleep_until};
 
 /// A token bucket that everybody waits at in turn, and that the API server can stop.
 #[derive(Debug)]
 pub struct Pace {
-    /// Who is first in it looks at the bucket; the others wait behind him.
+    /// Who is first in it waits at the gate; the others wait behind him.
     queue: Queue<()>,
+    /// Who is first at it looks at the bucket. Whoever is in a hurry comes here at once, and waits
+    /// for one of the queue and no more.
+    gate: Queue<()>,
     bucket: Mutex<Bucket>,
 }
 
@@ -19,13 +23,19 @@ impl Pace {
     pub fn new(per_second: u32, burst: u32) -> Self {
         Self {
             queue: Queue::default(),
+            gate: Queue::default(),
             bucket: Mutex::new(Bucket::new(per_second, burst, Instant::now())),
         }
     }
 
-    /// Returns when it is one write's turn; `false`, at once, if that will not be before `deadline`.
-    pub(super) async fn turn(&self, deadline: Instant) -> bool {
-        let _first = self.queue.lock().await;
+    /// Returns when it is the turn of one write of a `turn` of the loop: of an early one before those
+    /// of a cycle. `false`, at once, if that will not be before `deadline`.
+    pub(super) async fn turn(&self, turn: Turn, deadline: Instant) -> bool {
+        let _behind = match turn {
+            Turn::Cycle => Some(self.queue.lock().await),
+            Turn::Early => None,
+        };
+        let _first = self.gate.lock().await;
         loop {
             let taken = self.bucket().take(Instant::now());
             match taken {
@@ -157,7 +167,7 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(pace.affordable(begun + Duration::from_secs(3)), 100);
         for _ in 0..100 {
-            assert!(pace.turn(begun + Duration::from_mins(1)).await);
+            assert!(pace.turn(Turn::Cycle, begun + Duration::from_mins(1)).await);
         }
         assert_eq!(begun.elapsed().as_millis(), 3000);
     }
@@ -169,10 +179,27 @@ mod tests {
         let deadline = begun + Duration::from_secs(3);
         assert_eq!(pace.affordable(deadline), 4);
         for expected in [true, true, true, true, false, false] {
-            assert_eq!(pace.turn(deadline).await, expected);
+            assert_eq!(pace.turn(Turn::Cycle, deadline).await, expected);
         }
         assert_eq!(begun.elapsed(), Duration::from_secs(3));
         assert_eq!(pace.affordable(deadline), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_in_a_hurry_waits_for_one_of_the_queue() {
+        let pace = Pace::new(10, 1);
+        let begun = Instant::now();
+        let deadline = begun + Duration::from_mins(1);
+        let all = futures::future::join_all((0..100).map(|_| pace.turn(Turn::Cycle, deadline)));
+        let hurried = async {
+            tokio::time::sleep(Duration::from_millis(450)).await;
+            assert!(pace.turn(Turn::Early, deadline).await);
+            begun.elapsed()
+        };
+        let (all, hurried) = tokio::join!(all, hurried);
+        assert!(all.into_iter().all(|had| had));
+        assert!(hurried <= Duration::from_millis(600), "{hurried:?}");
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
     }
 
     #[tokio::test(start_paused = true)]
@@ -181,9 +208,9 @@ mod tests {
         let begun = Instant::now();
         let deadline = begun + Duration::from_mins(1);
         for _ in 0..10 {
-            assert!(pace.turn(deadline).await);
+            assert!(pace.turn(Turn::Cycle, deadline).await);
         }
-        let waiting = pace.turn(deadline);
+        let waiting = pace.turn(Turn::Cycle, deadline);
         let stopping = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             pace.pause(Duration::from_secs(8));
@@ -192,7 +219,7 @@ mod tests {
         let (after, resumed) = (begun.elapsed(), Instant::now());
         assert!((8.0..=10.1).contains(&after.as_secs_f64()), "{after:?}");
         for _ in 0..10 {
-            assert!(pace.turn(deadline).await);
+            assert!(pace.turn(Turn::Cycle, deadline).await);
         }
         assert_eq!(resumed.elapsed().as_millis(), 1000);
     }

@@ -11,6 +11,9 @@ use super::*;
 const SOON: Kubelet = Kubelet::After(Duration::from_millis(160));
 const NEVER: Kubelet = Kubelet::After(Duration::from_hours(1));
 
+/// The first term, and a cycle in it.
+const NOW: (i32, Turn) = (0, Turn::Cycle);
+
 fn nobody(_: &ContainerId) -> Option<Timestamp> {
     None
 }
@@ -42,7 +45,7 @@ async fn growth_that_needs_a_donor_comes_after_the_confirmation_and_other_growth
         write("take", 100, 300),
         free(write("free", 100, 150)),
     ];
-    let outcomes = hand.actuate(&[plan(writes)], 0, nobody).await;
+    let outcomes = hand.actuate(&[plan(writes)], NOW, nobody).await;
     for name in ["give", "take", "free"] {
         assert_eq!(word(&outcomes, name), "done", "{name}");
     }
@@ -74,7 +77,7 @@ async fn growth_without_a_donor_does_not_wait_behind_shrinks_that_hang() {
     writes.push(free(write("free", 100, 150)));
     let hand = stage.leading_hand().await;
     let begun = Instant::now();
-    hand.actuate(&[plan(writes)], 0, nobody).await;
+    hand.actuate(&[plan(writes)], NOW, nobody).await;
     let seen = stage.state();
     let tried = seen.tried.iter().find(|t| t.pod == "free").unwrap();
     assert!(tried.at.duration_since(begun) < Duration::from_millis(10));
@@ -97,7 +100,7 @@ async fn a_pod_that_fails_holds_back_its_own_share_of_growth_and_no_more() {
     ];
     let elsewhere = [write("other", 100, 200)];
     let outcomes = hand
-        .actuate(&[plan(node), plan(elsewhere)], 0, nobody)
+        .actuate(&[plan(node), plan(elsewhere)], NOW, nobody)
         .await;
     assert_eq!(word(&outcomes, "stuck"), "unconfirmed");
     assert_eq!(word(&outcomes, "give"), "done");
@@ -116,7 +119,7 @@ async fn at_most_five_writes_of_a_node_are_in_flight() {
         writes.push(free(write(&name, 100, 150)));
     }
     let hand = stage.leading_hand().await;
-    let outcomes = hand.actuate(&[plan(writes)], 0, nobody).await;
+    let outcomes = hand.actuate(&[plan(writes)], NOW, nobody).await;
     assert!(outcomes.values().all(|o| matches!(o, Outcome::Done(_))));
     assert_eq!(stage.state().in_flight, 5);
 }
@@ -139,7 +142,7 @@ async fn a_cluster_is_written_to_at_its_budget_and_everybody_has_a_turn() {
     let mut done = BTreeSet::new();
     for cycle in 1..=4 {
         let begun = Instant::now();
-        let outcomes = hand.actuate(&plans, 0, nobody).await;
+        let outcomes = hand.actuate(&plans, NOW, nobody).await;
         let took = begun.elapsed();
         assert!(took <= FRESH + CONFIRMATION, "{took:?}");
         let written = outcomes
@@ -177,8 +180,8 @@ async fn a_storm_of_429_stops_everybody_for_as_long_as_the_server_asks() {
     let plans = fleet(&stage, 30);
     stage.state().storm = Some((Instant::now() + Duration::from_secs(10), 4, 0));
     let hand = stage.leading_hand().await;
-    let first = hand.actuate(&plans, 0, nobody).await;
-    let second = hand.actuate(&plans, 0, nobody).await;
+    let first = hand.actuate(&plans, NOW, nobody).await;
+    let second = hand.actuate(&plans, NOW, nobody).await;
     let is_done = |outcomes: &Outcomes, id| matches!(outcomes[id], Outcome::Done(_));
     for id in first.keys() {
         assert!(
@@ -204,7 +207,7 @@ async fn a_storm_of_409_is_outlasted_and_each_try_is_one_of_the_budget() {
     }
     let hand = stage.leading_hand().await;
     let begun = Instant::now();
-    let outcomes = hand.actuate(&plans, 0, nobody).await;
+    let outcomes = hand.actuate(&plans, NOW, nobody).await;
     assert!(
         outcomes.values().all(|o| matches!(o, Outcome::Done(_))),
         "{outcomes:?}"
@@ -217,7 +220,7 @@ async fn a_storm_of_409_is_outlasted_and_each_try_is_one_of_the_budget() {
     // One that never ends costs five tries.
     stage.refuse("p0000", vec![Refusal::stale(); 9]);
     let outcomes = hand
-        .actuate(&[plan([write("p0000", 150, 160)])], 0, nobody)
+        .actuate(&[plan([write("p0000", 150, 160)])], NOW, nobody)
         .await;
     assert_eq!(word(&outcomes, "p0000"), "stale");
 }
@@ -229,7 +232,7 @@ async fn nothing_is_written_once_the_lease_may_have_ended() {
     let (hand, _candidate) = stage.hand().await; // it never renews
     let hand = hand.paced(Pace::new(1, 1), Duration::from_mins(5));
     let begun = Instant::now();
-    let outcomes = hand.actuate(&plans, 0, nobody).await;
+    let outcomes = hand.actuate(&plans, NOW, nobody).await;
     let last = stage.state().tried.last().unwrap().at;
     assert!(
         last - begun <= Duration::from_secs(10),
@@ -258,7 +261,7 @@ async fn a_replacement_and_a_restarted_container_are_not_written_to() {
         write("restarted", 100, 200),
         write("missing", 100, 200),
     ];
-    let outcomes = hand.actuate(&[plan(writes)], 0, seen).await;
+    let outcomes = hand.actuate(&[plan(writes)], NOW, seen).await;
     assert_eq!(word(&outcomes, "replaced"), "refused");
     assert_eq!(word(&outcomes, "restarted"), "refused");
     assert_eq!(word(&outcomes, "missing"), "gone");
@@ -272,17 +275,17 @@ async fn what_is_deferred_is_taken_back_in_the_next_cycle_and_not_asked_again_at
     let hand = stage.leading_hand().await;
     let plans = [plan([write("web", 100, 900)])];
     assert_eq!(
-        word(&hand.actuate(&plans, 0, nobody).await, "web"),
+        word(&hand.actuate(&plans, NOW, nobody).await, "web"),
         "deferred"
     );
     assert_eq!(stage.spec("web"), 900);
     assert_eq!(
-        word(&hand.actuate(&plans, 0, nobody).await, "web"),
+        word(&hand.actuate(&plans, NOW, nobody).await, "web"),
         "put_off"
     );
     assert_eq!(stage.spec("web"), 100, "the spec still asks for it");
     assert_eq!(
-        word(&hand.actuate(&plans, 0, nobody).await, "web"),
+        word(&hand.actuate(&plans, NOW, nobody).await, "web"),
         "backed_off"
     );
     assert_eq!(
@@ -309,15 +312,15 @@ async fn what_is_infeasible_is_remembered_whether_it_comes_as_an_answer_or_as_a_
         free(write("old", 100, 900)),
         free(write("new", 100, 900)),
     ])];
-    let outcomes = hand.actuate(&plans, 0, nobody).await;
+    let outcomes = hand.actuate(&plans, NOW, nobody).await;
     assert_eq!(
         [word(&outcomes, "old"), word(&outcomes, "new")],
         ["infeasible", "infeasible"]
     );
-    hand.actuate(&plans, 0, nobody).await;
+    hand.actuate(&plans, NOW, nobody).await;
     assert_eq!(stage.spec("old"), 100, "what will never come still counts");
     for _ in 0..5 {
-        let outcomes = hand.actuate(&plans, 0, nobody).await;
+        let outcomes = hand.actuate(&plans, NOW, nobody).await;
         assert_eq!(word(&outcomes, "old"), "known_infeasible");
         assert_eq!(word(&outcomes, "new"), "known_infeasible");
     }
@@ -328,7 +331,7 @@ async fn what_is_infeasible_is_remembered_whether_it_comes_as_an_answer_or_as_a_
         stage.order()
     );
     let less = [plan([free(write("new", 100, 500))])];
-    assert_eq!(word(&hand.actuate(&less, 0, nobody).await, "new"), "done");
+    assert_eq!(word(&hand.actuate(&less, NOW, nobody).await, "new"), "done");
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,10 +340,10 @@ async fn what_another_leader_may_have_written_since_is_not_taken_back() {
     stage.pod("old", 100, Kubelet::Says("PodResizePending", "Infeasible"));
     let hand = stage.leading_hand().await;
     let plans = [plan([free(write("old", 100, 900))])];
-    let outcomes = hand.actuate(&plans, 0, nobody).await;
+    let outcomes = hand.actuate(&plans, NOW, nobody).await;
     assert_eq!(word(&outcomes, "old"), "infeasible");
     hand.forget();
-    hand.actuate(&[], 0, nobody).await;
+    hand.actuate(&[], NOW, nobody).await;
     assert_eq!(stage.order().len(), 1, "{:?}", stage.order());
 }
 
@@ -350,11 +353,11 @@ async fn a_kubelets_error_passes_and_is_tried_again() {
     stage.pod("web", 100, Kubelet::Says("PodResizeInProgress", "Error"));
     let hand = stage.leading_hand().await;
     let outcomes = hand
-        .actuate(&[plan([write("web", 100, 200)])], 0, nobody)
+        .actuate(&[plan([write("web", 100, 200)])], NOW, nobody)
         .await;
     assert_eq!(word(&outcomes, "web"), "unconfirmed");
     let outcomes = hand
-        .actuate(&[plan([write("web", 200, 300)])], 0, nobody)
+        .actuate(&[plan([write("web", 200, 300)])], NOW, nobody)
         .await;
     assert_eq!(word(&outcomes, "web"), "unconfirmed");
     assert_eq!(stage.order().len(), 2);
@@ -368,7 +371,7 @@ async fn a_refusal_is_no_reason_to_ask_in_every_cycle() {
     let hand = stage.leading_hand().await;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_hours(1) {
-        hand.actuate(&[plan([write("web", 100, 200)])], 0, nobody)
+        hand.actuate(&[plan([write("web", 100, 200)])], NOW, nobody)
             .await;
         tokio::time::sleep(Duration::from_secs(15)).await;
     }
@@ -411,7 +414,7 @@ proptest! {
                 }
             }
             let hand = stage.leading_hand().await;
-            hand.actuate(&[plan(writes)], 0, nobody).await;
+            hand.actuate(&[plan(writes)], NOW, nobody).await;
             stage.state().worst
         });
         prop_assert!(worst <= capacity, "{worst} of {capacity}");

@@ -3,8 +3,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::actuate::Pace;
 use crate::cluster::{NamespaceView, View, pod_view};
+use crate::demand::Demands;
 use crate::fake::{Clients, FakeApi, Shared, paused_clock};
 use crate::kubelet::{self, KubeletTls};
+use crate::kubelets::Kubelets;
 use crate::lease::Candidate;
 use kube::api::Api;
 
@@ -76,16 +78,21 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
     let config = kube::Config::new("https://127.0.0.1:1".parse().unwrap());
     let market = Loop {
         cluster: Cluster::with(view),
-        demands: Demands::default(),
-        kubelets: Kubelets::new(kubelet::client(&KubeletTls::Insecure, &config).unwrap()),
+        senses: Arc::new(Mutex::new(Senses {
+            demands: Demands::default(),
+            kubelets: Kubelets::new(kubelet::client(&KubeletTls::Insecure, &config).unwrap()),
+        })),
         jumps: Jumps::new().0,
-        heard: None,
-        scribe: Scribe::new(client.clone(), leader.clone(), true),
+        scribe: Arc::new(Mutex::new(Scribe::new(
+            client.clone(),
+            leader.clone(),
+            true,
+        ))),
         switch: Switch::new(Api::namespaced(client.clone(), "m")),
         mode: Mode::Auto,
         canary: Canary::ALL,
         unenforced: Unenforced::default(),
-        actuator: Actuator::new(client, leader),
+        actuator: Arc::new(Actuator::new(client, leader)),
         policy: proportional(),
         terms: Terms {
             default_max: mbcas_core::MilliCpu::new(64_000),
@@ -101,8 +108,32 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
         respected: BTreeMap::new(),
         known: BTreeSet::new(),
         started: Instant::now(),
+        under_way: UnderWay::default(),
     };
     (market, candidate)
+}
+
+impl Loop {
+    /// A cycle from its beginning to its end.
+    async fn cycle(&mut self, mode: Mode, epoch: i32) {
+        let term = Term { epoch, mode };
+        self.begin(term);
+        self.settle(term).await;
+    }
+
+    /// An early turn, and what it writes.
+    async fn at_once(&mut self, jump: &Jump, mode: Mode, epoch: i32) {
+        let term = Term { epoch, mode };
+        self.early(vec![jump.clone()], term).await;
+        self.settle(term).await;
+    }
+
+    /// Goes on until nothing is under way.
+    async fn settle(&mut self, term: Term) {
+        while let Some(step) = self.under_way.steps.join_next().await {
+            self.go_on(step.unwrap(), Some(term)).await;
+        }
+    }
 }
 
 fn limits(api: &Shared) -> BTreeMap<String, String> {
@@ -183,16 +214,15 @@ async fn a_jump_moves_its_own_node_at_once_and_no_other() {
     let (api, view, near) = two_nodes();
     let (mut market, _candidate) = market(&api, view, true).await;
     let jump = jump(&near);
-    let jumps = [jump];
-    market.early(&jumps, Mode::Auto, 0).await;
+    market.at_once(&jump, Mode::Auto, 0).await;
     assert!(limits(&api).is_empty(), "nothing is known yet");
 
     market.cycle(Mode::Observe, 0).await;
-    market.early(&jumps, Mode::Auto, 1).await;
+    market.at_once(&jump, Mode::Auto, 1).await;
     assert!(limits(&api).is_empty(), "another term");
 
     market.cycle(Mode::Observe, 0).await;
-    market.early(&jumps, Mode::Auto, 0).await;
+    market.at_once(&jump, Mode::Auto, 0).await;
     let written = limits(&api);
     let written: Vec<_> = written.keys().collect();
     let path = |name| format!("/api/v1/namespaces/shop/pods/{name}/resize");
@@ -204,6 +234,88 @@ async fn a_jump_moves_its_own_node_at_once_and_no_other() {
     );
     assert_eq!(market.ledgers.len(), 2, "the other node is not forgotten");
     assert_eq!(market.metrics.jump_seconds.get_sample_count(), 1);
+}
+
+/// Every decision that was recorded: what made it, and of which node.
+fn decided(market: &Loop) -> Vec<(&'static str, String)> {
+    let recorded = recorded(market).into_iter();
+    recorded
+        .map(|one| (one.turn.word(), one.snapshot.node.clone()))
+        .collect()
+}
+
+fn turns(words: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+    let owned = words.iter().map(|(turn, node)| (*turn, (*node).to_owned()));
+    owned.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_jump_waits_for_nobody_who_is_asked_by_a_cycle() {
+    let (api, view, near) = two_nodes();
+    let (mut market, _candidate) = market(&api, view, true).await;
+    let (epoch, mode) = (0, Mode::Auto);
+    let term = Term { epoch, mode };
+    market.cycle(Mode::Observe, epoch).await;
+    market.begin(term);
+    market.early(vec![jump(&near)], term).await;
+    assert_eq!(market.metrics.jump_seconds.get_sample_count(), 1);
+    assert!(!market.is_idle(), "nobody has answered yet");
+    market.settle(term).await;
+    assert!(market.is_idle());
+    let all = [
+        ("cycle", "n1"),
+        ("cycle", "n2"),
+        ("early", "n1"),
+        ("cycle", "n1"),
+        ("cycle", "n2"),
+    ];
+    assert_eq!(decided(&market), turns(&all));
+    assert_eq!(market.metrics.cycle_seconds.get_sample_count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_decides_about_a_node_whose_writes_are_on_their_way() {
+    let (api, view, near) = two_nodes();
+    let far = crate::discover::discover(&view).participants.into_keys();
+    let far = far.into_iter().find(|id| id.pod.name == "far").unwrap();
+    let (mut market, _candidate) = market(&api, view, true).await;
+    let (epoch, mode) = (0, Mode::Auto);
+    let term = Term { epoch, mode };
+    market.cycle(Mode::Observe, epoch).await;
+    for (who, served) in [(&near, 1), (&near, 1), (&far, 2)] {
+        market.early(vec![jump(who)], term).await;
+        assert_eq!(market.metrics.jump_seconds.get_sample_count(), served);
+    }
+    market.settle(term).await;
+    assert_eq!(market.metrics.jump_seconds.get_sample_count(), 3);
+    let early: Vec<_> = decided(&market).split_off(2);
+    let of = |node: &str| early.iter().filter(|(_, of)| of == node).count();
+    assert_eq!((of("n1"), of("n2"), early.len()), (2, 1, 3));
+    for decision in recorded(&market) {
+        assert_eq!(decision.replay(), Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_in_a_term_that_has_ended_decides_nothing() {
+    let (api, view, _) = two_nodes();
+    let (mut market, _candidate) = market(&api, view, true).await;
+    let (epoch, mode) = (0, Mode::Auto);
+    let term = Term { epoch, mode };
+    market.begin(term);
+    market.stand_by();
+    assert!(market.is_idle());
+    // What was asked for then is answered into the next term's cycle.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    market.begin(term);
+    market.settle(term).await;
+    assert!(market.is_idle());
+    assert_eq!(
+        decided(&market),
+        turns(&[("cycle", "n1"), ("cycle", "n2")]),
+        "once, by what this cycle has heard"
+    );
+    assert_eq!(market.metrics.cycle_seconds.get_sample_count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -448,7 +560,8 @@ async fn what_cannot_all_be_written_is_written_by_what_it_brings_and_all_of_it_i
     let (api, view) = world(&pods);
     let (mut market, mut candidate) = market(&api, view, true).await;
     let (pace, fresh) = (Pace::new(1, 2), Duration::from_millis(500));
-    market.actuator = market.actuator.paced(pace, fresh);
+    let actuator = Arc::into_inner(market.actuator).unwrap();
+    market.actuator = Arc::new(actuator.paced(pace, fresh));
     for cycle in 1..=3 {
         candidate.lead().await;
         market.cycle(Mode::Auto, 0).await;
@@ -476,9 +589,7 @@ async fn what_cycles_and_early_turns_decide_is_recorded_and_replayed_bit_for_bit
     for _ in 0..2 {
         market.cycle(Mode::Auto, 4).await;
         tokio::time::advance(Duration::from_secs(5)).await;
-        market
-            .early(std::slice::from_ref(&jump), Mode::Auto, 4)
-            .await;
+        market.at_once(&jump, Mode::Auto, 4).await;
         tokio::time::advance(Duration::from_secs(10)).await;
         candidate.lead().await;
     }
