@@ -30,6 +30,7 @@ use crate::cluster::{Cluster, View};
 use crate::constraints::within_quotas;
 use crate::discover::{Discovery, Moment, Terms, discover, snapshots};
 use crate::govern::{Governed, govern};
+use crate::ids::Ids;
 use crate::jumps::{Jump, Jumps, ears};
 use crate::kubelets::Evidence;
 use crate::metrics::Metrics;
@@ -81,8 +82,8 @@ pub struct Loop {
     pub epoch: Option<i32>,
     /// Containers that another resizer owns, and until when they are left to it.
     pub respected: BTreeMap<ContainerId, Instant>,
-    /// Containers that have series of their own.
-    pub known: BTreeSet<ContainerId>,
+    /// What the participants are called.
+    pub ids: Ids,
     /// The zero of the market's clock.
     pub started: Instant,
     /// What is under way.
@@ -165,7 +166,7 @@ impl Loop {
             self.actuator.forget();
         }
         let view = self.cluster.view();
-        let questions = Questions::of(&view, &discover(&view));
+        let questions = Questions::of(&view, &discover(&view, &mut self.ids));
         let begun = Instant::now();
         let cycle = Cycle { term, begun };
         let (senses, interval) = (Arc::clone(&self.senses), self.interval);
@@ -190,7 +191,7 @@ impl Loop {
             return;
         }
         let view = self.cluster.view();
-        let discovery = discover(&view);
+        let discovery = discover(&view, &mut self.ids);
         let (mut served, mut nodes) = (Vec::new(), BTreeSet::new());
         for jump in jumps {
             let Some(found) = discovery.participants.get(&jump.id) else {
@@ -262,7 +263,7 @@ impl Loop {
             return;
         };
         let view = self.cluster.view();
-        let discovery = discover(&view);
+        let discovery = discover(&view, &mut self.ids);
         observe::discovered(&discovery, &view);
         observe::demanded(&heard.readings, &heard.evidence, &self.metrics);
         let scene = self.look(view, discovery, &heard, term.mode).await;
@@ -459,11 +460,8 @@ impl Loop {
         let nodes = scene.snapshots.iter().map(|snapshot| &snapshot.node);
         let nodes: BTreeSet<_> = nodes.collect();
         self.ledgers.retain(|node, _| nodes.contains(node));
-        let present: BTreeSet<_> = scene.discovery.participants.keys().cloned().collect();
-        self.known
-            .difference(&present)
-            .for_each(|id| self.metrics.forget_container(id));
-        self.known = present;
+        let gone = self.ids.forget_gone(&scene.discovery.participants);
+        gone.iter().for_each(|id| self.metrics.forget_container(id));
     }
 }
 

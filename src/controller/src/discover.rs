@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::budget_policies::PolicyView;
 use crate::cluster::{Name, Participant, PodView, View};
+use crate::ids::Ids;
 use crate::kubelet::{UsageKey, UsageOf, Used};
 
 /// What discovery found.
@@ -37,8 +38,9 @@ pub struct Found {
     pub participation: Participant,
 }
 
-/// The participants among `view`'s pods: running pods of labelled namespaces that did not opt out.
-pub fn discover(view: &View) -> Discovery {
+/// The participants among `view`'s pods: running pods of labelled namespaces that did not opt out. They
+/// are called as they were when `ids` last met them.
+pub fn discover(view: &View, ids: &mut Ids) -> Discovery {
     let mut discovery = Discovery::default();
     for pod in view
         .pods
@@ -50,7 +52,7 @@ pub fn discover(view: &View) -> Discovery {
                 let agent = pod
                     .address
                     .filter(|_| participation.asks.has_agent && !pod.template.host_network);
-                let id = pod.container(&participation.asks.container);
+                let id = ids.of(pod, &participation.asks.container);
                 let found = Found {
                     node: pod.node.clone(),
                     agent,
@@ -128,9 +130,7 @@ pub fn snapshots(
     }
     for pod in view.pods.values() {
         if let Some(snapshot) = snapshots.get_mut(pod.node.as_str()) {
-            snapshot
-                .non_participants
-                .extend(others(pod, discovery, usage));
+            snapshot.non_participants.extend(others(pod, view, usage));
         }
     }
     snapshots.into_values().collect()
@@ -188,16 +188,24 @@ pub(crate) fn usage_key(id: &ContainerId) -> UsageKey {
 /// The containers of `pod` that do not take part.
 fn others<'a>(
     pod: &'a PodView,
-    discovery: &'a Discovery,
+    view: &View,
     usage: &'a UsageOf,
 ) -> impl Iterator<Item = NonParticipant> + 'a {
+    let participant = pod.participation.as_ref().ok();
+    let participant = participant.filter(|_| view.namespaces.contains_key(pod.namespace()));
     pod.containers()
-        .map(|container| (pod.container(&container.name), container))
-        .filter(|(id, _)| !discovery.participants.contains_key(id))
-        .map(|(id, container)| NonParticipant {
-            request: container.request,
-            usage: usage.get(&usage_key(&id)).map(|used| used.cpu),
-            limit: container.limit,
+        .filter(move |container| participant.is_none_or(|p| p.asks.container != container.name))
+        .map(|container| {
+            let key = (
+                pod.namespace().to_owned(),
+                pod.name(),
+                container.name.as_str().to_owned(),
+            );
+            NonParticipant {
+                request: container.request,
+                usage: usage.get(&key).map(|used| used.cpu),
+                limit: container.limit,
+            }
         })
 }
 

@@ -32,6 +32,7 @@ pub mod discover;
 #[cfg(test)]
 mod fake;
 pub mod govern;
+pub mod ids;
 pub mod jumps;
 pub mod kubelet;
 pub mod kubelets;

@@ -29,6 +29,7 @@ use crate::cluster::{Cluster, Sighting, Watched};
 use crate::cycle::{Loop, Step, Term, UnderWay};
 use crate::demand::Demands;
 use crate::discover::Terms;
+use crate::ids::Ids;
 use crate::jumps::{Jump, Jumps};
 use crate::kubelet;
 use crate::kubelets::Kubelets;
@@ -95,7 +96,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         ledgers: std::collections::BTreeMap::new(),
         epoch: None,
         respected: std::collections::BTreeMap::new(),
-        known: std::collections::BTreeSet::new(),
+        ids: Ids::default(),
         started: Instant::now(),
         under_way: UnderWay::default(),
     };

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::pod_view;
 use crate::discover::discover;
+use crate::ids::Ids;
 
 fn vertical(spec: &Value) -> Option<VerticalView> {
     let object = json!({"apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
@@ -108,14 +109,14 @@ fn participants_are_found_by_what_made_them() {
         .insert(("elsewhere".into(), "v".into()), vertical.clone());
     view.horizontal
         .insert(("shop".into(), "h".into()), horizontal(&json!([])).unwrap());
-    let found = encounters(&view, &discover(&view));
+    let found = encounters(&view, &discover(&view, &mut Ids::default()));
     assert!(found.vertical.is_empty());
     let names =
         |ids: &BTreeSet<ContainerId>| ids.iter().map(|id| id.pod.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&found.horizontal), ["a", "b"]);
     vertical.target.name = "api".into();
     view.vertical.insert(("shop".into(), "v".into()), vertical);
-    let found = encounters(&view, &discover(&view));
+    let found = encounters(&view, &discover(&view, &mut Ids::default()));
     assert_eq!(names(&found.vertical), ["c"]);
     let met: Vec<_> = found
         .met

@@ -106,7 +106,7 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
         ledgers: BTreeMap::new(),
         epoch: None,
         respected: BTreeMap::new(),
-        known: BTreeSet::new(),
+        ids: Ids::default(),
         started: Instant::now(),
         under_way: UnderWay::default(),
     };
@@ -195,7 +195,9 @@ fn two_nodes() -> (Shared, View, ContainerId) {
         ..view.nodes["n1"].clone()
     };
     view.nodes.insert("n2".into(), other);
-    let ids = crate::discover::discover(&view).participants.into_keys();
+    let ids = crate::discover::discover(&view, &mut Ids::default())
+        .participants
+        .into_keys();
     let near = ids.into_iter().find(|id| id.pod.name == "near").unwrap();
     (api, view, near)
 }
@@ -276,7 +278,9 @@ async fn a_jump_waits_for_nobody_who_is_asked_by_a_cycle() {
 #[tokio::test(start_paused = true)]
 async fn nobody_decides_about_a_node_whose_writes_are_on_their_way() {
     let (api, view, near) = two_nodes();
-    let far = crate::discover::discover(&view).participants.into_keys();
+    let far = crate::discover::discover(&view, &mut Ids::default())
+        .participants
+        .into_keys();
     let far = far.into_iter().find(|id| id.pod.name == "far").unwrap();
     let (mut market, _candidate) = market(&api, view, true).await;
     let (epoch, mode) = (0, Mode::Auto);
@@ -346,7 +350,7 @@ async fn a_pod_that_may_only_be_watched_is_not_written() {
 async fn a_container_of_another_resizer_is_left_to_it() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
     let (mut market, _candidate) = market(&api, view, true).await;
-    let id = crate::discover::discover(&market.cluster.view())
+    let id = crate::discover::discover(&market.cluster.view(), &mut Ids::default())
         .participants
         .into_keys()
         .next()

@@ -67,7 +67,7 @@ fn who_takes_part_and_why_others_do_not() {
             false,
         ),
     ]);
-    let discovery = discover(&view);
+    let discovery = discover(&view, &mut Ids::default());
     let names: Vec<_> = discovery
         .participants
         .keys()
@@ -86,7 +86,7 @@ fn everybody_else_on_the_node_counts_against_its_capacity() {
         pod("shop", "in", &json!({}), false),
         pod("elsewhere", "other", &json!({}), false),
     ]);
-    let discovery = discover(&view);
+    let discovery = discover(&view, &mut Ids::default());
     let usage = BTreeMap::from([(
         Arc::new(("elsewhere".into(), "other".into(), "app".into())),
         Used {
@@ -107,10 +107,11 @@ fn everybody_else_on_the_node_counts_against_its_capacity() {
 
 #[test]
 fn a_pod_in_its_nodes_network_is_not_asked() {
-    let discovery = discover(&view(vec![
+    let view = view(vec![
         pod("shop", "host", &json!({}), true),
         pod("shop", "plain", &json!({}), false),
-    ]));
+    ]);
+    let discovery = discover(&view, &mut Ids::default());
     let asked: Vec<_> = discovery
         .participants
         .values()
@@ -131,7 +132,7 @@ fn a_namespaces_policy_holds_for_pods_that_are_older_than_it() {
                         "metadata": {"name": "default", "namespace": "shop"}, "spec": spec});
     let policy = PolicyView::of(&serde_json::from_value(policy).unwrap());
     let of = |view: &View| {
-        let found = discover(view);
+        let found = discover(view, &mut Ids::default());
         let none = BTreeMap::new();
         let nodes = snapshots(view, &found, &none, &BTreeMap::new(), TERMS, moment());
         let seen = nodes[0].participants.values();

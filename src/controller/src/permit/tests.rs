@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::{NamespaceView, NodeView, Pods, pod_view};
 use crate::discover::discover;
+use crate::ids::Ids;
 
 /// Everything that has a say, all of it saying auto.
 struct World {
@@ -97,7 +98,7 @@ impl World {
             contested: &self.contested,
             warming_up: &self.warming_up,
         };
-        let discovery = discover(&self.view);
+        let discovery = discover(&self.view, &mut Ids::default());
         let restraints = permit(
             &mut nodes,
             &self.view,
