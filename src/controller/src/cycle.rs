@@ -460,8 +460,10 @@ impl Loop {
         let nodes = scene.snapshots.iter().map(|snapshot| &snapshot.node);
         let nodes: BTreeSet<_> = nodes.collect();
         self.ledgers.retain(|node, _| nodes.contains(node));
-        let gone = self.ids.forget_gone(&scene.discovery.participants);
-        gone.iter().for_each(|id| self.metrics.forget_container(id));
+        let present = &scene.discovery.participants;
+        for gone in self.ids.forget_gone(|id| present.contains_key(id)) {
+            self.metrics.forget_container(&gone);
+        }
     }
 }
 

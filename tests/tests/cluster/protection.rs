@@ -117,7 +117,8 @@ fn print(trace: &[Row], given: &[f64]) {
             .to_owned(),
     ];
     for (row, given) in trace.iter().zip(given) {
-        let limit = |i: usize| row.limits[i].map_or("none".to_owned(), |cpu| cpu.to_string());
+        let limit =
+            |i: usize| row.limits[i].map_or_else(|| "none".to_owned(), |cpu| cpu.to_string());
         let greedy = format!("{} {}", limit(1), limit(2));
         let condition = row.condition.map_or("", |condition| condition.word());
         let short = if row.starting {
@@ -175,7 +176,7 @@ async fn rows(space: &Space, begin: Duration) -> Result<Vec<Row>, String> {
             |id: &ContainerId| one.plan.clearing.allocations.iter().find(|a| a.id == *id);
         let came = [first, second];
         Some(Row {
-            after: one.time - begin,
+            after: one.time.saturating_sub(begin),
             limits: [web, first, second].map(|(_, seen)| seen.limit),
             protected: allotted(web.0)?.protected,
             short: came

@@ -3,12 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use mbcas_runtime::priority;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use thread_priority::ThreadPriority;
-use thread_priority::unix::{
-    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
-    thread_native_id,
-};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -106,14 +102,12 @@ fn report(name: &str, peace: &Seen, war: &Seen, memory: [usize; 2]) {
 
 /// Threads of their own, which run when nobody else wants to if they `give_way`.
 fn runtime(name: &str, give_way: bool) -> Runtime {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name(name)
         .on_thread_start(move || {
             if give_way {
-                let thread = thread_native_id();
-                set_thread_priority_and_policy(thread, ThreadPriority::Min, idle).unwrap();
+                priority::give_way();
             }
         })
         .enable_all()
