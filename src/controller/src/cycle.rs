@@ -21,7 +21,6 @@ use mbcas_core::annotations::Mode;
 use mbcas_market::decision::Turn;
 use mbcas_market::{Ledger, NodeSnapshot, Plan, Policy, plan, spend};
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::actuate::{Actuator, Outcome, Outcomes};
@@ -29,7 +28,7 @@ use crate::canary::Canary;
 use crate::cluster::{Cluster, View};
 use crate::constraints::within_quotas;
 use crate::discover::{Discovery, Moment, Terms, discover, snapshots};
-use crate::govern::{Governed, govern};
+use crate::govern::govern;
 use crate::ids::Ids;
 use crate::jumps::{Jump, Jumps, ears};
 use crate::kubelets::Evidence;
@@ -41,6 +40,12 @@ use crate::scribe::Scribe;
 use crate::senses::{Heard, Questions, Senses};
 use crate::switch::{Bound, Switch};
 use crate::unenforced::Unenforced;
+
+mod under_way;
+
+pub use under_way::{Act, Cycle, Step, Term, UnderWay};
+
+use under_way::Scene;
 
 /// How long a container is left alone after another resizer's claim was met:
 /// a person or a tool that resizes pods by hand comes first.
@@ -88,69 +93,6 @@ pub struct Loop {
     pub started: Instant,
     /// What is under way.
     pub under_way: UnderWay,
-}
-
-/// A term in which this process leads, and how far it may go in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Term {
-    /// The Lease's epoch.
-    pub epoch: i32,
-    /// How far.
-    pub mode: Mode,
-}
-
-/// What the loop has begun and not ended.
-#[derive(Debug, Default)]
-pub struct UnderWay {
-    /// What it waits for.
-    pub steps: JoinSet<Step>,
-    cycle: Option<Cycle>,
-    /// What the last cycle of this term heard.
-    heard: Option<Heard>,
-    /// What the cycle has heard that is to decide as soon as nobody writes.
-    fresh: Option<Heard>,
-    /// Nodes whose writes are on their way.
-    busy: BTreeSet<String>,
-    /// Jumps that wait for those.
-    late: Vec<Jump>,
-}
-
-/// A cycle that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cycle {
-    term: Term,
-    begun: Instant,
-}
-
-/// The end of something that was waited for.
-#[derive(Debug)]
-pub enum Step {
-    /// Agents and kubelets were asked.
-    Heard(Cycle, Heard),
-    /// What was decided is written.
-    Acted(Box<Act>, Outcomes),
-    /// A cycle's notes are written, and it is over.
-    Noted(Cycle),
-}
-
-/// A decision that is carried out.
-#[derive(Debug)]
-pub struct Act {
-    scene: Scene,
-    occasion: Occasion,
-    plans: Vec<Plan>,
-    drafts: Drafts,
-    /// The ledgers that the plans were made from, by node.
-    before: BTreeMap<String, Ledger>,
-}
-
-/// All nodes as a turn sees them, and what bounds it.
-#[derive(Debug)]
-struct Scene {
-    view: View,
-    discovery: Discovery,
-    snapshots: Vec<NodeSnapshot>,
-    governed: Governed,
 }
 
 impl Loop {
@@ -476,15 +418,6 @@ fn remembered(plan: &Plan, before: &Ledger, outcomes: &Outcomes) -> Ledger {
         }
     }
     ledger
-}
-
-impl Act {
-    async fn carry_out(&self, actuator: &Actuator) -> Outcomes {
-        let participants = &self.scene.discovery.participants;
-        let started = |id: &ContainerId| participants.get(id)?.participation.started;
-        let Occasion { term, turn, .. } = self.occasion;
-        actuator.actuate(&self.plans, (term, turn), started).await
-    }
 }
 
 #[cfg(test)]
