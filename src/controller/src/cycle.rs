@@ -287,9 +287,11 @@ impl Loop {
             outcomes,
         );
         let is_current = self.epoch == Some(act.occasion.term);
-        for (snapshot, plan) in act.scene.snapshots.iter().zip(&act.plans) {
+        let decided = act.scene.snapshots.iter().zip(&act.plans);
+        // The others had their ledgers at once, and may be busy with somebody else's writes since.
+        for (snapshot, plan) in decided.filter(|(_, plan)| !plan.writes.is_empty()) {
             self.under_way.busy.remove(&snapshot.node);
-            if is_current && !plan.writes.is_empty() {
+            if is_current {
                 let ledger = remembered(plan, &act.before[&snapshot.node], outcomes);
                 self.ledgers.insert(snapshot.node.clone(), ledger);
             }

@@ -301,6 +301,35 @@ async fn nobody_decides_about_a_node_whose_writes_are_on_their_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cycle_that_writes_nothing_to_a_node_says_nothing_of_a_jumps_writes_there() {
+    let (api, view, near) = two_nodes();
+    let (mut market, _candidate) = market(&api, view, true).await;
+    let term = |mode| Term { epoch: 0, mode };
+    let (quiet, loud) = (term(Mode::Observe), term(Mode::Auto));
+    market.cycle(Mode::Observe, 0).await;
+    market.begin(quiet);
+    let heard = market.under_way.steps.join_next().await.unwrap().unwrap();
+    market.go_on(heard, Some(quiet)).await;
+    market.early(vec![jump(&near)], loud).await;
+    let acted = market.under_way.steps.join_next().await.unwrap().unwrap();
+    let of = |step: &Step| match step {
+        Step::Acted(act, _) => Some(act.occasion.turn),
+        _ => None,
+    };
+    assert_eq!(of(&acted), Some(Turn::Cycle));
+    market.go_on(acted, Some(loud)).await;
+    market.early(vec![jump(&near)], loud).await;
+    let served = |market: &Loop| market.metrics.jump_seconds.get_sample_count();
+    assert_eq!(
+        served(&market),
+        1,
+        "the first one's writes are on their way"
+    );
+    market.settle(loud).await;
+    assert_eq!(served(&market), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_asked_for_in_a_term_that_has_ended_decides_nothing() {
     let (api, view, _) = two_nodes();
     let (mut market, _candidate) = market(&api, view, true).await;
