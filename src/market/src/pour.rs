@@ -193,14 +193,20 @@ impl Basin<'_> {
         remainders: &mut Vec<u128>,
         rounds: u32,
     ) -> Rest {
-        if (0..rounds).all(|_| self.fill_the_full(&mut pool)) {
+        // After a round or two most often nobody is full: then the shares are told at once, and tell
+        // whether that is so.
+        let is_shared = (0..rounds).any(|round| {
+            let is_last = !self.fill_the_full(&mut pool);
+            (is_last || round > 0) && self.share_out(pool, remainders)
+        });
+        if !is_shared {
             self.fill_in_order(&mut pool);
+            self.share_out(pool, remainders);
         }
         let left = pool.amount;
         if self.open.is_empty() {
             pool.amount = W::default();
         }
-        self.share_out(pool, remainders);
         Rest {
             open_weight: pool.weight.into(),
             open_amount: pool.amount.narrow(),
@@ -243,28 +249,37 @@ impl Basin<'_> {
         self.open.drain(..full);
     }
 
-    /// Proportional shares of those that are not full, by largest remainder.
+    /// Proportional shares of those that are not full, by largest remainder. Whether all of them
+    /// are not; else nothing is shared out.
     ///
     /// Nobody overflows: who is not full has an exact share below its room, so
     /// the share rounded up is at most the room.
-    fn share_out<W: Wide>(&mut self, pool: Pool<W>, remainders: &mut Vec<u128>) {
-        let mut rest = pool.amount;
+    fn share_out<W: Wide>(&mut self, pool: Pool<W>, remainders: &mut Vec<u128>) -> bool {
+        let (mut rest, mut is_any_full) = (pool.amount, false);
         remainders.clear();
         remainders.extend(self.open.iter().map(|one| {
             let product = W::from(one.taker.weight) * pool.amount;
             let share = product / pool.weight;
+            is_any_full |= share >= W::from(one.taker.room);
             self.taken[one.place as usize] = share.narrow();
             rest -= share;
             ranked((product - share * pool.weight).into(), one.place)
         }));
-        let rest = usize::try_from(rest.narrow()).unwrap_or(usize::MAX);
-        let Some(others) = remainders.len().checked_sub(rest).filter(|_| rest > 0) else {
-            return;
-        };
-        remainders.select_nth_unstable(others);
-        for ranked in &remainders[others..] {
-            self.taken[ranked_taker(*ranked)] += 1;
+        if is_any_full {
+            for one in self.open.iter() {
+                self.taken[one.place as usize] = one.taker.most();
+            }
+            return false;
         }
+        let rest = usize::try_from(rest.narrow()).unwrap_or(usize::MAX);
+        let others = remainders.len().checked_sub(rest);
+        if let Some(others) = others.filter(|_| rest > 0) {
+            remainders.select_nth_unstable(others);
+            for ranked in &remainders[others..] {
+                self.taken[ranked_taker(*ranked)] += 1;
+            }
+        }
+        true
     }
 }
 
