@@ -57,7 +57,7 @@ pub(crate) fn pour(amount: u64, takers: &[Taker]) -> Poured {
 pub struct Pourer {
     taken: Vec<u64>,
     open: Vec<Open>,
-    remainders: Vec<u128>,
+    remainders: Vec<u64>,
 }
 
 impl Pourer {
@@ -99,12 +99,14 @@ impl Pourer {
             taken: &mut self.taken,
             open: &mut self.open,
         };
-        if weight.saturating_mul(u128::from(most)) < u128::from(u64::MAX) {
+        let is_narrow = weight.saturating_mul(u128::from(most)) < u128::from(u64::MAX)
+            && u64::can_rank(weight, takers.len());
+        if is_narrow {
             let weight = u64::try_from(weight).unwrap_or(u64::MAX);
             basin.divide(Pool { weight, amount }, &mut self.remainders, ROUNDS)
         } else {
             let amount = u128::from(amount);
-            basin.divide(Pool { weight, amount }, &mut self.remainders, ROUNDS)
+            basin.divide(Pool { weight, amount }, &mut Vec::new(), ROUNDS)
         }
     }
 
@@ -114,18 +116,10 @@ impl Pourer {
     }
 }
 
-/// A remainder and the taker that has it, as one number: the larger remainder is the greater,
-/// then the earlier taker. Remainders are below Σ of the weights and that below 2^96.
-fn ranked(remainder: u128, taker: u32) -> u128 {
-    remainder << 32 | u128::from(u32::MAX - taker)
-}
-
-/// The taker of a [`ranked`] remainder.
-fn ranked_taker(ranked: u128) -> usize {
-    u32::MAX as usize - (ranked & u128::from(u32::MAX)) as usize
-}
-
 /// Numbers that products fit into.
+///
+/// A remainder and the taker that has it are one of them: the larger remainder is the greater, then
+/// the earlier taker.
 trait Wide:
     Copy
     + Default
@@ -138,19 +132,56 @@ trait Wide:
     + Div<Output = Self>
     + Sub<Output = Self>
 {
+    /// How many bits say which taker it is.
+    const PLACE: u32;
+
     /// Amounts that came from 64 bits and only became smaller.
     fn narrow(self) -> u64;
+
+    /// This remainder of the taker at `place`.
+    fn ranked(self, place: u32) -> Self;
+
+    /// The taker of a ranked remainder.
+    fn place(self) -> usize;
+
+    /// Whether remainders of a pool of `weight` in all, and so many `takers`, are told apart.
+    fn can_rank(weight: u128, takers: usize) -> bool {
+        let bits = 8 * u32::try_from(size_of::<Self>()).unwrap_or(0);
+        weight >> (bits - Self::PLACE) == 0 && takers >> Self::PLACE == 0
+    }
 }
 
 impl Wide for u64 {
+    const PLACE: u32 = 20;
+
     fn narrow(self) -> u64 {
         self
+    }
+
+    fn ranked(self, place: u32) -> Self {
+        const LAST: u64 = (1 << u64::PLACE) - 1;
+        self << Self::PLACE | (LAST - Self::from(place))
+    }
+
+    fn place(self) -> usize {
+        const LAST: u64 = (1 << u64::PLACE) - 1;
+        usize::try_from(LAST - (self & LAST)).unwrap_or(usize::MAX)
     }
 }
 
 impl Wide for u128 {
+    const PLACE: u32 = 32;
+
     fn narrow(self) -> u64 {
         u64::try_from(self).unwrap_or(u64::MAX)
+    }
+
+    fn ranked(self, place: u32) -> Self {
+        self << Self::PLACE | Self::from(u32::MAX - place)
+    }
+
+    fn place(self) -> usize {
+        u32::MAX as usize - (self & Self::from(u32::MAX)) as usize
     }
 }
 
@@ -187,12 +218,7 @@ struct Basin<'a> {
 }
 
 impl Basin<'_> {
-    fn divide<W: Wide>(
-        mut self,
-        mut pool: Pool<W>,
-        remainders: &mut Vec<u128>,
-        rounds: u32,
-    ) -> Rest {
+    fn divide<W: Wide>(mut self, mut pool: Pool<W>, remainders: &mut Vec<W>, rounds: u32) -> Rest {
         // After a round or two most often nobody is full: then the shares are told at once, and tell
         // whether that is so.
         let is_shared = (0..rounds).any(|round| {
@@ -254,7 +280,7 @@ impl Basin<'_> {
     ///
     /// Nobody overflows: who is not full has an exact share below its room, so
     /// the share rounded up is at most the room.
-    fn share_out<W: Wide>(&mut self, pool: Pool<W>, remainders: &mut Vec<u128>) -> bool {
+    fn share_out<W: Wide>(&mut self, pool: Pool<W>, remainders: &mut Vec<W>) -> bool {
         let (mut rest, mut is_any_full) = (pool.amount, false);
         remainders.clear();
         remainders.extend(self.open.iter().map(|one| {
@@ -263,7 +289,7 @@ impl Basin<'_> {
             is_any_full |= share >= W::from(one.taker.room);
             self.taken[one.place as usize] = share.narrow();
             rest -= share;
-            ranked((product - share * pool.weight).into(), one.place)
+            (product - share * pool.weight).ranked(one.place)
         }));
         if is_any_full {
             for one in self.open.iter() {
@@ -276,7 +302,7 @@ impl Basin<'_> {
         if let Some(others) = others.filter(|_| rest > 0) {
             remainders.select_nth_unstable(others);
             for ranked in &remainders[others..] {
-                self.taken[ranked_taker(*ranked)] += 1;
+                self.taken[ranked.place()] += 1;
             }
         }
         true
