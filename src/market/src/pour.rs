@@ -23,6 +23,43 @@ impl Taker {
     }
 }
 
+/// What takers have together.
+struct Sums {
+    weight: u128,
+    /// Σ of what each takes where there is enough.
+    rooms: u128,
+    /// No room is larger; the largest may be half as large.
+    most: u64,
+}
+
+impl Sums {
+    fn of(takers: &[Taker]) -> Self {
+        let (mut weight, mut rooms, mut weights, mut bits) = (0u64, 0u64, 0, 0);
+        for taker in takers {
+            weight = weight.wrapping_add(taker.weight);
+            rooms = rooms.wrapping_add(taker.most());
+            weights |= taker.weight;
+            bits |= taker.room;
+        }
+        let most = u64::MAX.checked_shr(bits.leading_zeros()).unwrap_or(0);
+        let sum = |of: fn(&Taker) -> u64| takers.iter().map(of).map(u128::from).sum();
+        // So many of so few bits do not wrap around.
+        if u64::can_rank((weights | bits).into(), takers.len()) {
+            let (weight, rooms) = (weight.into(), rooms.into());
+            return Self {
+                weight,
+                rooms,
+                most,
+            };
+        }
+        Self {
+            weight: sum(|taker| taker.weight),
+            rooms: sum(Taker::most),
+            most,
+        }
+    }
+}
+
 /// What became of the amount as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rest {
@@ -74,12 +111,12 @@ impl Pourer {
     /// Products stay in 64 bits where they can, else in 128: a weight is at most
     /// 2^44 and an amount below 2^64, for up to 2^20 takers. More than 2^32 are not looked at.
     pub fn pour(&mut self, amount: u64, takers: &[Taker]) -> Rest {
-        let (mut weight, mut most, mut rooms) = (0u128, amount, 0u128);
-        for taker in takers {
-            weight += u128::from(taker.weight);
-            rooms += u128::from(taker.most());
-            most = most.max(taker.room);
-        }
+        let Sums {
+            weight,
+            rooms,
+            most,
+        } = Sums::of(takers);
+        let most = most.max(amount);
         self.taken.clear();
         self.taken.extend(takers.iter().map(Taker::most));
         // The usual case: there is enough for all.
