@@ -40,6 +40,6 @@ handler=$(bench_binary handler)
 market=$(bench_binary market mbcas-market)
 status=0
 pin "review, from bytes in to bytes out" 150965 "$handler" repeat || status=1
-pin "node of 110 participants, solved" 12959 "$market" repeat solve || status=1
-pin "node of 30 pods, planned" 84213 "$market" repeat plan || status=1
+pin "node of 110 participants, solved" 11674 "$market" repeat solve || status=1
+pin "node of 30 pods, planned" 83988 "$market" repeat plan || status=1
 exit "$status"
