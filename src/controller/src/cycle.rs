@@ -243,6 +243,7 @@ impl Loop {
         }
         let before = self.set_aside(&plans, &scene.snapshots);
         let act = Box::new(Act {
+            cycle: self.under_way.cycle.filter(|_| turn == Turn::Cycle),
             scene,
             occasion,
             plans,
@@ -298,14 +299,14 @@ impl Loop {
         }
         self.respect(outcomes);
         observe::patched(&act.plans, outcomes, &self.metrics);
-        if act.occasion.turn == Turn::Cycle {
-            self.conclude(act.scene, act.plans, outcomes);
+        if let Some(cycle) = act.cycle.filter(|_| act.cycle == self.under_way.cycle) {
+            self.conclude(cycle, act.scene, act.plans, outcomes);
         }
     }
 
     /// Publishes what a cycle has done, and begins to write its notes.
-    fn conclude(&mut self, scene: Scene, plans: Vec<Plan>, outcomes: &Outcomes) {
-        let (Some(cycle), Some(heard)) = (self.under_way.cycle, &self.under_way.heard) else {
+    fn conclude(&mut self, cycle: Cycle, scene: Scene, plans: Vec<Plan>, outcomes: &Outcomes) {
+        let Some(heard) = &self.under_way.heard else {
             return;
         };
         observe::published(

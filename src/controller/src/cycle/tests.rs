@@ -330,6 +330,34 @@ async fn a_cycle_that_writes_nothing_to_a_node_says_nothing_of_a_jumps_writes_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_cycle_of_a_term_that_has_ended_did_does_not_end_the_next() {
+    let (api, view, _) = two_nodes();
+    let (mut market, _candidate) = market(&api, view, true).await;
+    let (epoch, mode) = (0, Mode::Observe);
+    let term = Term { epoch, mode };
+    let next = async |market: &mut Loop| market.under_way.steps.join_next().await.unwrap().unwrap();
+    market.begin(term);
+    let heard = next(&mut market).await;
+    market.go_on(heard, Some(term)).await;
+    let old = next(&mut market).await;
+    market.stand_by();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    market.begin(term);
+    let heard = next(&mut market).await;
+    market.go_on(heard, Some(term)).await;
+    let new = next(&mut market).await;
+    market.go_on(old, Some(term)).await;
+    assert!(
+        market.under_way.steps.is_empty(),
+        "it has no notes to write"
+    );
+    market.go_on(new, Some(term)).await;
+    market.settle(term).await;
+    assert!(market.is_idle());
+    assert_eq!(market.metrics.cycle_seconds.get_sample_count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_asked_for_in_a_term_that_has_ended_decides_nothing() {
     let (api, view, _) = two_nodes();
     let (mut market, _candidate) = market(&api, view, true).await;

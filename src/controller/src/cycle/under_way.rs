@@ -62,6 +62,8 @@ pub enum Step {
 /// A decision that is carried out.
 #[derive(Debug)]
 pub struct Act {
+    /// The cycle whose middle it is; none of an early turn.
+    pub(super) cycle: Option<Cycle>,
     pub(super) scene: Scene,
     pub(super) occasion: Occasion,
     pub(super) plans: Vec<Plan>,
