@@ -127,6 +127,13 @@ impl Demands {
     }
 }
 
+impl Readings {
+    /// How many agents gave no demand.
+    pub fn missing(&self) -> u64 {
+        self.failed.values().sum()
+    }
+}
+
 /// `last`, moved towards neutral by a third for every missed cycle.
 fn faded(last: Demand, missed: u64) -> Demand {
     let left = FADE.saturating_sub(missed);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use mbcas_api::NotParticipant;
-use mbcas_core::ContainerId;
 use mbcas_core::annotations::Mode;
 use mbcas_core::units::{Demand, MilliCpu};
+use mbcas_core::{ContainerId, PodId};
 use mbcas_market::weight::WeightCurve;
 use mbcas_market::{NodeSnapshot, NodeSupply, NonParticipant, Observed, Usage};
 use tokio::time::Instant;
@@ -25,6 +25,8 @@ pub struct Discovery {
     pub participants: BTreeMap<ContainerId, Found>,
     /// Pods of labelled namespaces that do not take part, by reason.
     pub left_out: BTreeMap<&'static str, u64>,
+    /// Those of them whose annotations cannot be read, and why.
+    pub malformed: Vec<(PodId, String)>,
 }
 
 /// One participant as discovery found it.
@@ -62,7 +64,7 @@ pub fn discover(view: &View, ids: &mut Ids) -> Discovery {
             }
             Err(reason) => {
                 if let NotParticipant::Malformed(why) = reason {
-                    tracing::warn!(pod = %pod.id(), %why, "A pod is left out: its annotations cannot be read");
+                    discovery.malformed.push((pod.id(), why.clone()));
                 }
                 *discovery.left_out.entry(reason.reason()).or_default() += 1;
             }

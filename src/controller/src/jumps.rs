@@ -25,7 +25,7 @@ use crate::report::pull_when;
 /// How many agents are listened to at once: those of containers nearest to their limits.
 const MOST: usize = 5_000;
 
-/// How long the loop rests after each of its turns before it hears of the next jump:
+/// How long the loop rests after an early turn before it hears of the next jump:
 /// whoever jumps meanwhile is served together.
 const REST: Duration = Duration::from_millis(500);
 
@@ -105,7 +105,7 @@ impl Jumps {
         jumps
     }
 
-    /// A turn of the loop is over.
+    /// An early turn was taken.
     pub fn rest(&mut self) {
         self.rested = Instant::now() + REST;
     }

@@ -24,6 +24,9 @@ pub(crate) fn discovered(discovery: &Discovery, view: &View) {
     let (participants, namespaces) = (discovery.participants.len(), view.namespaces.len());
     let left_out: u64 = discovery.left_out.values().sum();
     tracing::info!(participants, namespaces, left_out, "Discover");
+    for (pod, why) in &discovery.malformed {
+        tracing::warn!(%pod, %why, "A pod is left out: its annotations cannot be read");
+    }
 }
 
 /// Demand.

@@ -62,10 +62,3 @@ impl Senses {
         Heard { readings, evidence }
     }
 }
-
-impl Readings {
-    /// How many agents gave no demand.
-    pub fn missing(&self) -> u64 {
-        self.failed.values().sum()
-    }
-}

@@ -188,6 +188,9 @@ trait Wide:
     }
 }
 
+/// The last place that 64 bits have room for.
+const LAST_PLACE: u64 = (1 << u64::PLACE) - 1;
+
 impl Wide for u64 {
     const PLACE: u32 = 20;
 
@@ -196,13 +199,11 @@ impl Wide for u64 {
     }
 
     fn ranked(self, place: u32) -> Self {
-        const LAST: u64 = (1 << u64::PLACE) - 1;
-        self << Self::PLACE | (LAST - Self::from(place))
+        self << Self::PLACE | (LAST_PLACE - Self::from(place))
     }
 
     fn place(self) -> usize {
-        const LAST: u64 = (1 << u64::PLACE) - 1;
-        usize::try_from(LAST - (self & LAST)).unwrap_or(usize::MAX)
+        usize::try_from(LAST_PLACE - (self & LAST_PLACE)).unwrap_or(usize::MAX)
     }
 }
 

@@ -46,10 +46,9 @@ fn who_is_satisfied_is_protected_two_cycles_after_an_arrival() {
         let arrival = async {
             let usage = cgroup(&web, "app").unwrap();
             wait_until("its need is known", SOON * 2, async || {
-                let row = last(space).await?;
-                let seen = row.2.need;
-                let is_known = seen.get() >= u64::from(NEED) * 3 / 4 && !row.1;
-                that(is_known, format!("{seen} of {NEED}m"))
+                let (need, starting) = need(space).await?;
+                let is_known = need.get() >= u64::from(NEED) * 3 / 4 && !starting;
+                that(is_known, format!("{need} of {NEED}m"))
             })
             .await;
             for name in ["greedy-1", "greedy-2"] {
@@ -151,14 +150,18 @@ async fn decisions(space: &Space) -> Result<Vec<Decision<'static>>, String> {
         .collect()
 }
 
-/// What the last one said about the pod `web`: when, whether it starts, and what it is allotted.
-async fn last(space: &Space) -> Result<(Duration, bool, Allocation), String> {
+/// What the last one took the pod `web` to need, and whether it starts.
+async fn need(space: &Space) -> Result<(MilliCpu, bool), String> {
     let all = decisions(space).await?;
     let last = all.last().ok_or("nothing was decided yet")?;
     let (id, seen) = observed(last, space, "web").ok_or("web is not at the market")?;
-    let allocations = last.plan.clearing.allocations.iter();
-    let ours = allocations.into_iter().find(|a| a.id == *id).unwrap();
-    Ok((last.time, seen.starting, ours.clone()))
+    Ok((allotted(last, id).unwrap().need, seen.starting))
+}
+
+/// What a decision allots to a container.
+fn allotted<'a>(decision: &'a Decision<'_>, id: &ContainerId) -> Option<&'a Allocation> {
+    let mut all = decision.plan.clearing.allocations.iter();
+    all.find(|allocation| allocation.id == *id)
 }
 
 /// A row for each cycle since `begin` that saw all three.
@@ -172,16 +175,14 @@ async fn rows(space: &Space, begin: Duration) -> Result<Vec<Row>, String> {
         let [Some(web), Some(first), Some(second)] = three else {
             return None;
         };
-        let allotted =
-            |id: &ContainerId| one.plan.clearing.allocations.iter().find(|a| a.id == *id);
         let came = [first, second];
         Some(Row {
             after: one.time.saturating_sub(begin),
             limits: [web, first, second].map(|(_, seen)| seen.limit),
-            protected: allotted(web.0)?.protected,
+            protected: allotted(one, web.0)?.protected,
             short: came
                 .iter()
-                .filter(|(id, _)| allotted(id).is_some_and(|a| a.is_short))
+                .filter(|(id, _)| allotted(one, id).is_some_and(|a| a.is_short))
                 .count(),
             starting: came.iter().any(|(_, seen)| seen.starting),
             condition: one.plan.conditions.first().copied(),

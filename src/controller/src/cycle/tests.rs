@@ -10,6 +10,9 @@ use crate::kubelets::Kubelets;
 use crate::lease::Candidate;
 use kube::api::Api;
 
+mod record;
+mod under_way;
+
 fn pod(namespace: &str, name: &str, annotations: &Value) -> Value {
     let mut all =
         json!({"mbcas.dev/original": r#"{"version":1,"containers":{"app":{"request":"100m"}}}"#});
@@ -195,11 +198,15 @@ fn two_nodes() -> (Shared, View, ContainerId) {
         ..view.nodes["n1"].clone()
     };
     view.nodes.insert("n2".into(), other);
-    let ids = crate::discover::discover(&view, &mut Ids::default())
-        .participants
-        .into_keys();
-    let near = ids.into_iter().find(|id| id.pod.name == "near").unwrap();
+    let near = named(&view, "near");
     (api, view, near)
+}
+
+/// The participant that is the pod `name`.
+fn named(view: &View, name: &str) -> ContainerId {
+    let all = discover(view, &mut Ids::default()).participants;
+    let mut all = all.into_keys();
+    all.find(|id| id.pod.name == name).unwrap()
 }
 
 /// A jump of `id` to all that there is.
@@ -238,147 +245,6 @@ async fn a_jump_moves_its_own_node_at_once_and_no_other() {
     assert_eq!(market.metrics.jump_seconds.get_sample_count(), 1);
 }
 
-/// Every decision that was recorded: what made it, and of which node.
-fn decided(market: &Loop) -> Vec<(&'static str, String)> {
-    let recorded = recorded(market).into_iter();
-    recorded
-        .map(|one| (one.turn.word(), one.snapshot.node.clone()))
-        .collect()
-}
-
-fn turns(words: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
-    let owned = words.iter().map(|(turn, node)| (*turn, (*node).to_owned()));
-    owned.collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_jump_waits_for_nobody_who_is_asked_by_a_cycle() {
-    let (api, view, near) = two_nodes();
-    let (mut market, _candidate) = market(&api, view, true).await;
-    let (epoch, mode) = (0, Mode::Auto);
-    let term = Term { epoch, mode };
-    market.cycle(Mode::Observe, epoch).await;
-    market.begin(term);
-    market.early(vec![jump(&near)], term).await;
-    assert_eq!(market.metrics.jump_seconds.get_sample_count(), 1);
-    assert!(!market.is_idle(), "nobody has answered yet");
-    market.settle(term).await;
-    assert!(market.is_idle());
-    let all = [
-        ("cycle", "n1"),
-        ("cycle", "n2"),
-        ("early", "n1"),
-        ("cycle", "n1"),
-        ("cycle", "n2"),
-    ];
-    assert_eq!(decided(&market), turns(&all));
-    assert_eq!(market.metrics.cycle_seconds.get_sample_count(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn nobody_decides_about_a_node_whose_writes_are_on_their_way() {
-    let (api, view, near) = two_nodes();
-    let far = crate::discover::discover(&view, &mut Ids::default())
-        .participants
-        .into_keys();
-    let far = far.into_iter().find(|id| id.pod.name == "far").unwrap();
-    let (mut market, _candidate) = market(&api, view, true).await;
-    let (epoch, mode) = (0, Mode::Auto);
-    let term = Term { epoch, mode };
-    market.cycle(Mode::Observe, epoch).await;
-    for (who, served) in [(&near, 1), (&near, 1), (&far, 2)] {
-        market.early(vec![jump(who)], term).await;
-        assert_eq!(market.metrics.jump_seconds.get_sample_count(), served);
-    }
-    market.settle(term).await;
-    assert_eq!(market.metrics.jump_seconds.get_sample_count(), 3);
-    let early: Vec<_> = decided(&market).split_off(2);
-    let of = |node: &str| early.iter().filter(|(_, of)| of == node).count();
-    assert_eq!((of("n1"), of("n2"), early.len()), (2, 1, 3));
-    for decision in recorded(&market) {
-        assert_eq!(decision.replay(), Ok(()));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_cycle_that_writes_nothing_to_a_node_says_nothing_of_a_jumps_writes_there() {
-    let (api, view, near) = two_nodes();
-    let (mut market, _candidate) = market(&api, view, true).await;
-    let term = |mode| Term { epoch: 0, mode };
-    let (quiet, loud) = (term(Mode::Observe), term(Mode::Auto));
-    market.cycle(Mode::Observe, 0).await;
-    market.begin(quiet);
-    let heard = market.under_way.steps.join_next().await.unwrap().unwrap();
-    market.go_on(heard, Some(quiet)).await;
-    market.early(vec![jump(&near)], loud).await;
-    let acted = market.under_way.steps.join_next().await.unwrap().unwrap();
-    let of = |step: &Step| match step {
-        Step::Acted(act, _) => Some(act.occasion.turn),
-        _ => None,
-    };
-    assert_eq!(of(&acted), Some(Turn::Cycle));
-    market.go_on(acted, Some(loud)).await;
-    market.early(vec![jump(&near)], loud).await;
-    let served = |market: &Loop| market.metrics.jump_seconds.get_sample_count();
-    assert_eq!(
-        served(&market),
-        1,
-        "the first one's writes are on their way"
-    );
-    market.settle(loud).await;
-    assert_eq!(served(&market), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_cycle_of_a_term_that_has_ended_did_does_not_end_the_next() {
-    let (api, view, _) = two_nodes();
-    let (mut market, _candidate) = market(&api, view, true).await;
-    let (epoch, mode) = (0, Mode::Observe);
-    let term = Term { epoch, mode };
-    let next = async |market: &mut Loop| market.under_way.steps.join_next().await.unwrap().unwrap();
-    market.begin(term);
-    let heard = next(&mut market).await;
-    market.go_on(heard, Some(term)).await;
-    let old = next(&mut market).await;
-    market.stand_by();
-    tokio::time::advance(Duration::from_secs(1)).await;
-    market.begin(term);
-    let heard = next(&mut market).await;
-    market.go_on(heard, Some(term)).await;
-    let new = next(&mut market).await;
-    market.go_on(old, Some(term)).await;
-    assert!(
-        market.under_way.steps.is_empty(),
-        "it has no notes to write"
-    );
-    market.go_on(new, Some(term)).await;
-    market.settle(term).await;
-    assert!(market.is_idle());
-    assert_eq!(market.metrics.cycle_seconds.get_sample_count(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_asked_for_in_a_term_that_has_ended_decides_nothing() {
-    let (api, view, _) = two_nodes();
-    let (mut market, _candidate) = market(&api, view, true).await;
-    let (epoch, mode) = (0, Mode::Auto);
-    let term = Term { epoch, mode };
-    market.begin(term);
-    market.stand_by();
-    assert!(market.is_idle());
-    // What was asked for then is answered into the next term's cycle.
-    tokio::time::advance(Duration::from_secs(1)).await;
-    market.begin(term);
-    market.settle(term).await;
-    assert!(market.is_idle());
-    assert_eq!(
-        decided(&market),
-        turns(&[("cycle", "n1"), ("cycle", "n2")]),
-        "once, by what this cycle has heard"
-    );
-    assert_eq!(market.metrics.cycle_seconds.get_sample_count(), 1);
-}
-
 #[tokio::test(start_paused = true)]
 async fn recommending_writes_nothing() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
@@ -407,11 +273,7 @@ async fn a_pod_that_may_only_be_watched_is_not_written() {
 async fn a_container_of_another_resizer_is_left_to_it() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
     let (mut market, _candidate) = market(&api, view, true).await;
-    let id = crate::discover::discover(&market.cluster.view(), &mut Ids::default())
-        .participants
-        .into_keys()
-        .next()
-        .unwrap();
+    let id = named(&market.cluster.view(), "top");
     market.respected.insert(id, Instant::now() + RESPECT);
     market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
@@ -640,70 +502,4 @@ fn recorded(market: &Loop) -> Vec<mbcas_market::decision::Decision<'static>> {
     lines
         .map(|line| mbcas_market::decision::Decision::read(line.trim_end()).unwrap())
         .collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_cycles_and_early_turns_decide_is_recorded_and_replayed_bit_for_bit() {
-    let (api, view, near) = two_nodes();
-    let (mut market, mut candidate) = market(&api, view, true).await;
-    let jump = jump(&near);
-    for _ in 0..2 {
-        market.cycle(Mode::Auto, 4).await;
-        tokio::time::advance(Duration::from_secs(5)).await;
-        market.at_once(&jump, Mode::Auto, 4).await;
-        tokio::time::advance(Duration::from_secs(10)).await;
-        candidate.lead().await;
-    }
-    let recorded = recorded(&market);
-    let order: Vec<_> = recorded
-        .iter()
-        .map(|decision| (decision.turn.word(), decision.snapshot.node.as_str()))
-        .collect();
-    let turn = [("cycle", "n1"), ("cycle", "n2"), ("early", "n1")];
-    assert_eq!(order, [turn, turn].concat());
-    for decision in &recorded {
-        assert_eq!((decision.replay(), decision.term), (Ok(()), 4));
-        let written = decision.plan.writes.iter().map(|write| &write.id);
-        let written: BTreeSet<_> = written.collect();
-        assert!(written.into_iter().eq(decision.outcomes.keys()));
-    }
-    let of = |id: &ContainerId, ledger: &Ledger| ledger.demand(id).unwrap().basis_points();
-    let id = &recorded[2].plan.clearing.allocations[1].id;
-    assert_eq!(id.pod.name, "near");
-    let demand = [&recorded[0], &recorded[2], &recorded[3]].map(|one| of(id, &one.plan.ledger));
-    assert!(
-        demand[0] < demand[1] && demand[1] != demand[2],
-        "{demand:?}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_write_that_a_quota_leaves_out_is_recorded_as_the_plan_had_it() {
-    let small = |name: &str| {
-        let mut small = pod("shop", name, &json!({}));
-        for path in [
-            "/spec/containers/0/resources/limits",
-            "/status/containerStatuses/0/resources/limits",
-        ] {
-            *small.pointer_mut(path).unwrap() = json!({"cpu": "150m"});
-        }
-        small
-    };
-    let (api, mut view) = world(&[small("a"), small("b")]);
-    let quota = json!({"metadata": {"name": "q", "namespace": "shop"}, "spec": {"hard": {"limits.cpu": "4"}},
-                       "status": {"used": {"limits.cpu": "3500m"}}});
-    let quota: k8s_openapi::api::core::v1::ResourceQuota = serde_json::from_value(quota).unwrap();
-    crate::cluster::Watched::keep(quota, &mut view);
-    let (mut market, _candidate) = market(&api, view, true).await;
-    market.cycle(Mode::Auto, 0).await;
-    assert_eq!(limits(&api).len(), 1);
-    let [decision] = recorded(&market).try_into().unwrap();
-    assert_eq!(decision.replay(), Ok(()));
-    let became: Vec<_> = decision
-        .outcomes
-        .iter()
-        .map(|(id, word)| (id.pod.name.as_str(), &**word))
-        .collect();
-    assert_eq!(became.len(), 2);
-    assert!(became.contains(&("b", "quota")), "{became:?}");
 }
