@@ -494,12 +494,3 @@ async fn what_cannot_all_be_written_is_written_by_what_it_brings_and_all_of_it_i
     // The view does not change here, so six are wanted each time.
     assert_eq!(market.metrics.put_off.get(), 3 * 4);
 }
-
-/// What the record has, read back.
-fn recorded(market: &Loop) -> Vec<mbcas_market::decision::Decision<'static>> {
-    let lines = market.record.lines(None);
-    let lines = lines.iter().map(|line| std::str::from_utf8(line).unwrap());
-    lines
-        .map(|line| mbcas_market::decision::Decision::read(line.trim_end()).unwrap())
-        .collect()
-}

@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// What the record has, read back.
+pub(super) fn recorded(market: &Loop) -> Vec<mbcas_market::decision::Decision<'static>> {
+    let lines = market.record.lines(None);
+    let lines = lines.iter().map(|line| std::str::from_utf8(line).unwrap());
+    lines
+        .map(|line| mbcas_market::decision::Decision::read(line.trim_end()).unwrap())
+        .collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_cycles_and_early_turns_decide_is_recorded_and_replayed_bit_for_bit() {
     let (api, view, near) = two_nodes();

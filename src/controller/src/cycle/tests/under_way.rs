@@ -1,5 +1,6 @@
 //! What goes on while a cycle waits for others.
 
+use super::record::recorded;
 use super::*;
 
 /// Every decision that was recorded: what made it, and of which node.
