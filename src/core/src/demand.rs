@@ -9,7 +9,8 @@
 //! - `/demand`: one [`DemandReport`] as JSON; asked with a [`LongPoll`], when the
 //!   intensity has risen so far.
 //!
-//! A signal becomes an intensity by [`queue_pressure`]; an [`Ewma`] smooths it.
+//! Signals become pressures by [`queue_pressure`], [`latency_pressure`] and [`starvation_pressure`];
+//! an [`Ewma`] of the greatest is the intensity.
 
 use std::time::Duration;
 
@@ -88,21 +89,45 @@ pub struct DemandReport {
     pub sequence: u64,
     /// Age of the newest sample in milliseconds when the report was written.
     pub age_ms: u64,
-    /// The pressures behind the intensity, each from 0 to 1, unsmoothed: for
-    /// people who ask why, never for the market. A signal without a source is absent.
+    /// How much CPU the container's threads used and waited for, in millicores: what it could use.
+    /// Absent where the agent cannot see them. The market takes it for no more than evidence allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub need_millicores: Option<u64>,
+    /// The pressures behind the intensity, unsmoothed.
     #[serde(default)]
-    pub signals: Signals,
+    pub breakdown: Breakdown,
 }
 
-/// The pressures behind one intensity, each from 0 to 1.
+/// The pressures behind one intensity, by what causes them: for people who ask why. Each is
+/// from 0 to 1; one without a source is absent and never zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Signals {
-    /// Connections that wait in the accept queues of the pod's listening sockets.
+pub struct Breakdown {
+    /// Requests that take longer than the pod's objective (`mbcas.slo`), by [`latency_pressure`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accept_queue: Option<f64>,
-    /// What the application itself reports at the address in `mbcas.metrics`.
+    pub latency: Option<f64>,
+    /// Requests that wait: in sockets, or in the application by its own word; by [`queue_pressure`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub app_queue: Option<f64>,
+    pub queue: Option<f64>,
+    /// Periods in which the container's own limit stopped it, by [`starvation_pressure`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttling: Option<f64>,
+    /// Time that its threads could run and did not, by [`starvation_pressure`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<f64>,
+}
+
+impl Breakdown {
+    /// The greatest pressure, which is what counts: one cause is enough. None without any.
+    pub fn greatest(&self) -> Option<f64> {
+        let Self {
+            latency,
+            queue,
+            throttling,
+            waiting,
+        } = *self;
+        let all = [latency, queue, throttling, waiting];
+        all.into_iter().flatten().reduce(f64::max)
+    }
 }
 
 /// Why a report was not taken.
@@ -175,6 +200,41 @@ impl DemandReport {
 pub fn queue_pressure(waiting: u64) -> f64 {
     let q = waiting as f64;
     q / (q + QUEUE_HALF)
+}
+
+/// Urgency of requests that take `seconds` where the objective is `objective`: 0 up to seven
+/// tenths of it, 1 from 1.3 times, and evenly between (research of the mechanism, §3.2).
+///
+/// ```
+/// use mbcas_core::demand::latency_pressure;
+/// assert_eq!(latency_pressure(0.05, 0.1), 0.0);
+/// assert!((latency_pressure(0.1, 0.1) - 0.5).abs() < 1e-9);
+/// assert_eq!(latency_pressure(0.2, 0.1), 1.0);
+/// ```
+pub fn latency_pressure(seconds: f64, objective: f64) -> f64 {
+    between(seconds / objective, 0.7, 1.3)
+}
+
+/// Urgency of going without CPU for this share of the time or of the periods: 0 up to a twentieth,
+/// 1 from three tenths, and evenly between (research of the mechanism, §3.2).
+///
+/// ```
+/// use mbcas_core::demand::starvation_pressure;
+/// assert_eq!(starvation_pressure(0.05), 0.0);
+/// assert_eq!(starvation_pressure(0.3), 1.0);
+/// ```
+pub fn starvation_pressure(share: f64) -> f64 {
+    between(share, 0.05, 0.3)
+}
+
+/// Where `value` lies on the way from `low` to `high`, from 0 to 1; 0 for what is no number.
+fn between(value: f64, low: f64, high: f64) -> f64 {
+    let way = (value - low) / (high - low);
+    if way.is_nan() {
+        0.0
+    } else {
+        way.clamp(0.0, 1.0)
+    }
 }
 
 /// A moving average with its own half-life up and down, in real time: samples
@@ -278,6 +338,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_later_version_adds_is_passed_over() {
+        let more = String::from_utf8(report("0.5")).unwrap().replace(
+            "\"age_ms\":80",
+            "\"age_ms\":80,\"mood\":\"good\",\"breakdown\":{\"cold\":1}",
+        );
+        assert_eq!(read(more.as_bytes()).unwrap(), Demand::NEUTRAL);
+    }
+
+    #[test]
     fn a_stale_report_is_refused() {
         let old = String::from_utf8(report("0.5"))
             .unwrap()
@@ -329,12 +398,14 @@ mod tests {
             let sent = DemandReport {
                 namespace: "n".into(), pod: "p".into(), container: "c".into(),
                 demand_intensity: d, sequence, age_ms,
-                signals: Signals { accept_queue: Some(d), app_queue: None },
+                need_millicores: Some(sequence),
+                breakdown: Breakdown { queue: Some(d), ..Breakdown::default() },
             };
             let body = serde_json::to_vec(&sent).unwrap();
             let (read, _) = DemandReport::parse(&body, "n", "p", "c").unwrap();
             prop_assert!((read.demand_intensity - d).abs() < 1e-12);
-            prop_assert_eq!(read.sequence, sequence);
+            prop_assert!((read.breakdown.greatest().unwrap() - d).abs() < 1e-12);
+            prop_assert_eq!(read.clone(), DemandReport { demand_intensity: read.demand_intensity, breakdown: read.breakdown, ..sent });
         }
     }
 }
