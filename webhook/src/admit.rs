@@ -9,7 +9,7 @@ use mbcas_api::names::{INJECTION_ANNOTATION, ORIGINAL_ANNOTATION};
 use mbcas_api::participant::{chosen, submitted_cpu_request};
 use mbcas_api::qos::Qos;
 use mbcas_api::{BUDGET_POLICY_NAME, NotParticipant, Original};
-use mbcas_core::annotations::{CONTAINER, MAX_CPU, Settings};
+use mbcas_core::annotations::{CONTAINER, MAX_CPU, Processes, Settings};
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::{Budget, MilliCpu};
 use serde::Deserialize;
@@ -22,6 +22,7 @@ use crate::mesh;
 use crate::namespace::Namespace;
 use crate::patch::{Patch, PatchBuilder};
 use crate::policy::Policy;
+use crate::processes;
 use crate::review::{Outline, excess};
 use crate::sidecar::Sidecar;
 use crate::submitted::{self, SubmittedCpu};
@@ -225,9 +226,15 @@ impl Admission<'_> {
                 Cow::Borrowed(_) => Cow::Borrowed(self.policy.sidecar()),
                 Cow::Owned(fitted) => Cow::Owned(Sidecar::of(fitted)),
             };
-            let container = sidecar.container(&self.chosen.name, settings.metrics.as_ref());
-            patch.append_init_container(&container);
+            patch.append_init_container(&sidecar.container(&self.chosen.name, settings));
             patch.append_volume(sidecar.volume());
+        }
+        if settings.processes == Processes::Shared && decision.takes_part() {
+            match processes::to_share(self.spec, has_sidecar) {
+                Ok(true) => patch.share_processes(),
+                Ok(false) => {}
+                Err(obstacle) => warnings.push(obstacle.to_string()),
+            }
         }
         Verdict {
             holding: request.map(|request| Holding {

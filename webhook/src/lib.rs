@@ -15,6 +15,7 @@
 //! | [`decide`] | what is to be done with a pod, from closed sets of reasons |
 //! | [`sidecar`] | the demand agent's container |
 //! | [`mesh`] | a mesh's list of ports that its proxy leaves alone |
+//! | [`processes`] | whether the containers are to see each other's processes |
 //! | [`patch`] | the JSON patch that does it, on declared paths only |
 //! | [`mod@admit`] | all of the above put together: a pod in, a verdict out |
 //! | [`workloads`] | the same verdict about a workload's pod template, as warnings |
@@ -41,6 +42,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod patch;
 pub mod policy;
+pub mod processes;
 pub mod review;
 pub mod room;
 pub mod routes;

@@ -7,7 +7,8 @@
 //!   it leaves alone, where the pod has one ([`crate::mesh`]);
 //! - `/spec/containers/N/resources`: the participating container's CPU limit, and
 //!   its CPU request, where it has none;
-//! - `/spec/initContainers` and `/spec/volumes`, one entry appended to each.
+//! - `/spec/initContainers` and `/spec/volumes`, one entry appended to each;
+//! - `/spec/shareProcessNamespace`, set where `mbcas.processes` asks for it ([`crate::processes`]).
 
 use std::collections::BTreeMap;
 
@@ -128,6 +129,11 @@ impl<'a> PatchBuilder<'a> {
         let spec = self.pod.spec.as_ref();
         let present = spec.is_some_and(|spec| spec.volumes.is_some());
         self.append("volumes", present, volume);
+    }
+
+    /// Lets the pod's containers see each other's processes.
+    pub fn share_processes(&mut self) {
+        self.add(&["spec", "shareProcessNamespace"], "true");
     }
 
     fn append(&mut self, list: &str, present: bool, item: &str) {

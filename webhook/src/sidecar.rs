@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use mbcas_api::names::{AGENT_CONTAINER, AGENT_PORT_NAME, AGENT_VOLUME};
-use mbcas_core::annotations::AppMetrics;
+use mbcas_core::annotations::Settings;
 use mbcas_core::demand::AGENT_PORT;
 use serde_json::{Value, json};
 
@@ -44,15 +44,19 @@ impl Sidecar {
         }
     }
 
-    /// The native sidecar for a pod whose container `subject` takes part, and says what it does on `app`.
-    pub fn container(&self, subject: &str, app: Option<&AppMetrics>) -> String {
+    /// The native sidecar for a pod whose container `subject` takes part, and says of itself what `settings` tell.
+    pub fn container(&self, subject: &str, settings: &Settings) -> String {
         let mut text = String::with_capacity(self.head.len() + self.tail.len() + 256);
         text.push_str(&self.head);
         text.push_str(&as_json(subject));
-        if let Some(app) = app {
-            // One more variable, before the end of the list.
+        // More variables, before the end of the list.
+        if let Some(app) = &settings.metrics {
             text.push_str(r#"},{"name":"MBCAS_APP_METRICS","value":"#);
             text.push_str(&as_json(&app.to_string()));
+        }
+        if let Some(slo) = settings.slo {
+            text.push_str(r#"},{"name":"MBCAS_APP_SLO","value":"#);
+            text.push_str(&as_json(&slo.to_string()));
         }
         text.push_str(&self.tail);
         text
@@ -171,9 +175,14 @@ mod tests {
     #[test]
     fn what_depends_on_the_pod_is_written_into_the_rest() {
         let sidecar = Sidecar::of(&AgentSpec::usual("example/agent:1"));
-        let app: AppMetrics = "http://localhost:8080/metrics#depth".parse().unwrap();
-        let read = |subject: &str, app: Option<&AppMetrics>| -> Container {
-            serde_json::from_str(&sidecar.container(subject, app)).unwrap()
+        let app = "http://localhost:8080/metrics#queue=depth&latency=p99";
+        let of = |metrics: Option<&str>, slo: Option<&str>| Settings {
+            metrics: metrics.map(|text| text.parse().unwrap()),
+            slo: slo.map(|text| text.parse().unwrap()),
+            ..Settings::default()
+        };
+        let read = |subject: &str, settings: &Settings| -> Container {
+            serde_json::from_str(&sidecar.container(subject, settings)).unwrap()
         };
         let variable = |container: &Container, name: &str| {
             let mut env = container.env.iter().flatten();
@@ -181,19 +190,20 @@ mod tests {
                 .and_then(|variable| variable.value.clone())
         };
         for subject in ["app", "a\"\\b\n"] {
-            let plain = read(subject, None);
+            let plain = read(subject, &of(None, None));
             assert_eq!(
                 variable(&plain, "MBCAS_CONTAINER").as_deref(),
                 Some(subject)
             );
             assert_eq!(variable(&plain, "MBCAS_APP_METRICS"), None);
-            let mut metered = read(subject, Some(&app));
-            assert_eq!(
-                variable(&metered, "MBCAS_APP_METRICS"),
-                Some(app.to_string())
-            );
-            metered.env.as_mut().unwrap().pop();
-            assert_eq!(metered, plain);
+            assert_eq!(variable(&plain, "MBCAS_APP_SLO"), None);
+            let mut timed = read(subject, &of(Some(app), Some("2s")));
+            assert_eq!(variable(&timed, "MBCAS_APP_METRICS").as_deref(), Some(app));
+            assert_eq!(variable(&timed, "MBCAS_APP_SLO").as_deref(), Some("2000ms"));
+            timed.env.as_mut().unwrap().pop();
+            assert_eq!(timed, read(subject, &of(Some(app), None)));
+            timed.env.as_mut().unwrap().pop();
+            assert_eq!(timed, plain);
             assert!(is_ours(&plain, &AgentSpec::usual("example/agent:2")));
         }
     }

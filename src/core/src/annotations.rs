@@ -13,7 +13,9 @@
 //! | `mbcas.container` | name of the container that takes part | `kubectl.kubernetes.io/default-container`, else the first |
 //! | `mbcas.mode` | `observe`, `recommend` or `auto` | the controller's |
 //! | `mbcas.agent` | `sidecar` or `none` | `sidecar` |
-//! | `mbcas.metrics` | `http://localhost:PORT/PATH#METRIC` | none |
+//! | `mbcas.metrics` | `http://localhost:PORT/PATH#METRIC`, see [`AppMetrics`] | none |
+//! | `mbcas.slo` | time from `1ms` to `60s`, beside a latency in `mbcas.metrics` | none |
+//! | `mbcas.processes` | `own` or `shared` | `own` |
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +25,12 @@ use thiserror::Error;
 
 use crate::quantity::Quantity;
 use crate::units::{Budget, MilliCpu};
+
+mod app_metrics;
+mod slo;
+
+pub use app_metrics::{AppMetrics, Format};
+pub use slo::Slo;
 
 /// Whether the pod takes part.
 pub const ENABLED: &str = "mbcas.enabled";
@@ -38,12 +46,16 @@ pub const CONTAINER: &str = "mbcas.container";
 pub const MODE: &str = "mbcas.mode";
 /// Whether it gets a demand agent.
 pub const AGENT: &str = "mbcas.agent";
-/// Where its application reports its own queue.
+/// Where its application reports its own queue and latency.
 pub const METRICS: &str = "mbcas.metrics";
+/// The latency that its application is to keep.
+pub const SLO: &str = "mbcas.slo";
+/// Whether its containers see each other's processes.
+pub const PROCESSES: &str = "mbcas.processes";
 
 /// Every key that a user may write, in the order of the table above.
-pub const KEYS: [&str; 8] = [
-    ENABLED, BUDGET, MIN_CPU, MAX_CPU, CONTAINER, MODE, AGENT, METRICS,
+pub const KEYS: [&str; 10] = [
+    ENABLED, BUDGET, MIN_CPU, MAX_CPU, CONTAINER, MODE, AGENT, METRICS, SLO, PROCESSES,
 ];
 
 /// What every key of ours begins with.
@@ -60,9 +72,6 @@ pub const MOST_CPU: MilliCpu = MilliCpu::new(10_000_000);
 
 /// The most digits of an amount of CPU, its point included.
 const LONGEST_NUMBER: usize = 32;
-
-/// The longest value of `mbcas.metrics`, in bytes.
-const LONGEST_ADDRESS: usize = 1024;
 
 /// The longest value that a message repeats, in characters.
 const QUOTED: usize = 60;
@@ -123,67 +132,14 @@ pub enum AgentChoice {
     None,
 }
 
-/// Where an application reports the length of its own queue: a gauge in
-/// Prometheus text form, on the pod's own loopback.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AppMetrics {
-    /// The port on localhost.
-    pub port: u16,
-    /// The path, with its leading slash.
-    pub path: String,
-    /// The name of the metric; samples of several label sets are added up.
-    pub metric: String,
-}
-
-impl fmt::Display for AppMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "http://localhost:{}{}#{}",
-            self.port, self.path, self.metric
-        )
-    }
-}
-
-impl std::str::FromStr for AppMetrics {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const RULE: &str = "it must read http://localhost:PORT/PATH#METRIC";
-        if text.len() > LONGEST_ADDRESS {
-            return Err(format!(
-                "it must be at most {LONGEST_ADDRESS} characters long"
-            ));
-        }
-        let rest = text.strip_prefix("http://localhost:").ok_or(RULE)?;
-        let (address, metric) = rest.split_once('#').ok_or(RULE)?;
-        let (port, path) = address.split_at(address.find('/').ok_or(RULE)?);
-        let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-        let port = port.parse::<u16>().ok().filter(|p| digits && *p > 0);
-        let port = port.ok_or("its port must be a number from 1 to 65535")?;
-        if !path
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"/-._~%".contains(&b))
-        {
-            return Err("its path may hold letters, digits and / - . _ ~ % only".to_owned());
-        }
-        if !is_metric_name(metric) {
-            return Err("its metric must match [a-zA-Z_:][a-zA-Z0-9_:]*".to_owned());
-        }
-        Ok(Self {
-            port,
-            path: path.to_owned(),
-            metric: metric.to_owned(),
-        })
-    }
-}
-
-fn is_metric_name(name: &str) -> bool {
-    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b':';
-    name.bytes()
-        .next()
-        .is_some_and(|b| word(b) && !b.is_ascii_digit())
-        && name.bytes().all(word)
+/// Whether a pod's containers see each other's processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Processes {
+    /// The pod stays as it was submitted.
+    #[default]
+    Own,
+    /// They do, and the agent sees how long the application's threads wait for CPU.
+    Shared,
 }
 
 /// What a pod's annotations ask for. A field is absent where the user wrote nothing.
@@ -205,6 +161,10 @@ pub struct Settings {
     pub agent: AgentChoice,
     /// `mbcas.metrics`.
     pub metrics: Option<AppMetrics>,
+    /// `mbcas.slo`.
+    pub slo: Option<Slo>,
+    /// `mbcas.processes`.
+    pub processes: Processes,
 }
 
 /// One fault of one annotation.
@@ -253,8 +213,12 @@ impl SettingsError {
                     known,
                 )
             })
-            .min()
-            .filter(|(distance, _)| *distance <= 4);
+            // At most half of what is there may be wrong.
+            .filter(|(distance, known)| {
+                let longer = key.len().max(known.len()) - PREFIX.len();
+                *distance <= 4 && distance * 2 <= longer
+            })
+            .min();
         let fix = nearest.map_or_else(
             || format!("known keys are {}", KEYS.join(", ")),
             |(_, known)| format!("did you mean {known}?"),
@@ -286,23 +250,43 @@ impl Settings {
                 faults.push(fault);
             }
         }
-        if let (Some(min), Some(max)) = (settings.min_cpu, settings.max_cpu)
-            && min > max
-        {
-            let value = annotations.get(MIN_CPU).map_or("", String::as_str);
-            let rule = format!("the least CPU {min} is above the most CPU {max}");
-            faults.push(SettingsError::new(
-                MIN_CPU,
-                value,
-                rule,
-                format!("lower it or raise {MAX_CPU}"),
-            ));
-        }
+        faults.extend(settings.contradictions(annotations));
         if faults.is_empty() {
             Ok(settings)
         } else {
             Err(faults)
         }
+    }
+
+    /// What each value may be by itself and all of them may not be together.
+    fn contradictions(&self, annotations: &BTreeMap<String, String>) -> Vec<SettingsError> {
+        let fault = |key: &str, rule: String, fix: String| {
+            let value = annotations.get(key).map_or("", String::as_str);
+            SettingsError::new(key, value, rule, fix)
+        };
+        let mut faults = Vec::new();
+        if let (Some(min), Some(max)) = (self.min_cpu, self.max_cpu)
+            && min > max
+        {
+            let rule = format!("the least CPU {min} is above the most CPU {max}");
+            faults.push(fault(MIN_CPU, rule, format!("lower it or raise {MAX_CPU}")));
+        }
+        // A value that was refused already is not missing too.
+        let latency = self.metrics.as_ref().map(|app| app.latency.is_some());
+        if latency == Some(true) && !annotations.contains_key(SLO) {
+            let rule = format!("it has a latency, and {SLO} does not say what that may be");
+            let fix = format!("add {SLO}, for example \"250ms\"");
+            faults.push(fault(METRICS, rule, fix));
+        }
+        let is_unmeasured = latency == Some(false) || !annotations.contains_key(METRICS);
+        if self.slo.is_some() && is_unmeasured {
+            let rule = format!("{METRICS} names no latency to compare with it");
+            let fix = format!(
+                "for example {METRICS}: \"http://localhost:8080/metrics#latency=request_seconds\""
+            );
+            faults.push(fault(SLO, rule, fix));
+        }
+        faults
     }
 
     fn take(&mut self, key: &str, value: &str) -> Result<(), SettingsError> {
@@ -356,6 +340,23 @@ impl Settings {
                 let fix = "for example \"http://localhost:8080/metrics#app_queue_depth\"";
                 self.metrics = Some(value.parse().map_err(|rule| refuse(rule, fix))?);
             }
+            SLO => {
+                self.slo = Some(
+                    value
+                        .parse()
+                        .map_err(|rule| refuse(rule, "for example \"250ms\""))?,
+                );
+            }
+            PROCESSES => match value {
+                "own" => self.processes = Processes::Own,
+                "shared" => self.processes = Processes::Shared,
+                _ => {
+                    return Err(refuse(
+                        "it must be own or shared".into(),
+                        "write one of the two",
+                    ));
+                }
+            },
             unknown => return Err(SettingsError::unknown(unknown)),
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::support::space::dry_run;
 use crate::support::{Admission, Lab, Space, on_cluster};
 
 /// Key, value, and a word of the webhook's answer that helps its reader.
-const MALFORMED: [(&str, &str, &str); 20] = [
+const MALFORMED: [(&str, &str, &str); 25] = [
     ("mbcas.budget", "lots", "for example \"300\""),
     ("mbcas.budget", "0", "from 1 to 1000000"),
     ("mbcas.budget", "-5", "from 1 to 1000000"),
@@ -32,12 +32,25 @@ const MALFORMED: [(&str, &str, &str); 20] = [
         "http://localhost:PORT/PATH#METRIC",
     ),
     ("mbcas.metrics", "http://localhost:99999/#q", "65535"),
+    (
+        "mbcas.metrics",
+        "http://localhost:80/#queue=q&latency=/l",
+        "one answer is read",
+    ),
+    (
+        "mbcas.metrics",
+        "http://localhost:80/#latency=l",
+        "add mbcas.slo",
+    ),
+    ("mbcas.slo", "61s", "from 1ms to 60s"),
+    ("mbcas.slo", "250ms", "names no latency"),
+    ("mbcas.processes", "host", "own or shared"),
     ("mbcas.budgte", "300", "did you mean mbcas.budget?"),
     ("mbcas.colour", "red", "known keys are"),
 ];
 
 /// What must still be let through, or everything above shows nothing.
-const WELL_FORMED: [(&str, &str); 7] = [
+const WELL_FORMED: [(&str, &str); 9] = [
     ("mbcas.budget", "300"),
     ("mbcas.minCPU", "0.02"),
     ("mbcas.maxCPU", "1500m"),
@@ -48,6 +61,8 @@ const WELL_FORMED: [(&str, &str); 7] = [
         "mbcas.metrics",
         "http://localhost:8081/metrics#lab_queue_depth",
     ),
+    ("mbcas.metrics", "http://localhost:8081/stats#/jobs/waiting"),
+    ("mbcas.processes", "shared"),
 ];
 
 fn lab() -> Lab {

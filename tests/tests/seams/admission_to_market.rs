@@ -40,8 +40,17 @@ fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
         of_key("mbcas.agent", &["sidecar", "none", "none", "no"]),
         of_key(
             "mbcas.metrics",
-            &["http://localhost:8080/metrics#queue", "http://localhost/"],
+            &[
+                "http://localhost:8080/metrics#queue",
+                "http://localhost:8080/stats#queue=/jobs&latency=/p99",
+                "http://localhost/",
+            ],
         ),
+        // Seldom: without a latency in the line above it is refused.
+        prop::option::weighted(0.2, select(&["250ms", "2s", "soon"][..]))
+            .prop_map(|slo| Some(("mbcas.slo".to_owned(), slo?.to_owned())))
+            .boxed(),
+        of_key("mbcas.processes", &["own", "shared", "shared", "host"]),
         of_key(
             "mbcas.dev/original",
             &["{\"version\":1,\"containers\":{}}", "forged"],

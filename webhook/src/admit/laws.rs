@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use mbcas_api::names::{AGENT_CONTAINER, AGENT_VOLUME};
 use mbcas_api::original::OriginalCpu;
 use mbcas_api::participant::{cpu_limit, cpu_request};
-use mbcas_core::annotations::{BUDGET, MIN_CPU, MODE, RESERVED_PREFIX};
+use mbcas_core::annotations::{BUDGET, MIN_CPU, MODE, PROCESSES, RESERVED_PREFIX};
 use mbcas_core::units::MilliCpu;
 use proptest::prelude::*;
+use serde_json::json;
 
 use self::generate::{any_namespace, any_pod};
 use super::tests::{original, policy};
@@ -81,6 +82,11 @@ fn beyond_us(pod: &Value, has_policy: bool) -> Value {
             spec.remove(list);
         }
     }
+    let asks = pod["metadata"]["annotations"][PROCESSES] == "shared";
+    let spec = pod["spec"].as_object_mut().unwrap();
+    if asks && spec.get("shareProcessNamespace") != Some(&json!(false)) {
+        spec.remove("shareProcessNamespace");
+    }
     let ours = |key: &str| {
         key.starts_with(RESERVED_PREFIX)
             || [ISTIO_PORTS, LINKERD_PORTS].contains(&key)
@@ -115,6 +121,22 @@ proptest! {
             let of = |pod: &Value| pod["metadata"]["annotations"][mesh].as_str().map(str::to_owned);
             let (before, after) = (of(&pod), of(&patched));
             prop_assert!(before == after || before.is_some_and(|ports| after.unwrap().starts_with(&ports)));
+        }
+    }
+
+    #[test]
+    fn processes_are_shared_only_where_both_pod_and_agent_are_there_for_it(pod in any_pod(), namespace in any_namespace()) {
+        let (verdict, patched) = admitted(&pod, &namespace);
+        let shared = |pod: &Value| pod["spec"]["shareProcessNamespace"].clone();
+        let asks = pod["metadata"]["annotations"][PROCESSES] == "shared";
+        let warned = verdict.warnings.iter().any(|w| w.contains("(processes_"));
+        let is_free = shared(&pod) != false && pod["spec"]["hostPID"] != true;
+        if asks && verdict.decision.has_sidecar() && is_free {
+            prop_assert_eq!(shared(&patched), true);
+            prop_assert!(!warned);
+        } else {
+            prop_assert_eq!(shared(&patched), shared(&pod));
+            prop_assert_eq!(warned, asks && verdict.decision.takes_part());
         }
     }
 

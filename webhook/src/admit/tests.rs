@@ -316,7 +316,7 @@ fn an_opted_out_pod_is_untouched_but_for_forged_keys() {
 fn a_foreign_container_of_our_name_is_not_taken_for_ours() {
     let spoof = with(|pod| {
         let foreign = Sidecar::of(&AgentSpec::usual("evil.example/agent:1"));
-        let container = foreign.container("app", None);
+        let container = foreign.container("app", &Settings::default());
         pod["spec"]["initContainers"] = json!([serde_json::from_str::<Value>(&container).unwrap()]);
     });
     assert_eq!(

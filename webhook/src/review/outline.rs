@@ -144,11 +144,14 @@ struct Spec {
     active_deadline_seconds: Option<i64>,
     containers: Parts<Part>,
     host_network: Option<bool>,
+    #[serde(rename = "hostPID")]
+    host_pid: Option<bool>,
     init_containers: Parts<Part>,
     node_selector: Entries<String>,
     os: Option<PodOS>,
     priority_class_name: Option<String>,
     resources: Option<Resources>,
+    share_process_namespace: Option<bool>,
     volumes: Parts<Named>,
 }
 
@@ -207,11 +210,13 @@ impl From<Spec> for PodSpec {
             active_deadline_seconds: from.active_deadline_seconds,
             containers: all(from.containers).unwrap_or_default(),
             host_network: from.host_network,
+            host_pid: from.host_pid,
             init_containers: all(from.init_containers),
             node_selector: from.node_selector.map(|few| few.0),
             os: from.os,
             priority_class_name: from.priority_class_name,
             resources: from.resources.map(Into::into),
+            share_process_namespace: from.share_process_namespace,
             volumes: all(from.volumes),
             ..Self::default()
         }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use mbcas_api::names::DEFAULT_CONTAINER_ANNOTATION;
 use mbcas_api::qos::Qos;
+use mbcas_core::Settings;
 use mbcas_core::quantity::Quantity;
 use mbcas_webhook::admit::judge;
 use mbcas_webhook::namespace::Rules;
@@ -73,7 +74,7 @@ impl Expected {
 }
 
 fn usual_agent() -> Value {
-    serde_json::from_str(&policy().sidecar().container("app", None)).unwrap()
+    serde_json::from_str(&policy().sidecar().container("app", &Settings::default())).unwrap()
 }
 
 /// One case: a pod, and where it is created.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use mbcas_core::annotations::KEYS;
+use mbcas_core::annotations::{KEYS, SLO};
 use mbcas_webhook::{Decision, Namespace, admit};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::generate::{defaulted, pod};
 use super::{Policy, Request, Verdict, cases};
 
-/// Tried on every run; the whole takes less than a minute.
+/// Tried on every run; the whole takes about a minute.
 const SETS: u32 = 100_000;
 
 fn pod_with(annotations: &Json) -> Json {
@@ -32,7 +32,7 @@ fn refusal(policy: &Policy, annotations: &Json) -> Vec<String> {
 fn policy_and_webhook_refuse_the_same_pods() {
     let policy = Policy::load("annotations");
     let operator = crate::policy();
-    let (denied, allowed) = (Cell::new(0), Cell::new(0));
+    let (denied, allowed, timed) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let outcome = TestRunner::new(cases(SETS)).run(&pod(), |pod| {
         let webhook = admit(&pod, &operator, &Namespace::default())
             .unwrap()
@@ -42,6 +42,8 @@ fn policy_and_webhook_refuse_the_same_pods() {
             (Decision::Deny(..), Verdict::Denied(_)) => denied.update(|n: u32| n + 1),
             (Decision::Inject | Decision::Skip(_), Verdict::Allowed) => {
                 allowed.update(|n: u32| n + 1);
+                let has_slo = pod["metadata"]["annotations"].get(SLO).is_some();
+                timed.update(|n: u32| n + u32::from(has_slo));
             }
             _ => prop_assert!(false, "webhook: {webhook:?}\npolicy: {verdict:?}"),
         }
@@ -49,11 +51,17 @@ fn policy_and_webhook_refuse_the_same_pods() {
     });
     outcome.unwrap();
     // Nothing is shown by pods that are all refused, or all let through.
-    let (denied, allowed) = (denied.get(), allowed.get());
-    println!("{denied} pods were refused by both, {allowed} by neither");
+    let (denied, allowed, timed) = (denied.get(), allowed.get(), timed.get());
+    println!(
+        "{denied} pods were refused by both, {allowed} by neither, {timed} of these with an objective"
+    );
     assert!(
         denied > allowed / 4 && allowed > denied / 4,
         "{denied} refused, {allowed} not"
+    );
+    assert!(
+        timed > allowed / 50,
+        "{timed} of {allowed} with an objective"
     );
 }
 

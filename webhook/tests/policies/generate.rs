@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mbcas_core::annotations::KEYS;
+use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value as Json, json};
@@ -180,22 +181,83 @@ fn metrics() -> impl Strategy<Value = String> {
         "/\r\nX:",
         "/a:b",
     ]);
-    let metric = select(vec![
-        "#q",
-        "#q",
-        "#app_queue:depth",
-        "#_",
-        "#9q",
-        "#",
+    (start, port, path, parts())
+        .prop_map(|(start, port, path, parts)| format!("{start}{port}{path}{parts}"))
+}
+
+/// What comes after a path: mostly one of the forms that there are, with metrics that may be wrong.
+fn parts() -> BoxedStrategy<String> {
+    let good = select(vec!["#A", "#queue=A", "#latency=A", "#queue=A&latency=B"]);
+    let bad = select(vec![
+        "#A&latency=B",
+        "#A&B",
+        "#queue=A&B",
+        "#latency=A&queue=B",
+        "#queue=A&queue=B",
+        "#latency=A&latency=B",
+        "#queue=A&latency=B&",
+        "#queue=A&latency=B&latency=B",
+        "#queue=A&",
+        "#&latency=A",
+        "#queue=A&amp;latency=B",
+        "#queue=A,latency=B",
+        "#queue=queue=A",
+        "#Latency=A",
+        "#latency = A",
+        "#latency",
+        "#latency:A",
+        "#errors=A",
+        "##A",
+        "?latency=A",
         "",
-        "#q-r",
-        "#q ",
-        "#q\n",
-        "#\u{e4}",
-        "##q",
     ]);
-    (start, port, path, metric)
-        .prop_map(|(start, port, path, metric)| format!("{start}{port}{path}{metric}"))
+    let form = prop_oneof![2 => good, 1 => bad];
+    // Both of the same kind, which is right, or each as it comes.
+    let pair = prop_oneof![
+        5 => (name(), name()),
+        4 => (pointer(), pointer()),
+        1 => (name(), pointer()),
+        1 => (pointer(), name()),
+    ];
+    (form, pair)
+        .prop_map(|(form, (a, b))| form.replace('B', b).replace('A', a))
+        .boxed()
+}
+
+/// The name of a metric; without the letters that a form has.
+fn name() -> impl Strategy<Value = &'static str> {
+    let good = select(vec!["q", "app_queue:depth", "_", "queue", "latency"]);
+    let bad = select(vec!["9q", "", "q-r", "q ", "q\n", "\u{e4}", "q.r"]);
+    prop_oneof![9 => good, 1 => bad]
+}
+
+/// A pointer into JSON; without the letters that a form has.
+fn pointer() -> impl Strategy<Value = &'static str> {
+    let good = select(vec!["/q", "/jobs/0/wait-ing", "/./..", "/a_b.c", "/9/-"]);
+    let bad = select(vec![
+        "/", "//q", "/q/", "/q~1r", "/q r", "/q\n", "/\u{e4}", "/q:r", "q/r", "/q//r", "/%20",
+    ]);
+    prop_oneof![9 => good, 1 => bad]
+}
+
+/// An objective, at and around its bounds.
+fn slo() -> impl Strategy<Value = String> {
+    let odd = select(vec![
+        "", "s", "ms", "250", "1.5s", "1 s", " 1s", "1s ", "1s\n", "+1s", "-1s", "01s", "00ms",
+        "1m", "1us", "1S", "1MS", "1sms", "1mss", "\u{661}s", "1e3ms", "1m1s", "000250ms",
+        "123456ms",
+    ]);
+    let edge = select(vec![
+        0, 1, 9, 10, 59, 60, 61, 99, 9_999, 10_000, 59_999, 60_000, 60_001, 99_999, 100_000,
+    ]);
+    let unit = || select(vec!["ms", "s"]);
+    prop_oneof![
+        4 => (1..60_000_u32).prop_map(|millis| format!("{millis}ms")),
+        2 => (1..=60_u32).prop_map(|seconds| format!("{seconds}s")),
+        2 => (edge, unit()).prop_map(|(number, unit)| format!("{number}{unit}")),
+        1 => odd.prop_map(str::to_owned),
+        1 => ("[0-9]{0,6}", unit()).prop_map(|(number, unit)| format!("{number}{unit}")),
+    ]
 }
 
 fn container() -> impl Strategy<Value = String> {
@@ -234,6 +296,8 @@ fn value(key: &str, about: u64) -> BoxedStrategy<String> {
         "mbcas.mode" => word(&["observe", "recommend", "auto"]).boxed(),
         "mbcas.agent" => word(&["sidecar", "none"]).boxed(),
         "mbcas.metrics" => metrics().boxed(),
+        "mbcas.slo" => slo().boxed(),
+        "mbcas.processes" => word(&["own", "shared"]).boxed(),
         _ => select(vec!["", "1", "true", "{}"])
             .prop_map(str::to_owned)
             .boxed(),
@@ -291,10 +355,24 @@ pub(super) fn annotations(about: u64) -> impl Strategy<Value = Annotations> {
             ("mbcas.maxCPU".to_owned(), max),
         ]
     });
+    // An objective and what is measured against it, which are refused without each other. Most
+    // of the addresses read well up to their metrics, lest none does.
+    let address = parts().prop_map(|parts| format!("http://localhost:80/m{parts}"));
+    let metrics = prop_oneof![1 => metrics().boxed(), 4 => address.boxed()];
+    let latency = option::weighted(0.9, metrics.boxed());
+    let latency = (latency, option::weighted(0.9, slo().boxed())).prop_map(|(metrics, slo)| {
+        let pairs = [("mbcas.metrics", metrics), ("mbcas.slo", slo)];
+        let present = pairs.into_iter();
+        present
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect()
+    });
+    // Boxed, as a generator of everything would fill a test's stack.
+    let latency = latency.boxed();
     let strange = (strange_key(), select(vec!["", "1", "true"]))
         .prop_map(|(key, value)| (key, value.to_owned()));
     let strange = prop_oneof![7 => Just(None), 1 => strange.prop_map(Some)];
-    (prop_oneof![4 => ours, 1 => bounds], strange)
+    (prop_oneof![4 => ours, 1 => bounds, 2 => latency], strange)
         .prop_map(|(pairs, strange)| pairs.into_iter().chain(strange).collect())
 }
 
@@ -302,8 +380,8 @@ pub(super) fn annotations(about: u64) -> impl Strategy<Value = Annotations> {
 fn resources(about: u64) -> impl Strategy<Value = Json> {
     let cpu = prop_oneof![6 => near(about), 1 => Just("0".to_owned()), 1 => Just("20k".to_owned())];
     (
-        proptest::option::of(cpu.clone()),
-        proptest::option::weighted(0.3, cpu),
+        option::of(cpu.clone()),
+        option::weighted(0.3, cpu),
         any::<bool>(),
     )
         .prop_map(|(request, limit, memory)| {

@@ -27,8 +27,10 @@ fn everything_a_user_may_write_is_read() {
         ("mbcas.agent", "none"),
         (
             "mbcas.metrics",
-            "http://localhost:8080/stats/metrics#queue_depth",
+            "http://localhost:8080/stats/metrics#queue=queue_depth&latency=request_seconds",
         ),
+        ("mbcas.slo", "250ms"),
+        ("mbcas.processes", "shared"),
         ("mbcas.dev/original", "anything: it is ours"),
         ("prometheus.io/scrape", "true"),
     ])
@@ -40,6 +42,8 @@ fn everything_a_user_may_write_is_read() {
     assert_eq!(settings.mode, Some(Mode::Recommend));
     assert_eq!(settings.agent, AgentChoice::None);
     assert_eq!(settings.metrics.unwrap().port, 8080);
+    assert_eq!(settings.slo.unwrap().to_string(), "250ms");
+    assert_eq!(settings.processes, Processes::Shared);
 }
 
 #[test]
@@ -119,6 +123,12 @@ fn malformed_values_are_refused() {
     );
     refusal("mbcas.mode", "off");
     refusal("mbcas.agent", "Sidecar");
+    for bad in ["", "0ms", "61s", "1.5s", "250"] {
+        refusal("mbcas.slo", bad);
+    }
+    for bad in ["", "Shared", "true", "none"] {
+        refusal("mbcas.processes", bad);
+    }
     refusal("mbcas.", "");
     refusal("mbcas.budget/x", "1");
 }
@@ -181,6 +191,28 @@ fn bounds_that_contradict_each_other_are_refused() {
     );
 }
 
+#[test]
+fn a_latency_and_its_objective_need_each_other() {
+    const LATENCY: (&str, &str) = ("mbcas.metrics", "http://localhost:80/m#latency=l");
+    const QUEUE: (&str, &str) = ("mbcas.metrics", "http://localhost:80/m#q");
+    const SLO: (&str, &str) = ("mbcas.slo", "2s");
+    assert!(parse(&[LATENCY, SLO]).is_ok());
+    assert_eq!(
+        refusal(LATENCY.0, LATENCY.1),
+        r#"annotation mbcas.metrics="http://localhost:80/m#latency=l" is refused: it has a latency, and mbcas.slo does not say what that may be; add mbcas.slo, for example "250ms""#,
+    );
+    let lonely = r#"annotation mbcas.slo="2s" is refused: mbcas.metrics names no latency to compare with it; for example mbcas.metrics: "http://localhost:8080/metrics#latency=request_seconds""#;
+    assert_eq!(refusal(SLO.0, SLO.1), lonely);
+    assert_eq!(parse(&[QUEUE, SLO]).unwrap_err()[0].to_string(), lonely);
+    // What is there and cannot be read is one fault, and not missing as well.
+    for pairs in [
+        [LATENCY, ("mbcas.slo", "soon")],
+        [("mbcas.metrics", "#latency"), SLO],
+    ] {
+        assert_eq!(parse(&pairs).unwrap_err().len(), 1, "{pairs:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_message_is_short_and_printable_whatever_the_value(key in "mbcas\\..{0,200}", value in ".{0,500}") {
@@ -189,11 +221,5 @@ proptest! {
             prop_assert!(message.chars().all(|c| !c.is_control()), "{}", message);
             prop_assert!(message.chars().count() <= 1_000);
         }
-    }
-
-    #[test]
-    fn app_metrics_survive_their_own_text(port in 1u16.., path in "/[a-z/._~%-]{0,20}", metric in "[a-z_:][a-z0-9_:]{0,20}") {
-        let address = AppMetrics { port, path, metric };
-        prop_assert_eq!(address.to_string().parse::<AppMetrics>(), Ok(address));
     }
 }

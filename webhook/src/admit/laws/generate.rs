@@ -3,6 +3,7 @@
 use mbcas_api::names::{AGENT_CONTAINER, INJECTION_ANNOTATION, ORIGINAL_ANNOTATION};
 use mbcas_core::annotations::BUDGET;
 use mbcas_core::units::MilliCpu;
+use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
@@ -20,8 +21,8 @@ fn cpu() -> impl Strategy<Value = String> {
 fn resources() -> impl Strategy<Value = Value> {
     let list = || {
         (
-            proptest::option::of(cpu()),
-            proptest::option::of(prop_oneof![Just("64Mi"), Just("1Gi")]),
+            option::of(cpu()),
+            option::of(prop_oneof![Just("64Mi"), Just("1Gi")]),
         )
             .prop_map(|(cpu, memory)| {
                 let mut list = serde_json::Map::new();
@@ -46,7 +47,7 @@ fn confine(container: &mut Value) {
 }
 
 fn container(index: usize) -> BoxedStrategy<Value> {
-    let port = proptest::option::weighted(0.1, Just(9465));
+    let port = option::weighted(0.1, Just(9465));
     (resources(), port, any::<bool>(), 0..20)
         .prop_map(move |(resources, port, restarts, clash)| {
             let name = if clash == 0 && index == 1 {
@@ -80,6 +81,8 @@ fn annotations() -> impl Strategy<Value = Value> {
         Just(("mbcas.maxCPU", "60m")),
         Just(("mbcas.agent", "none")),
         Just(("mbcas.metrics", "http://localhost:80/m#q")),
+        Just(("mbcas.processes", "shared")),
+        Just(("mbcas.processes", "own")),
         Just(("mbcas.container", "c1")),
         Just((
             ORIGINAL_ANNOTATION,
@@ -105,18 +108,31 @@ fn annotations() -> impl Strategy<Value = Value> {
     .prop_map(|annotations| annotations.unwrap_or_else(|| json!("absent")))
 }
 
+/// What a pod says of its processes: that they are the node's, and whether they are shared.
+fn processes() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
+    let of_host = option::weighted(0.2, any::<bool>().prop_map(Value::from));
+    let shared = prop_oneof![any::<bool>().prop_map(Value::from), Just(Value::Null)];
+    (of_host, option::weighted(0.4, shared)).prop_map(|(of_host, shared)| {
+        let fields = [("hostPID", of_host), ("shareProcessNamespace", shared)];
+        let present = fields.into_iter();
+        present
+            .filter_map(|(field, value)| Some((field, value?)))
+            .collect()
+    })
+}
+
 /// A pod. Boxed, as its generator would fill a test's stack.
 pub(super) fn any_pod() -> BoxedStrategy<Value> {
-    let containers = (container(0), proptest::option::of(container(1)))
+    let containers = (container(0), option::of(container(1)))
         .prop_map(|(first, second)| std::iter::once(first).chain(second).collect::<Vec<_>>());
-    let inits = proptest::option::of(proptest::collection::vec(container(2), 0..2));
-    let volumes = proptest::option::of(prop_oneof![
+    let inits = option::of(proptest::collection::vec(container(2), 0..2));
+    let volumes = option::of(prop_oneof![
         Just(json!([])),
         Just(json!([{"name": "v", "emptyDir": {}}])),
         Just(json!([{"name": "v", "hostPath": {"path": "/"}}])),
         Just(Value::Null)
     ]);
-    (annotations(), containers, inits, volumes, any::<[bool; 2]>(), 0..8).prop_map(|(annotations, containers, inits, volumes, [owned, confined], odd)| {
+    (annotations(), containers, inits, volumes, any::<[bool; 2]>(), 0..8, processes()).prop_map(|(annotations, containers, inits, volumes, [owned, confined], odd, processes)| {
         let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": containers, "unknownToUs": [{}]}, "x": 1});
         if annotations != "absent" {
             pod["metadata"]["annotations"] = annotations;
@@ -137,6 +153,9 @@ pub(super) fn any_pod() -> BoxedStrategy<Value> {
             2 => pod["spec"]["resources"] = json!({"requests": {"cpu": "1"}}),
             3 => pod["spec"]["nodeSelector"] = json!({"type": "virtual-kubelet"}),
             _ => {}
+        }
+        for (field, value) in processes {
+            pod["spec"][field] = value;
         }
         if confined {
             pod["spec"]["securityContext"] =
