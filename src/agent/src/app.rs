@@ -1,4 +1,4 @@
-//! Asking the application for the length of its own queue.
+//! Asking the application how long its own queue is, and how long its requests take.
 //!
 //! Loopback only, one GET, no redirects. An application that answers slowly,
 //! endlessly or nonsense costs itself the signal and the agent nothing.
@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use mbcas_core::annotations::AppMetrics;
+use mbcas_core::annotations::{AppMetrics, Format};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::exposition::{ExpositionError, Sum};
+use crate::exposition::{Buckets, ExpositionError, Histogram, Sum};
+use crate::json::{JsonError, number_at};
 
 /// Time for the whole answer.
 pub const DEADLINE: Duration = Duration::from_millis(500);
@@ -28,7 +30,7 @@ pub const BODY_MAX: usize = 1024 * 1024;
 /// The most that one connection buffers, in bytes; also the longest head.
 const BUFFER: usize = 16 * 1024;
 
-/// Why the application's queue is unknown.
+/// Why what the application says is unknown.
 #[derive(Debug, Error)]
 pub enum AppError {
     /// Nobody listens there.
@@ -58,25 +60,49 @@ pub enum AppError {
     /// The answer is complete and useless.
     #[error("{0}; is the metric in mbcas.metrics right?")]
     Exposition(#[from] ExpositionError),
+    /// The same for JSON.
+    #[error("{0}; is the pointer in mbcas.metrics right?")]
+    Json(#[from] JsonError),
     /// It takes too long.
     #[error("the application did not answer within {} ms", DEADLINE.as_millis())]
     Late,
 }
 
-/// The length of the application's queue, rounded to whole requests.
-///
-/// # Errors
-/// [`AppError`]; never later than [`DEADLINE`].
-pub async fn waiting(source: &AppMetrics) -> Result<u64, AppError> {
-    let sum = timeout(DEADLINE, ask(source))
-        .await
-        .map_err(|_| AppError::Late)??;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    // saturates, and is not negative
-    Ok(sum.round() as u64)
+/// What an answer says. Each part is absent where it was not asked for, and by itself wrong.
+#[derive(Debug)]
+pub struct Answer {
+    /// Requests that wait.
+    pub queue: Option<Result<u64, AppError>>,
+    /// How long requests take.
+    pub latency: Option<Result<Latency, AppError>>,
 }
 
-async fn ask(source: &AppMetrics) -> Result<f64, AppError> {
+/// How long requests take, as the application says it.
+#[derive(Debug, PartialEq)]
+pub enum Latency {
+    /// By a histogram of all requests ever, in seconds.
+    Histogram(Histogram),
+    /// The 99th percentile itself, in seconds.
+    Seconds(f64),
+}
+
+/// Asks once.
+///
+/// # Errors
+/// [`AppError`] where there is no whole answer; never later than [`DEADLINE`].
+pub async fn answer(source: &AppMetrics) -> Result<Answer, AppError> {
+    timeout(DEADLINE, ask(source))
+        .await
+        .map_err(|_| AppError::Late)?
+}
+
+/// Whole requests.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and is not negative
+fn whole(requests: f64) -> u64 {
+    requests.round() as u64
+}
+
+async fn ask(source: &AppMetrics) -> Result<Answer, AppError> {
     let local: [SocketAddr; 2] = [
         (Ipv4Addr::LOCALHOST, source.port).into(),
         (Ipv6Addr::LOCALHOST, source.port).into(),
@@ -93,7 +119,7 @@ async fn ask(source: &AppMetrics) -> Result<f64, AppError> {
         .await?;
     let request = Request::get(source.path.as_str())
         .header(header::HOST, format!("localhost:{}", source.port))
-        .header(header::ACCEPT, "text/plain;version=0.0.4")
+        .header(header::ACCEPT, accepted(source.format))
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
     let conversation = async {
@@ -101,7 +127,7 @@ async fn ask(source: &AppMetrics) -> Result<f64, AppError> {
         if answer.status() != StatusCode::OK {
             return Err(AppError::Status(answer.status()));
         }
-        add_up(answer.into_body(), &source.metric).await
+        read(answer.into_body(), source).await
     };
     // The connection is driven here and not by a task of its own, so that it ends with the deadline.
     let mut connection = std::pin::pin!(connection);
@@ -115,8 +141,56 @@ async fn ask(source: &AppMetrics) -> Result<f64, AppError> {
     }
 }
 
-async fn add_up(mut body: hyper::body::Incoming, metric: &str) -> Result<f64, AppError> {
-    let mut sum = Sum::of(metric);
+const fn accepted(format: Format) -> &'static str {
+    match format {
+        Format::Prometheus => "text/plain;version=0.0.4",
+        Format::Json => "application/json",
+    }
+}
+
+async fn read(body: Incoming, source: &AppMetrics) -> Result<Answer, AppError> {
+    let (queue, latency) = (source.queue.as_deref(), source.latency.as_deref());
+    match source.format {
+        Format::Prometheus => {
+            // A part that has failed is read no further, and the other one is.
+            let mut sum = queue.map(|name| Ok(Sum::of(name)));
+            let mut buckets = latency.map(|name| Ok(Buckets::of(name)));
+            for_each_part(body, |part| {
+                go_on(&mut sum, |sum| sum.push(part));
+                go_on(&mut buckets, |buckets| buckets.push(part));
+            })
+            .await?;
+            let whole_sum = |sum: Sum<'_>| Ok(whole(sum.finish()?));
+            let histogram = |buckets: Buckets| Ok(Latency::Histogram(buckets.finish()?));
+            Ok(Answer {
+                queue: sum.map(|sum| sum.map_err(AppError::from).and_then(whole_sum)),
+                latency: buckets.map(|all| all.map_err(AppError::from).and_then(histogram)),
+            })
+        }
+        Format::Json => {
+            let mut text = Vec::new();
+            for_each_part(body, |part| text.extend_from_slice(part)).await?;
+            let seconds = |pointer| Ok(Latency::Seconds(number_at(&text, pointer)?));
+            Ok(Answer {
+                queue: queue.map(|pointer| Ok(whole(number_at(&text, pointer)?))),
+                latency: latency.map(seconds),
+            })
+        }
+    }
+}
+
+fn go_on<T>(
+    reader: &mut Option<Result<T, ExpositionError>>,
+    push: impl FnOnce(&mut T) -> Result<(), ExpositionError>,
+) {
+    if let Some(Ok(working)) = reader
+        && let Err(why) = push(working)
+    {
+        *reader = Some(Err(why));
+    }
+}
+
+async fn for_each_part(mut body: Incoming, mut each: impl FnMut(&[u8])) -> Result<(), AppError> {
     let mut total = 0;
     while let Some(frame) = body.frame().await {
         let Ok(part) = frame?.into_data() else {
@@ -126,9 +200,9 @@ async fn add_up(mut body: hyper::body::Incoming, metric: &str) -> Result<f64, Ap
         if total > BODY_MAX {
             return Err(AppError::TooLarge);
         }
-        sum.push(&part)?;
+        each(&part);
     }
-    Ok(sum.finish()?)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,35 +5,15 @@ use std::mem::Discriminant;
 use std::time::Duration;
 
 use mbcas_core::DemandReport;
-use mbcas_core::demand::{Ewma, LABELS, METRIC, Signals};
+use mbcas_core::demand::{Ewma, LABELS, METRIC};
 use mbcas_core::units::Demand;
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::config::Config;
-
-/// A source of urgency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// [`crate::sockets`].
-    AcceptQueue,
-    /// [`crate::app`].
-    AppQueue,
-}
-
-impl Source {
-    const ALL: [Self; 2] = [Self::AcceptQueue, Self::AppQueue];
-
-    /// The name, as labels and logs show it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AcceptQueue => "accept_queue",
-            Self::AppQueue => "app_queue",
-        }
-    }
-}
+use crate::signal::{Pressures, Source};
 
 /// What is known at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +23,9 @@ pub struct Reading {
     /// Counts readings from 1.
     pub sequence: u64,
     /// The pressures behind it.
-    pub signals: Signals,
+    pub pressures: Pressures,
+    /// How much CPU the application could use, in cores; absent where it cannot be seen.
+    pub need: Option<f64>,
 }
 
 /// Turns pressures into readings.
@@ -56,18 +38,20 @@ pub struct Smoother {
 impl Smoother {
     /// The reading after `elapsed` with these pressures: the greatest counts.
     /// None without any: what is not known makes no reading, and the last one ages.
-    pub fn read(&mut self, signals: Signals, elapsed: Duration) -> Option<Reading> {
-        let pressure = signals
-            .accept_queue
-            .into_iter()
-            .chain(signals.app_queue)
-            .reduce(f64::max)?;
+    pub fn read(
+        &mut self,
+        pressures: Pressures,
+        need: Option<f64>,
+        elapsed: Duration,
+    ) -> Option<Reading> {
+        let pressure = pressures.breakdown().greatest()?;
         self.sequence = self.sequence.saturating_add(1);
         let intensity = self.average.update(pressure, elapsed).clamp(0.0, 1.0);
         Some(Reading {
             intensity,
             sequence: self.sequence,
-            signals,
+            pressures,
+            need,
         })
     }
 }
@@ -76,22 +60,27 @@ impl Smoother {
 #[derive(Debug)]
 pub struct Watch<E> {
     source: Source,
+    samples: IntCounter,
+    errors: IntCounter,
     failing: Option<Discriminant<E>>,
 }
 
 impl<E: Display> Watch<E> {
     /// Begins with a source that works.
-    pub const fn new(source: Source) -> Self {
+    pub fn new(source: Source, board: &Board) -> Self {
+        let name = [source.name()];
         Self {
             source,
+            samples: board.samples.with_label_values(&name),
+            errors: board.errors.with_label_values(&name),
             failing: None,
         }
     }
 
     /// Counts an outcome on the board and logs it if it is another kind than the one before.
-    pub fn note<T>(&mut self, outcome: Result<T, E>, board: &Board) -> Option<T> {
+    pub fn note<T>(&mut self, outcome: Result<T, E>) -> Option<T> {
         let source = self.source.name();
-        board.samples.with_label_values(&[source]).inc();
+        self.samples.inc();
         match outcome {
             Ok(value) => {
                 if self.failing.take().is_some() {
@@ -100,7 +89,7 @@ impl<E: Display> Watch<E> {
                 Some(value)
             }
             Err(why) => {
-                board.errors.with_label_values(&[source]).inc();
+                self.errors.inc();
                 let kind = std::mem::discriminant(&why);
                 if self.failing.replace(kind) != Some(kind) {
                     warn!(source, "{why}");
@@ -120,6 +109,8 @@ pub struct Board {
     registry: Registry,
     intensity: GaugeVec,
     pressure: GaugeVec,
+    need: GaugeVec,
+    node: GaugeVec,
     samples: IntCounterVec,
     errors: IntCounterVec,
 }
@@ -135,6 +126,11 @@ impl Board {
         let intensity = GaugeVec::new(Opts::new(METRIC, urgency), &LABELS)?;
         let each = "The urgency that one source shows, from 0 to 1, unsmoothed.";
         let pressure = GaugeVec::new(Opts::new("mbcas_agent_pressure", each), &["source"])?;
+        let could = "CPU that the application's threads used and waited for, in cores.";
+        let need = GaugeVec::new(Opts::new("mbcas_agent_need_cores", could), &[])?;
+        let others = "Share of the time in which something on the node waited for CPU, from 0 to 1. \
+             Not about this pod, and not in its intensity.";
+        let node = GaugeVec::new(Opts::new("mbcas_agent_node_pressure", others), &[])?;
         let samples = IntCounterVec::new(
             Opts::new(
                 "mbcas_agent_samples_total",
@@ -159,6 +155,8 @@ impl Board {
         )?;
         registry.register(Box::new(intensity.clone()))?;
         registry.register(Box::new(pressure.clone()))?;
+        registry.register(Box::new(need.clone()))?;
+        registry.register(Box::new(node.clone()))?;
         registry.register(Box::new(samples.clone()))?;
         registry.register(Box::new(errors.clone()))?;
         registry.register(Box::new(faults.clone()))?;
@@ -178,6 +176,8 @@ impl Board {
             registry,
             intensity,
             pressure,
+            need,
+            node,
             samples,
             errors,
         })
@@ -186,6 +186,14 @@ impl Board {
     /// Puts up a reading that was taken just now.
     pub fn put(&self, reading: Reading) {
         self.reading.send_replace(Some((reading, Instant::now())));
+    }
+
+    /// Shows how short the whole node is of CPU: a share of the time, from 0 to 1.
+    pub fn put_node(&self, share: Option<f64>) {
+        match share {
+            Some(share) => self.node.with_label_values::<&str>(&[]).set(share),
+            None => self.node.reset(),
+        }
     }
 
     /// Comes back as soon as a reading's intensity is at least `above`; for ever not, if none is.
@@ -217,7 +225,8 @@ impl Board {
             demand_intensity: reading.intensity,
             sequence: reading.sequence,
             age_ms: u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX),
-            signals: reading.signals,
+            need_millicores: reading.need.map(millicores),
+            breakdown: reading.pressures.breakdown(),
         })
     }
 
@@ -226,6 +235,7 @@ impl Board {
     pub fn metrics(&self) -> Registry {
         self.intensity.reset();
         self.pressure.reset();
+        self.need.reset();
         if let Ok(report) = self.report()
             && report.age_ms <= DemandReport::MAX_AGE_MS
         {
@@ -233,17 +243,31 @@ impl Board {
             self.intensity
                 .with_label_values(&labels)
                 .set(report.demand_intensity);
-            let pressures = [report.signals.accept_queue, report.signals.app_queue];
-            for (source, pressure) in Source::ALL.into_iter().zip(pressures) {
-                if let Some(pressure) = pressure {
-                    self.pressure
-                        .with_label_values(&[source.name()])
-                        .set(pressure);
-                }
+            if let Some((reading, _)) = *self.reading.borrow() {
+                self.show(&reading);
             }
         }
         self.registry.clone()
     }
+
+    fn show(&self, reading: &Reading) {
+        for source in Source::ALL {
+            if let Some(pressure) = reading.pressures.of(source) {
+                self.pressure
+                    .with_label_values(&[source.name()])
+                    .set(pressure);
+            }
+        }
+        if let Some(need) = reading.need {
+            self.need.with_label_values::<&str>(&[]).set(need);
+        }
+    }
+}
+
+/// Whole millicores, rounded up: a need is not cut.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and is not negative
+fn millicores(cores: f64) -> u64 {
+    (cores * 1000.0).ceil() as u64
 }
 
 #[cfg(test)]

@@ -4,49 +4,23 @@
 //! a fault that the agent reports for as long as it lives. Only `--help` and
 //! `--version` end it.
 
-use std::ffi::OsString;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::io::{IsTerminal, Write as _, stderr, stdout};
+use std::net::{AddrParseError, IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
-use clap::Parser;
-use clap::error::ErrorKind;
-use mbcas_core::annotations::AppMetrics;
+use mbcas_core::annotations::{AppMetrics, Slo};
 use mbcas_core::demand::AGENT_PORT;
-use mbcas_runtime::log::{Format, LogArgs, LogError};
+use mbcas_runtime::log::LogError;
 use thiserror::Error;
-use tracing::error;
+use tracing::{Level, error};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::args::{Args, Asked, environment};
 
 /// The longest name that Kubernetes gives to anything here.
 const NAME_MAX: usize = 253;
-
-/// Watches the accept queues of its pod and says how badly the pod needs CPU.
-///
-/// Serves /demand (JSON) and /metrics. Never exits by itself: it lives in other people's pods.
-#[derive(Parser, Debug)]
-#[command(name = "mbcas-demand-agent", version)]
-struct Args {
-    /// The pod's namespace.
-    #[arg(long, env = "MBCAS_NAMESPACE", default_value = "")]
-    namespace: String,
-    /// The pod's name.
-    #[arg(long, env = "MBCAS_POD", default_value = "")]
-    pod: String,
-    /// The container that takes part in the market.
-    #[arg(long, env = "MBCAS_CONTAINER", default_value = "")]
-    container: String,
-    /// Where the application reports its queue: http://localhost:PORT/PATH#METRIC.
-    #[arg(long, env = "MBCAS_APP_METRICS", default_value = "")]
-    app_metrics: String,
-    /// Address to serve on [default: port 9465 on all addresses].
-    #[arg(
-        long,
-        env = "MBCAS_AGENT_ADDR",
-        default_value = "",
-        value_name = "IP:PORT"
-    )]
-    agent_addr: String,
-    #[command(flatten)]
-    log: LogArgs,
-}
 
 /// Whom the agent speaks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +38,10 @@ pub struct Identity {
 pub struct Config {
     /// Whom it speaks for; absent if any part of it is missing or malformed.
     pub identity: Option<Identity>,
-    /// Where the application reports its queue, if it does.
+    /// Where the application reports on itself, if it does.
     pub app: Option<AppMetrics>,
+    /// The objective that its latency is measured by.
+    pub slo: Option<Slo>,
     /// Where to serve.
     pub listen: SocketAddr,
     /// Everything that could not be understood.
@@ -96,12 +72,28 @@ pub enum ConfigError {
         /// The rule that it breaks.
         rule: String,
     },
+    /// The objective is malformed.
+    #[error("MBCAS_APP_SLO={value:?} is refused: {rule}; mend the annotation mbcas.slo")]
+    AppSlo {
+        /// The value.
+        value: String,
+        /// The rule that it breaks.
+        rule: String,
+    },
+    /// A latency without an objective.
+    #[error(
+        "MBCAS_APP_SLO is missing, without which a latency says nothing; set the annotation mbcas.slo"
+    )]
+    NoSlo,
     /// The address to serve on is malformed.
     #[error("MBCAS_AGENT_ADDR={0:?} is no address; write for example 0.0.0.0:9465")]
     Listen(String),
     /// The command line cannot be read; everything on it is passed over.
     #[error("the command line is refused, the defaults hold: {0}")]
     CommandLine(String),
+    /// The form of the log is none.
+    #[error("MBCAS_LOG_FORMAT={0:?} is refused, and plain is taken; write plain or json")]
+    LogFormat(String),
     /// Logging cannot be set up as asked for.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -113,8 +105,10 @@ impl ConfigError {
         match self {
             Self::Missing(field) | Self::Name { field, .. } => field,
             Self::AppMetrics { .. } => "MBCAS_APP_METRICS",
+            Self::AppSlo { .. } | Self::NoSlo => "MBCAS_APP_SLO",
             Self::Listen(_) => "MBCAS_AGENT_ADDR",
             Self::CommandLine(_) => "command_line",
+            Self::LogFormat(_) => "MBCAS_LOG_FORMAT",
             Self::Log(_) => "MBCAS_LOG",
         }
     }
@@ -124,41 +118,55 @@ impl Config {
     /// Reads the flags and the environment of this process, sets up its log
     /// and logs every fault. Ends the process for `--help` and `--version` only.
     pub fn from_process() -> Self {
-        let (args, refused) = match Args::try_parse() {
-            Err(answer) if is_answer(&answer) => answer.exit(),
-            parsed => or_defaults(parsed),
-        };
-        let log = start_log(&args.log);
-        let mut config = Self::resolve(args);
-        config.faults.extend(refused);
-        config.faults.extend(log);
+        let line = std::env::args_os().skip(1);
+        // What is not text is no flag either, and is refused as one.
+        let line = line.map(|word| word.to_string_lossy().into_owned());
+        let asked = Args::read(line, environment);
+        if let Ok(Asked::Answer(text)) = asked {
+            // Nobody may be there to read it.
+            let _ = stdout().write_all(text.as_bytes());
+            std::process::exit(0)
+        }
+        let (mut config, log) = Self::resolve(asked);
+        config
+            .faults
+            .extend(log.start().err().map(ConfigError::from));
         for fault in &config.faults {
             error!(field = fault.field(), "{fault}");
         }
         config
     }
 
-    /// Reads a command line; what is wrong with it is in [`Config::faults`].
-    /// The environment fills in what the command line leaves out.
-    pub fn from_args(line: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Self {
-        let (args, refused) = or_defaults(Args::try_parse_from(line));
-        let mut config = Self::resolve(args);
-        config.faults.extend(refused);
-        config
+    /// Reads a command line without setting up a log; what is wrong with it is in
+    /// [`Config::faults`]. The environment fills in what the command line leaves out.
+    pub fn from_args<'a>(line: impl IntoIterator<Item = &'a str>) -> Self {
+        let line = line.into_iter().skip(1).map(str::to_owned);
+        Self::resolve(Args::read(line, environment)).0
     }
 
-    fn resolve(args: Args) -> Self {
-        let mut faults = Vec::new();
-        let mut name = |field, value: String| match checked(field, value) {
-            Ok(value) => Some(value),
-            Err(fault) => {
-                faults.push(fault);
-                None
-            }
+    fn resolve(asked: Result<Asked, String>) -> (Self, Log) {
+        let (args, refused) = match asked {
+            Ok(Asked::Run(args)) => (args, None),
+            Ok(Asked::Answer(words)) | Err(words) => (Args::of(environment), Some(words)),
         };
-        let namespace = name("MBCAS_NAMESPACE", args.namespace);
-        let pod = name("MBCAS_POD", args.pod);
-        let container = name("MBCAS_CONTAINER", args.container);
+        let mut faults: Vec<_> = refused.into_iter().map(ConfigError::CommandLine).collect();
+        let [
+            namespace,
+            pod,
+            container,
+            app_metrics,
+            app_slo,
+            address,
+            level,
+            format,
+        ] = args.values();
+        let mut name = |field, value: String| {
+            let checked = checked(field, value);
+            checked.map_err(|fault| faults.push(fault)).ok()
+        };
+        let namespace = name("MBCAS_NAMESPACE", namespace);
+        let pod = name("MBCAS_POD", pod);
+        let container = name("MBCAS_CONTAINER", container);
         let identity = match (namespace, pod, container) {
             (Some(namespace), Some(pod), Some(container)) => Some(Identity {
                 namespace,
@@ -167,69 +175,87 @@ impl Config {
             }),
             _ => None,
         };
-        let mut app = None;
-        if !args.app_metrics.is_empty() {
-            match args.app_metrics.parse() {
-                Ok(source) => app = Some(source),
-                Err(rule) => faults.push(ConfigError::AppMetrics {
-                    value: args.app_metrics,
-                    rule,
-                }),
-            }
+        let app: Option<AppMetrics> = parsed(app_metrics, &mut faults, |value, rule| {
+            ConfigError::AppMetrics { value, rule }
+        });
+        let without_slo = app_slo.is_empty();
+        let slo = parsed(app_slo, &mut faults, |value, rule| ConfigError::AppSlo {
+            value,
+            rule,
+        });
+        if without_slo && app.as_ref().is_some_and(|app| app.latency.is_some()) {
+            faults.push(ConfigError::NoSlo);
         }
-        let mut listen = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), AGENT_PORT);
-        if !args.agent_addr.is_empty() {
-            match args.agent_addr.parse() {
-                Ok(address) => listen = address,
-                Err(_) => faults.push(ConfigError::Listen(args.agent_addr)),
-            }
-        }
-        Self {
+        let everywhere = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), AGENT_PORT);
+        let listen = parsed(address, &mut faults, |value, _: AddrParseError| {
+            ConfigError::Listen(value)
+        });
+        let log = Log {
+            filter: parsed(level, &mut faults, |filter, source| {
+                LogError::Filter { filter, source }.into()
+            }),
+            json: match &*format {
+                "" | "plain" => false,
+                "json" => true,
+                _ => {
+                    faults.push(ConfigError::LogFormat(format));
+                    false
+                }
+            },
+        };
+        let config = Self {
             identity,
             app,
-            listen,
+            slo,
+            listen: listen.unwrap_or(everywhere),
             faults,
+        };
+        (config, log)
+    }
+}
+
+/// What `value` says, if it says anything; what is wrong with it becomes a fault.
+fn parsed<T: FromStr>(
+    value: String,
+    faults: &mut Vec<ConfigError>,
+    fault: impl FnOnce(String, T::Err) -> ConfigError,
+) -> Option<T> {
+    if value.is_empty() {
+        return None;
+    }
+    match value.parse() {
+        Ok(parsed) => Some(parsed),
+        Err(why) => {
+            faults.push(fault(value, why));
+            None
         }
     }
 }
 
-fn is_answer(error: &clap::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    )
+/// How much is logged, and in which form. The other processes' filter knows more than this one
+/// does, and is as large as all the rest of a log.
+#[derive(Debug)]
+struct Log {
+    filter: Option<Targets>,
+    json: bool,
 }
 
-/// What the process was started with, or, where clap refuses it, its environment alone.
-fn or_defaults(parsed: Result<Args, clap::Error>) -> (Args, Option<ConfigError>) {
-    let refused = match parsed {
-        Ok(args) => return (args, None),
-        Err(refused) => ConfigError::CommandLine(refused.to_string().trim().to_owned()),
-    };
-    let text = |field| std::env::var(field).unwrap_or_default();
-    let args = Args {
-        namespace: text("MBCAS_NAMESPACE"),
-        pod: text("MBCAS_POD"),
-        container: text("MBCAS_CONTAINER"),
-        app_metrics: text("MBCAS_APP_METRICS"),
-        agent_addr: text("MBCAS_AGENT_ADDR"),
-        log: LogArgs {
-            log_level: "info".to_owned(),
-            log_format: Format::Plain,
-        },
-    };
-    (args, Some(refused))
-}
-
-fn start_log(asked: &LogArgs) -> Option<ConfigError> {
-    let refused = asked.init().err()?;
-    let plain = LogArgs {
-        log_level: "info".to_owned(),
-        log_format: asked.log_format,
-    };
-    // A second refusal means that there is no log to tell it to; the first one is on /metrics.
-    let _ = plain.init();
-    Some(refused.into())
+impl Log {
+    fn start(self) -> Result<(), LogError> {
+        let usual = || Targets::new().with_default(Level::INFO);
+        let filter = self.filter.unwrap_or_else(usual);
+        let lines = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .with_writer(stderr)
+            .with_ansi(stderr().is_terminal());
+        if self.json {
+            let lines = lines.json().flatten_event(true);
+            lines.finish().with(filter).try_init()?;
+        } else {
+            lines.finish().with(filter).try_init()?;
+        }
+        Ok(())
+    }
 }
 
 fn checked(field: &'static str, value: String) -> Result<String, ConfigError> {

@@ -1,4 +1,5 @@
-//! The sum of one metric in Prometheus text form, read as it arrives.
+//! One metric in Prometheus text form, read as it arrives: the [`Sum`] of its samples, or its
+//! [`Buckets`].
 //!
 //! Only lines of the metric that was asked for are read closely; those must be
 //! perfect. Memory is one line, however long the answer is.
@@ -8,7 +9,10 @@ use thiserror::Error;
 /// The longest line that is read, in bytes.
 const LINE_MAX: usize = 8 * 1024;
 
-/// Why there is no sum.
+/// The most buckets that a histogram has.
+const BUCKETS_MAX: usize = 256;
+
+/// Why the metric says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ExpositionError {
     /// The answer has no sample of the metric.
@@ -23,13 +27,46 @@ pub enum ExpositionError {
     /// A line is longer than any sample is.
     #[error("a line of the answer has more than {LINE_MAX} bytes")]
     LongLine,
+    /// A histogram without its last bucket, or with more than any has.
+    #[error("the metric is no histogram: it has no bucket le=\"+Inf\", or more than {BUCKETS_MAX}")]
+    Histogram,
+}
+
+/// Cuts an answer into lines.
+#[derive(Debug, Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn push(
+        &mut self,
+        mut bytes: &[u8],
+        mut each: impl FnMut(&[u8]) -> Result<(), ExpositionError>,
+    ) -> Result<(), ExpositionError> {
+        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
+            let (head, tail) = bytes.split_at(end);
+            self.extend(head)?;
+            bytes = tail.get(1..).unwrap_or_default();
+            let outcome = each(&self.0);
+            self.0.clear();
+            outcome?;
+        }
+        self.extend(bytes)
+    }
+
+    fn extend(&mut self, part: &[u8]) -> Result<(), ExpositionError> {
+        if self.0.len() + part.len() > LINE_MAX {
+            return Err(ExpositionError::LongLine);
+        }
+        self.0.extend_from_slice(part);
+        Ok(())
+    }
 }
 
 /// Adds up the samples of one metric.
 #[derive(Debug)]
 pub struct Sum<'a> {
     metric: &'a [u8],
-    line: Vec<u8>,
+    lines: Lines,
     total: Option<f64>,
 }
 
@@ -38,7 +75,7 @@ impl<'a> Sum<'a> {
     pub const fn of(metric: &'a str) -> Self {
         Self {
             metric: metric.as_bytes(),
-            line: Vec::new(),
+            lines: Lines(Vec::new()),
             total: None,
         }
     }
@@ -47,14 +84,13 @@ impl<'a> Sum<'a> {
     ///
     /// # Errors
     /// [`ExpositionError`] as soon as the sum is out of reach.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), ExpositionError> {
-        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
-            let (head, tail) = bytes.split_at(end);
-            self.extend(head)?;
-            bytes = tail.get(1..).unwrap_or_default();
-            self.take_line()?;
-        }
-        self.extend(bytes)
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), ExpositionError> {
+        let Self {
+            metric,
+            lines,
+            total,
+        } = self;
+        lines.push(bytes, |line| add(total, sample(line, metric)?))
     }
 
     /// The sum, at the end of the answer.
@@ -63,26 +99,92 @@ impl<'a> Sum<'a> {
     /// [`ExpositionError`], [`ExpositionError::Absent`] among them.
     pub fn finish(mut self) -> Result<f64, ExpositionError> {
         // The format asks for a line feed at the very end, and servers forget it.
-        self.take_line()?;
+        self.push(b"\n")?;
         self.total.ok_or(ExpositionError::Absent)
     }
+}
 
-    fn extend(&mut self, part: &[u8]) -> Result<(), ExpositionError> {
-        if self.line.len() + part.len() > LINE_MAX {
-            return Err(ExpositionError::LongLine);
+#[allow(clippy::unnecessary_wraps)] // it is what `Lines::push` takes
+fn add(total: &mut Option<f64>, value: Option<f64>) -> Result<(), ExpositionError> {
+    if let Some(value) = value {
+        *total = Some(total.unwrap_or_default() + value);
+    }
+    Ok(())
+}
+
+/// The buckets of one histogram: upper bounds in growing order, with all that is at most so much.
+pub type Histogram = Vec<(f64, f64)>;
+
+/// Collects the buckets of one histogram.
+#[derive(Debug)]
+pub struct Buckets {
+    metric: String,
+    lines: Lines,
+    found: Histogram,
+}
+
+impl Buckets {
+    /// Collects the buckets of the histogram `name`, those of the same bound added up.
+    pub fn of(name: &str) -> Self {
+        Self {
+            metric: format!("{name}_bucket"),
+            lines: Lines::default(),
+            found: Vec::new(),
         }
-        self.line.extend_from_slice(part);
-        Ok(())
     }
 
-    fn take_line(&mut self) -> Result<(), ExpositionError> {
-        let sample = sample(&self.line, self.metric);
-        self.line.clear();
-        if let Some(value) = sample? {
-            self.total = Some(self.total.unwrap_or_default() + value);
-        }
-        Ok(())
+    /// Takes in the next part of the answer.
+    ///
+    /// # Errors
+    /// [`ExpositionError`] as soon as the histogram is out of reach.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), ExpositionError> {
+        let Self {
+            metric,
+            lines,
+            found,
+        } = self;
+        lines.push(bytes, |line| {
+            let Some(count) = sample(line, metric.as_bytes())? else {
+                return Ok(());
+            };
+            let bound = bound(line, metric).ok_or(ExpositionError::Malformed)?;
+            if let Some((_, sum)) = found
+                .iter_mut()
+                .find(|(known, _)| known.total_cmp(&bound).is_eq())
+            {
+                *sum += count;
+            } else if found.len() < BUCKETS_MAX {
+                found.push((bound, count));
+            } else {
+                return Err(ExpositionError::Histogram);
+            }
+            Ok(())
+        })
     }
+
+    /// The histogram, at the end of the answer.
+    ///
+    /// # Errors
+    /// [`ExpositionError`], [`ExpositionError::Absent`] among them.
+    pub fn finish(mut self) -> Result<Histogram, ExpositionError> {
+        self.push(b"\n")?;
+        if self.found.is_empty() {
+            return Err(ExpositionError::Absent);
+        }
+        self.found.sort_by(|a, b| a.0.total_cmp(&b.0));
+        match self.found.last() {
+            Some((last, _)) if last.is_infinite() && *last > 0.0 => Ok(self.found),
+            _ => Err(ExpositionError::Histogram),
+        }
+    }
+}
+
+/// The bound of a bucket: its label `le`.
+fn bound(line: &[u8], metric: &str) -> Option<f64> {
+    let line = std::str::from_utf8(line.trim_ascii()).ok()?;
+    let text = mbcas_core::exposition::samples(line, metric).next()?;
+    let bound: f64 = text.label("le")?.parse().ok()?;
+    (!bound.is_nan()).then_some(bound)
 }
 
 /// The value of a line if it is a sample of `metric`.

@@ -75,13 +75,14 @@ mod tests {
     use http_body_util::BodyExt;
     use hyper::Request;
     use mbcas_core::DemandReport;
-    use mbcas_core::demand::{Signals, queue_pressure};
+    use mbcas_core::demand::queue_pressure;
     use tokio::time::Instant;
     use tower::ServiceExt;
 
     use super::*;
     use crate::board::{Reading, Smoother};
     use crate::config::Config;
+    use crate::signal::{Pressures, Source};
 
     /// The board of an agent that was told all it needs.
     fn board() -> Arc<Board> {
@@ -112,13 +113,10 @@ mod tests {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(body, b"no signal could be read yet\n");
 
-        let signals = Signals {
-            accept_queue: Some(queue_pressure(12)),
-            app_queue: None,
-        };
+        let pressures = Pressures::default().with(Source::AcceptQueue, Some(queue_pressure(12)));
         board.put(
             Smoother::default()
-                .read(signals, Duration::from_secs(1))
+                .read(pressures, None, Duration::from_secs(1))
                 .unwrap(),
         );
         tokio::time::advance(Duration::from_millis(80)).await;
@@ -143,7 +141,8 @@ mod tests {
         let reading = |intensity| Reading {
             intensity,
             sequence: 1,
-            signals: Signals::default(),
+            pressures: Pressures::default(),
+            need: None,
         };
         board.put(reading(0.2));
         let begin = Instant::now();

@@ -1,6 +1,6 @@
 //! The binary itself: it serves, it survives bad settings, it ends at once and well when told to.
 
-#![allow(clippy::unwrap_used)] // clippy excuses test functions only, and these have helpers
+#![allow(clippy::unwrap_used, clippy::panic)] // clippy excuses test functions only, and these have helpers
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -108,7 +108,7 @@ fn serves_and_ends_at_once_when_told() {
     let report = agent.report();
     assert!(report.sequence > 0 && report.age_ms < 5_000, "{report:?}");
     assert!(
-        report.signals.accept_queue.is_some() && report.signals.app_queue.is_none(),
+        report.breakdown.queue.is_some() && report.breakdown.latency.is_none(),
         "{report:?}"
     );
     let (status, metrics) = agent.ask("/metrics");
@@ -120,7 +120,8 @@ fn serves_and_ends_at_once_when_told() {
     let _idle = TcpStream::connect(agent.address).unwrap();
     let (code, took) = agent.told(Signal::TERM);
     assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    // 100 ms are asked for; a busy machine may give this test its turn late.
+    assert!(took < Duration::from_millis(500), "{took:?}");
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn bad_settings_are_reported_and_survived() {
         "MBCAS_NAMESPACE",
         "MBCAS_CONTAINER",
         "MBCAS_APP_METRICS",
-        "command_line",
+        "MBCAS_LOG_FORMAT",
     ] {
         assert!(log.contains(name), "{name} is not in {log}");
     }
@@ -158,7 +159,7 @@ fn bad_settings_are_reported_and_survived() {
         "{metrics}"
     );
     assert!(
-        metrics.contains("mbcas_agent_config_faults{field=\"command_line\"} 1"),
+        metrics.contains("mbcas_agent_config_faults{field=\"MBCAS_LOG_FORMAT\"} 1"),
         "{metrics}"
     );
     assert_eq!(agent.told(Signal::TERM).0, Some(0));
@@ -206,9 +207,140 @@ fn an_application_that_tells_its_queue_is_believed() {
     loop {
         let report = agent.report();
         // The answer of one second is held until the next, which fails: nobody accepts then.
-        if report.signals.app_queue == Some(0.75) {
+        if report.breakdown.queue == Some(0.75) {
             break assert!(report.demand_intensity > 0.0, "{report:?}");
         }
         assert!(Instant::now() < deadline, "{report:?}");
     }
+}
+
+/// Lets as many connections as given wait at a port of this test's own, and returns them.
+fn queue_up(listener: &TcpListener, clients: usize) -> Vec<TcpStream> {
+    let address = listener.local_addr().unwrap();
+    (0..clients)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_step_of_a_dozen_is_published_within_300_ms() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut agent = start(&SUBJECT);
+    agent.says("serving /demand");
+    // Other tests' queues are this machine's too, so what counts is that it rises.
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        // Time in which a queue is forgotten, and in which the listener has been found.
+        std::thread::sleep(Duration::from_millis(1_500));
+        let before = agent.report();
+        let above = before.demand_intensity + 0.005;
+        let begin = Instant::now();
+        let clients = queue_up(&listener, 12);
+        let (status, body) = agent.ask(&format!("/demand?above={above}&wait=3"));
+        let took = begin.elapsed();
+        assert!(status.contains("200"), "{status} {body}");
+        let after = DemandReport::parse(body.as_bytes(), "shop", "web-1", "app");
+        if after.unwrap().0.demand_intensity >= above {
+            fastest = fastest.min(took);
+        }
+        for _ in &clients {
+            drop(listener.accept().unwrap());
+        }
+    }
+    assert!(fastest <= Duration::from_millis(300), "{fastest:?}");
+}
+
+#[test]
+fn it_is_ready_within_50_ms_and_gone_within_100() {
+    let (mut ready, mut gone) = (Duration::MAX, Duration::MAX);
+    // The best of several: the rest is what else the machine does.
+    for _ in 0..10 {
+        let begin = Instant::now();
+        let agent = start(&SUBJECT);
+        while TcpStream::connect(agent.address).is_err() {
+            assert!(
+                begin.elapsed() < Duration::from_secs(10),
+                "it does not serve"
+            );
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        assert!(agent.ask("/demand").0.contains("200"));
+        ready = ready.min(begin.elapsed());
+        let (code, took) = agent.told(Signal::TERM);
+        assert_eq!(code, Some(0));
+        gone = gone.min(took);
+    }
+    println!("ready after {ready:?}, gone after {gone:?}");
+    assert!(ready <= Duration::from_millis(50), "{ready:?}");
+    assert!(gone <= Duration::from_millis(100), "{gone:?}");
+}
+
+/// One after the other, an application that does everything wrong.
+fn misbehave(mut stream: TcpStream, turn: usize) {
+    let mut request = [0; 1024];
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+    let _ = stream.read(&mut request);
+    let page = |body: &str| {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let endless = "jobs_of_others 1\n".repeat(4_096);
+    let answer = match turn {
+        0 => "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+            .to_owned(),
+        1 => page("jobs NaN\n"),
+        2 => page("jobs -1\n"),
+        3 => "\0\u{1}garbage\r\n\r\n".to_owned(),
+        4 => "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n".to_owned(),
+        5 => return drop(stream),
+        // Silence, for longer than the agent waits.
+        _ => return std::thread::sleep(Duration::from_millis(700)),
+    };
+    let _ = stream.write_all(answer.as_bytes());
+    while turn == 4 && stream.write_all(endless.as_bytes()).is_ok() {}
+}
+
+#[test]
+fn whatever_the_application_does_the_agent_answers_and_ends_well() {
+    const TURNS: usize = 7;
+    let app = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = app.local_addr().unwrap().port();
+    let source = format!("http://localhost:{port}/metrics#jobs");
+    let mut agent = start(&[&SUBJECT[..], &[("MBCAS_APP_METRICS", &source)]].concat());
+    agent.says("serving /demand");
+    for turn in 0..TURNS {
+        let (stream, _) = app.accept().unwrap();
+        misbehave(stream, turn);
+        let begin = Instant::now();
+        let report = agent.report();
+        assert!(report.age_ms < 1_000, "{turn}: {report:?}");
+        assert!(begin.elapsed() < Duration::from_millis(500), "{turn}");
+    }
+    for said in [
+        "302",
+        "finite number",
+        "not HTTP",
+        "more than",
+        "did not answer within",
+    ] {
+        let log = agent.says(said);
+        assert!(log.contains("app_queue"), "{log}");
+    }
+    let (_, metrics) = agent.ask("/metrics");
+    let failed = metrics.lines().find_map(|line| {
+        line.strip_prefix("mbcas_agent_sample_errors_total{source=\"app_queue\"} ")
+    });
+    assert!(
+        failed.unwrap().parse::<usize>().unwrap() >= TURNS - 1,
+        "{metrics}"
+    );
+    assert!(
+        !metrics.contains("mbcas_agent_pressure{source=\"app_queue\"}"),
+        "{metrics}"
+    );
+    let (code, took) = agent.told(Signal::TERM);
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_millis(500), "{took:?}");
 }

@@ -7,8 +7,9 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use mbcas_agent::board::Smoother;
+use mbcas_agent::signal::{Pressures, Source};
 use mbcas_agent::sockets::{AcceptQueue, PACE};
-use mbcas_core::demand::{Signals, queue_pressure};
+use mbcas_core::demand::queue_pressure;
 
 const CLIENTS: usize = 36;
 
@@ -27,13 +28,10 @@ fn settled(port: u16, expected: u64) -> u64 {
 
 /// Ten samples a second for `time`, all with this queue.
 fn smoothed(smoother: &mut Smoother, queue: u64, time: Duration) -> f64 {
-    let signals = Signals {
-        accept_queue: Some(queue_pressure(queue)),
-        app_queue: None,
-    };
+    let pressures = Pressures::default().with(Source::AcceptQueue, Some(queue_pressure(queue)));
     let samples = time.as_millis() / PACE.as_millis();
     (0..samples)
-        .filter_map(|_| smoother.read(signals, PACE))
+        .filter_map(|_| smoother.read(pressures, None, PACE))
         .last()
         .unwrap()
         .intensity

@@ -6,6 +6,17 @@ use super::*;
 
 /// Answers one connection with `answer`, `times` over, and leaves it open or not.
 async fn answered(answer: Vec<u8>, times: usize, open: bool) -> Result<u64, AppError> {
+    let said = asked("app_queue", answer, times, open).await?;
+    assert!(said.latency.is_none());
+    said.queue.unwrap()
+}
+
+async fn asked(
+    metrics: &str,
+    answer: Vec<u8>,
+    times: usize,
+    open: bool,
+) -> Result<Answer, AppError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
@@ -22,7 +33,7 @@ async fn answered(answer: Vec<u8>, times: usize, open: bool) -> Result<u64, AppE
         }
         String::from_utf8_lossy(&head[..read]).into_owned()
     });
-    let outcome = waiting(&source(port)).await;
+    let outcome = super::answer(&source(port, metrics)).await;
     if open {
         server.abort();
     } else {
@@ -32,8 +43,8 @@ async fn answered(answer: Vec<u8>, times: usize, open: bool) -> Result<u64, AppE
     outcome
 }
 
-fn source(port: u16) -> AppMetrics {
-    format!("http://localhost:{port}/metrics#app_queue")
+fn source(port: u16, metrics: &str) -> AppMetrics {
+    format!("http://localhost:{port}/metrics#{metrics}")
         .parse()
         .unwrap()
 }
@@ -64,6 +75,47 @@ async fn reads_the_sum_rounded() {
     assert_eq!(answered(until_closed.to_vec(), 1, false).await.unwrap(), 3);
 }
 
+const PAGE: &str = "jobs 3\ntook_bucket{le=\"0.1\"} 4\ntook_bucket{le=\"+Inf\"} 5\n";
+
+#[tokio::test]
+async fn one_answer_says_both() {
+    let both = "queue=jobs&latency=took";
+    let said = asked(both, page(PAGE), 1, false).await.unwrap();
+    assert_eq!(said.queue.unwrap().unwrap(), 3);
+    let buckets = Latency::Histogram(vec![(0.1, 4.0), (f64::INFINITY, 5.0)]);
+    assert_eq!(said.latency.unwrap().unwrap(), buckets);
+
+    let json = page(r#"{"jobs":{"waiting":[1,2.6]},"p99":0.25}"#);
+    let both = "queue=/jobs/waiting/1&latency=/p99";
+    let said = asked(both, json, 1, false).await.unwrap();
+    assert_eq!(said.queue.unwrap().unwrap(), 3);
+    assert_eq!(said.latency.unwrap().unwrap(), Latency::Seconds(0.25));
+
+    let only = asked("latency=took", page(PAGE), 1, false).await.unwrap();
+    assert!(only.queue.is_none() && only.latency.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_one_part_is_not_the_other_s_fault() {
+    let both = "queue=jobs&latency=took";
+    let text = page(&PAGE.replace("jobs 3", "jobs NaN"));
+    let said = asked(both, text, 1, false).await.unwrap();
+    assert!(matches!(
+        said.queue.unwrap(),
+        Err(AppError::Exposition(ExpositionError::Value))
+    ));
+    assert!(said.latency.unwrap().is_ok());
+
+    let json = page(r#"{"jobs":-1,"p99":0.25}"#);
+    let both = "queue=/jobs&latency=/p99";
+    let said = asked(both, json, 1, false).await.unwrap();
+    assert!(matches!(
+        said.queue.unwrap(),
+        Err(AppError::Json(JsonError::Value))
+    ));
+    assert!(said.latency.unwrap().is_ok());
+}
+
 #[tokio::test]
 async fn a_value_beyond_all_queues_saturates() {
     assert_eq!(
@@ -80,7 +132,7 @@ async fn nobody_there() {
         .unwrap()
         .port();
     assert!(
-        matches!(waiting(&source(free)).await, Err(AppError::Connect { port, .. }) if port == free)
+        matches!(super::answer(&source(free, "app_queue")).await, Err(AppError::Connect { port, .. }) if port == free)
     );
 }
 
@@ -133,7 +185,7 @@ async fn an_endless_answer_is_given_up_at_one_mebibyte() {
         sent
     });
     assert!(matches!(
-        waiting(&source(port)).await,
+        super::answer(&source(port, "app_queue")).await,
         Err(AppError::TooLarge)
     ));
     // What lies in socket buffers comes on top of what was read.

@@ -19,11 +19,10 @@ fn board() -> Board {
     Board::new(Config::from_args(line)).unwrap()
 }
 
-fn signals(accept_queue: Option<f64>, app_queue: Option<f64>) -> Signals {
-    Signals {
-        accept_queue,
-        app_queue,
-    }
+fn pressures(accept: Option<f64>, app: Option<f64>) -> Pressures {
+    Pressures::default()
+        .with(Source::AcceptQueue, accept)
+        .with(Source::AppQueue, app)
 }
 
 fn text(board: &Board) -> String {
@@ -46,7 +45,7 @@ fn the_greatest_pressure_counts() {
         (Some(0.6), None, 0.3),
     ] {
         let reading = Smoother::default()
-            .read(signals(accept, app), second)
+            .read(pressures(accept, app), None, second)
             .unwrap();
         assert!((reading.intensity - expected).abs() < 1e-9, "{reading:?}");
     }
@@ -57,15 +56,15 @@ fn nothing_known_is_no_reading() {
     let mut smoother = Smoother::default();
     assert_eq!(
         smoother
-            .read(signals(Some(1.0), None), TICK)
+            .read(pressures(Some(1.0), None), None, TICK)
             .unwrap()
             .sequence,
         1
     );
-    assert_eq!(smoother.read(signals(None, None), TICK), None);
+    assert_eq!(smoother.read(pressures(None, None), None, TICK), None);
     assert_eq!(
         smoother
-            .read(signals(Some(1.0), None), TICK)
+            .read(pressures(Some(1.0), None), None, TICK)
             .unwrap()
             .sequence,
         2
@@ -79,7 +78,11 @@ async fn a_reading_that_grew_old_leaves_the_metrics() {
     let pressure = queue_pressure(4);
     board.put(
         Smoother::default()
-            .read(signals(Some(pressure), None), Duration::from_secs(1))
+            .read(
+                pressures(Some(pressure), None),
+                Some(0.25),
+                Duration::from_secs(1),
+            )
             .unwrap(),
     );
     let fresh = text(&board);
@@ -93,22 +96,45 @@ async fn a_reading_that_grew_old_leaves_the_metrics() {
         !fresh.contains(r#"mbcas_agent_pressure{source="app_queue"}"#),
         "{fresh}"
     );
+    assert!(has(&fresh, "mbcas_agent_need_cores 0.25"), "{fresh}");
+    assert_eq!(board.report().unwrap().need_millicores, Some(250));
 
     tokio::time::advance(Duration::from_millis(DemandReport::MAX_AGE_MS)).await;
     assert!(text(&board).contains(METRIC));
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert!(!text(&board).contains(METRIC));
+    let old = text(&board);
+    for gone in [METRIC, "mbcas_agent_pressure{", "mbcas_agent_need_cores"] {
+        assert!(!old.contains(gone), "{gone} is in {old}");
+    }
     assert_eq!(board.report().unwrap().age_ms, DemandReport::MAX_AGE_MS + 1);
+}
+
+#[test]
+fn the_node_s_pressure_is_shown_while_it_is_known() {
+    let board = board();
+    let name = "mbcas_agent_node_pressure";
+    assert!(!text(&board).contains(name));
+    board.put_node(Some(0.5));
+    let known = text(&board);
+    assert!(has(&known, "mbcas_agent_node_pressure 0.5"), "{known}");
+    board.put_node(None);
+    assert!(!text(&board).contains(name));
+}
+
+#[test]
+fn a_need_is_rounded_up_and_never_overflows() {
+    let needs = [0.0, 0.0001, 0.25, 1e300].map(millicores);
+    assert_eq!(needs, [0, 1, 250, u64::MAX]);
 }
 
 #[test]
 fn outcomes_are_counted_by_source() {
     let board = board();
-    let mut watch = Watch::new(Source::AppQueue);
-    assert_eq!(watch.note(Ok::<_, String>(7), &board), Some(7));
-    assert_eq!(watch.note(Err::<i32, _>("late".to_owned()), &board), None);
+    let mut watch = Watch::new(Source::AppQueue, &board);
+    assert_eq!(watch.note(Ok::<_, String>(7)), Some(7));
+    assert_eq!(watch.note(Err::<i32, _>("late".to_owned())), None);
     assert!(watch.failing.is_some());
-    assert_eq!(watch.note(Ok::<_, String>(8), &board), Some(8));
+    assert_eq!(watch.note(Ok::<_, String>(8)), Some(8));
     assert!(watch.failing.is_none());
     let text = text(&board);
     assert!(
@@ -139,8 +165,8 @@ proptest! {
     ) {
         let mut smoother = Smoother::default();
         for (accept, app, elapsed) in samples {
-            let signals = signals(accept.map(queue_pressure), app.map(queue_pressure));
-            if let Some(reading) = smoother.read(signals, elapsed) {
+            let both = pressures(accept.map(queue_pressure), app.map(queue_pressure));
+            if let Some(reading) = smoother.read(both, None, elapsed) {
                 prop_assert!((0.0..=1.0).contains(&reading.intensity), "{reading:?}");
             }
         }
@@ -152,7 +178,7 @@ proptest! {
         let target = queue_pressure(queue);
         let mut before = 0.0;
         for _ in 0..300 {
-            let now = smoother.read(signals(Some(target), None), TICK).unwrap().intensity;
+            let now = smoother.read(pressures(Some(target), None), None, TICK).unwrap().intensity;
             prop_assert!(before <= now && now <= target + 1e-12);
             before = now;
         }

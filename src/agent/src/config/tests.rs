@@ -63,7 +63,19 @@ fn a_bad_address_of_the_app_costs_its_signal_and_nothing_else() {
     assert!(config.identity.is_some() && config.app.is_none());
     let good = with(&["--app-metrics", "http://localhost:8080/metrics#queue"]);
     assert!(good.faults.is_empty());
-    assert_eq!(good.app.unwrap().metric, "queue");
+    assert_eq!(good.app.unwrap().queue.as_deref(), Some("queue"));
+}
+
+#[test]
+fn a_latency_needs_an_objective() {
+    let latency = "--app-metrics=http://localhost:8080/metrics#latency=took";
+    assert_eq!(fields(&with(&[latency])), ["MBCAS_APP_SLO"]);
+    let bad = with(&[latency, "--app-slo", "fast"]);
+    assert_eq!(fields(&bad), ["MBCAS_APP_SLO"]);
+    assert!(bad.app.is_some() && bad.slo.is_none());
+    let good = with(&[latency, "--app-slo", "250ms"]);
+    assert!(good.faults.is_empty(), "{:?}", good.faults);
+    assert_eq!(good.slo.unwrap().as_duration().as_millis(), 250);
 }
 
 #[test]
@@ -86,5 +98,5 @@ fn an_unknown_flag_is_a_fault_and_not_the_end() {
         config.faults
     );
     let bad_format = with(&["--log-format", "xml"]);
-    assert!(fields(&bad_format).contains(&"command_line"));
+    assert_eq!(fields(&bad_format), ["MBCAS_LOG_FORMAT"]);
 }

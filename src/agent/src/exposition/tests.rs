@@ -102,3 +102,42 @@ proptest! {
         }
     }
 }
+
+fn buckets(text: &str) -> Result<Histogram, ExpositionError> {
+    let mut buckets = Buckets::of("took");
+    for part in text.as_bytes().chunks(7) {
+        buckets.push(part)?;
+    }
+    buckets.finish()
+}
+
+#[test]
+fn buckets_of_the_same_bound_are_added_up() {
+    let text = "# TYPE took histogram\n\
+        took_bucket{path=\"/a\",le=\"+Inf\"} 9\ntook_bucket{path=\"/a\",le=\"0.1\"} 4\n\
+        took_bucket{le=\"0.1\",path=\"}\"} 2 1700000000000\ntook_bucket{path=\"/b\",le=\"+Inf\"} 3\n\
+        took_sum 5\ntook_count 12\ntook_bucketed 1\n";
+    let expected = vec![(0.1, 6.0), (f64::INFINITY, 12.0)];
+    assert_eq!(buckets(text), Ok(expected));
+}
+
+#[test]
+fn what_is_no_histogram_is_refused() {
+    use ExpositionError::{Absent, Histogram, Malformed, Value};
+    let each = |bound: u32| format!("took_bucket{{le=\"{bound}\"}} 1\n");
+    let many = (0..300).map(each).collect::<Vec<_>>().concat();
+    for (text, why) in [
+        ("", Absent),
+        ("took 5\n", Absent),
+        ("took_bucket{le=\"1\"} 5\n", Histogram),
+        (&many, Histogram),
+        ("took_bucket{le=\"+Inf\"} NaN\n", Value),
+        ("took_bucket{le=\"+Inf\"} -1\n", Value),
+        ("took_bucket{le=\"NaN\"} 1\n", Malformed),
+        ("took_bucket{le=\"x\"} 1\n", Malformed),
+        ("took_bucket{path=\"/\"} 1\n", Malformed),
+        ("took_bucket 1\n", Malformed),
+    ] {
+        assert_eq!(buckets(text), Err(why), "{text}");
+    }
+}

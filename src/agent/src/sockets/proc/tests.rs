@@ -15,6 +15,23 @@ const TCP6: &str = "\
    0: 00000000000000000000000000000000:1F91 00000000000000000000000000000000:0000 0A 00000000:00000400 00:00000000 00000000 65532 0 43 1 00000000e9e477c7 100 0 0 10 0
 ";
 
+fn waiting_in(
+    name: &'static str,
+    table: impl Read,
+    counts: impl Fn(u16) -> bool,
+) -> Result<u64, SocketError> {
+    let mut sum = 0;
+    for_each_row(name, table, |row| add_waiting(row, &counts, &mut sum))?;
+    Ok(sum)
+}
+
+fn unread_in(table: &str) -> Result<u64, SocketError> {
+    let (mut sum, mut ports) = (0, Vec::new());
+    let each = |row| add_unread(row, not_ours, &mut ports, &mut sum);
+    for_each_row("table", table.as_bytes(), each)?;
+    Ok(sum)
+}
+
 fn read(table: &str, counts: impl Fn(u16) -> bool) -> Result<u64, SocketError> {
     waiting_in("table", table.as_bytes(), counts)
 }
@@ -39,6 +56,26 @@ fn data_that_an_established_connection_holds_is_no_queue() {
         read(&format!("{HEAD}   2:{established}"), |_| true).unwrap(),
         0
     );
+}
+
+#[test]
+fn an_accepted_connection_with_unread_bytes_is_a_request_that_waits() {
+    let row = TCP.lines().nth(2).unwrap();
+    let accepted = row.replace("65532        0 0 1", "65532        0 44 1");
+    assert_ne!(row, accepted);
+    let table = |row: &str| format!("{HEAD}{TCP}{row}\n");
+    assert_eq!(unread_in(&table(&accepted)).unwrap(), 1);
+    // Not accepted yet, read to its end, on a port of somebody else's, on the agent's own.
+    assert_eq!(unread_in(&table(row)).unwrap(), 0);
+    for (there, here) in [
+        ("0000004D", "00000000"),
+        (":1F90 ", ":1F92 "),
+        (":1F90 ", ":24F9 "),
+    ] {
+        let other = accepted.replacen(there, here, 1);
+        assert_ne!(other, accepted);
+        assert_eq!(unread_in(&table(&other)).unwrap(), 0, "{other}");
+    }
 }
 
 #[test]
@@ -92,10 +129,10 @@ fn what_the_kernel_would_not_write_is_refused() {
 #[test]
 fn an_absurd_table_is_given_up() {
     let row = format!("{}\n", TCP.lines().next().unwrap());
-    let table = format!("{HEAD}{}", row.repeat(3000));
+    let table = format!("{HEAD}{}", row.repeat(40_000));
     assert!(matches!(
         read(&table, not_ours),
-        Err(SocketError::TooLarge("table"))
+        Err(SocketError::TooLarge("table", TABLE_MAX))
     ));
 }
 
@@ -116,6 +153,7 @@ fn a_table_that_breaks_off_is_an_error() {
 #[test]
 fn this_machine_s_own_tables_are_understood() {
     waiting(|_| true).unwrap();
+    unread(|_| true, &mut Vec::new()).unwrap();
 }
 
 proptest! {

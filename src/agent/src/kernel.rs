@@ -1,0 +1,155 @@
+//! All signals of the kernel's: each at its own pace, in one step that allocates nothing.
+
+use std::time::{Duration, Instant};
+
+use mbcas_core::demand::{queue_pressure, starvation_pressure};
+
+use crate::board::{Board, Watch};
+use crate::cgroup::{Cgroup, CgroupError};
+use crate::node::{Node, NodeError};
+use crate::pace::Pace;
+use crate::processes::{ProcessError, Processes};
+use crate::signal::{Pressures, Source};
+use crate::sockets::{AcceptQueue, ReceiveQueue, SocketError};
+use crate::threads::Threads;
+
+/// The least time between two looks at processes, and at the node.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the kernel shows of the pod.
+#[derive(Debug)]
+pub struct Kernel {
+    /// The agent's own port, whose connections are not the pod's requests.
+    own: u16,
+    pressures: Pressures,
+    need: Option<f64>,
+    accept: (AcceptQueue, Watch<SocketError>),
+    receive: (ReceiveQueue, Watch<SocketError>),
+    pod: Pod,
+    node: (Node, Pace, Watch<NodeError>),
+}
+
+impl Kernel {
+    /// Begins with every signal.
+    pub fn new(board: &Board) -> Self {
+        Self {
+            own: board.config.listen.port(),
+            pressures: Pressures::default(),
+            need: None,
+            accept: (AcceptQueue::new(), Watch::new(Source::AcceptQueue, board)),
+            receive: (ReceiveQueue::new(), Watch::new(Source::ReceiveQueue, board)),
+            pod: Pod::new(board),
+            node: (
+                Node::default(),
+                Pace::new(PAUSE),
+                Watch::new(Source::Node, board),
+            ),
+        }
+    }
+
+    /// Looks at what is due now.
+    pub fn step(&mut self, now: Instant, board: &Board) {
+        let own = self.own;
+        let (queue, watch) = &mut self.accept;
+        let waiting = watch.note(queue.waiting_at(now, |port| port != own));
+        self.pressures
+            .set(Source::AcceptQueue, waiting.map(queue_pressure));
+        let (queue, watch) = &mut self.receive;
+        if queue.is_due(now) {
+            watch.note(queue.sample(now, |port| port != own));
+        }
+        let standing = queue.standing(now).map(queue_pressure);
+        self.pressures.set(Source::ReceiveQueue, standing);
+        if self.pod.pace.is_due(now) {
+            self.need = self.pod.step(now, &mut self.pressures);
+        }
+        let (node, pace, watch) = &mut self.node;
+        if pace.is_due(now) {
+            let share = pace.run(now, || watch.note(node.sample(now)));
+            board.put_node(share.flatten());
+        }
+    }
+
+    /// The pressures as of the last step.
+    pub const fn pressures(&self) -> Pressures {
+        self.pressures
+    }
+
+    /// What the application's threads could use, in cores; None where they cannot be seen.
+    pub const fn need(&self) -> Option<f64> {
+        self.need
+    }
+
+    /// How long to wait before the next step.
+    pub fn pace(&self) -> Duration {
+        self.accept.0.pace()
+    }
+}
+
+/// What the kernel shows of the application's processes.
+#[derive(Debug)]
+struct Pod {
+    pace: Pace,
+    /// None in the machine's own process namespace, and where `/proc` cannot be read.
+    processes: Option<Processes>,
+    threads: Threads,
+    watch_threads: Watch<ProcessError>,
+    cgroup: Cgroup,
+    watch_cgroup: Watch<CgroupError>,
+}
+
+impl Pod {
+    fn new(board: &Board) -> Self {
+        let mut watch_threads = Watch::new(Source::Threads, board);
+        let processes = match Processes::open() {
+            Ok(processes) => processes,
+            Err(why) => watch_threads.note(Err(why)),
+        };
+        Self {
+            pace: Pace::new(PAUSE),
+            processes,
+            threads: Threads::new(),
+            watch_threads,
+            cgroup: Cgroup::default(),
+            watch_cgroup: Watch::new(Source::Throttling, board),
+        }
+    }
+
+    /// Puts in the pressures of threads and cgroup, and returns the need in cores. Where no
+    /// process of the application's is seen, there are none, and that is no error.
+    fn step(&mut self, now: Instant, pressures: &mut Pressures) -> Option<f64> {
+        let Self {
+            pace,
+            processes,
+            threads,
+            watch_threads,
+            cgroup,
+            watch_cgroup,
+        } = self;
+        pace.run(now, || {
+            for source in [Source::Threads, Source::Throttling, Source::Stalls] {
+                pressures.set(source, None);
+            }
+            let processes = processes.as_mut()?;
+            if let Err(why) = processes.look() {
+                threads.forget();
+                return watch_threads.note(Err(why));
+            }
+            let (root, found) = (processes.root(), processes.found());
+            if found.is_empty() {
+                threads.forget();
+                return None;
+            }
+            let stops = watch_cgroup.note(cgroup.sample(root, found, now));
+            let stops = stops.unwrap_or_default();
+            pressures.set(Source::Throttling, stops.throttled.map(starvation_pressure));
+            pressures.set(Source::Stalls, stops.stalled.map(starvation_pressure));
+            let activity = watch_threads
+                .note(threads.sample(root, found, now))
+                .flatten()?;
+            let waiting = starvation_pressure(activity.waiting);
+            pressures.set(Source::Threads, Some(waiting));
+            Some(activity.need)
+        })
+    }
+}

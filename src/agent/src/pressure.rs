@@ -1,0 +1,52 @@
+//! The kernel's pressure files: `some` and `full`, each with a running total.
+
+/// The total of the line that begins with `kind`, in µs since the kernel or the cgroup began.
+pub fn total(text: &[u8], kind: &str) -> Option<u64> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let line = lines.find_map(|line| line.strip_prefix(kind.as_bytes())?.strip_prefix(b" "))?;
+    let mut words = line.split(|byte| *byte == b' ');
+    crate::held::number(words.find_map(|word| word.strip_prefix(b"total="))?)
+}
+
+/// The share of the time that went by between two totals, from 0 to 1. None where the total went
+/// back, because the counter is another one than before, or where no time went by.
+#[allow(clippy::cast_precision_loss)] // microseconds of one pause
+pub fn share(before: u64, now: u64, elapsed: std::time::Duration) -> Option<f64> {
+    let stalled = now.checked_sub(before)? as f64 * 1e-6;
+    (!elapsed.is_zero()).then(|| (stalled / elapsed.as_secs_f64()).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const FILE: &[u8] = b"some avg10=1.23 avg60=0.45 avg300=0.10 total=123456\n\
+        full avg10=0.00 avg60=0.00 avg300=0.00 total=789\n";
+
+    #[test]
+    fn totals_are_read() {
+        assert_eq!(total(FILE, "some"), Some(123_456));
+        assert_eq!(total(FILE, "full"), Some(789));
+        for bad in [
+            "",
+            "some",
+            "some total=",
+            "some total=-1",
+            "full total=1",
+            "sometotal=1",
+        ] {
+            assert_eq!(total(bad.as_bytes(), "some"), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_from_0_to_1_and_a_reset_is_none() {
+        let second = Duration::from_secs(1);
+        assert_eq!(share(1_000, 501_000, second), Some(0.5));
+        assert_eq!(share(0, 2_000_000, second), Some(1.0));
+        assert_eq!(share(u64::MAX, 5, second), None);
+        assert_eq!(share(1, 2, Duration::ZERO), None);
+    }
+}

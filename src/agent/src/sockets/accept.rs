@@ -1,0 +1,263 @@
+//! Connections that wait to be accepted.
+//!
+//! A server that takes a connection only when it has a worker for it leaves the rest to the
+//! kernel: for a listening socket the *receive queue* is the number of connections that are
+//! established and not yet accepted.
+//!
+//! Which sockets listen is looked up once a second, in a dump. In between each is asked by itself,
+//! which is some five times cheaper. Sockets that share a port (`SO_REUSEPORT`) cannot be asked so:
+//! the kernel answers with one of them. They, and more than [`FEW`], are dumped each time, and
+//! more seldom, at the same cost.
+
+use std::time::{Duration, Instant};
+
+use tracing::{debug, warn};
+
+use super::diag::{Diag, Identity, LISTEN};
+use super::{SocketError, proc};
+
+/// Time between two samples.
+pub const PACE: Duration = Duration::from_millis(100);
+
+/// Time between two samples that are dumps.
+pub const DUMP_PACE: Duration = Duration::from_millis(200);
+
+/// Time between two samples from `/proc`.
+pub const PROC_PACE: Duration = Duration::from_secs(1);
+
+/// Time after which it is looked up again which sockets listen.
+const LISTED_FOR: Duration = Duration::from_secs(1);
+
+/// The most sockets that are asked one by one.
+const FEW: usize = 8;
+
+/// Samples by dump after which single sockets are asked again.
+const DUMPS: u32 = 300;
+
+/// Samples from `/proc` after which netlink is tried again.
+const PROC_SAMPLES: u32 = 60;
+
+/// Reads the accept queues by whichever way works.
+#[derive(Debug, Default)]
+pub struct AcceptQueue {
+    diag: Option<Diag>,
+    listening: Vec<Identity>,
+    listed: Option<Instant>,
+    dumps_left: u32,
+    proc_samples_left: u32,
+    told: bool,
+}
+
+impl AcceptQueue {
+    /// Begins with netlink.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Connections that wait to be accepted on the listening sockets of this
+    /// network namespace whose local port `counts`.
+    ///
+    /// # Errors
+    /// [`SocketError`] where neither way works.
+    pub fn waiting(&mut self, counts: impl Fn(u16) -> bool) -> Result<u64, SocketError> {
+        self.waiting_at(Instant::now(), counts)
+    }
+
+    /// The same for someone who knows what time it is.
+    ///
+    /// # Errors
+    /// As [`Self::waiting`].
+    pub fn waiting_at(
+        &mut self,
+        now: Instant,
+        counts: impl Fn(u16) -> bool,
+    ) -> Result<u64, SocketError> {
+        if self.proc_samples_left == 0 {
+            match self.by_netlink(now, &counts) {
+                Ok(waiting) => return Ok(waiting),
+                Err(why) => {
+                    self.listed = None;
+                    self.proc_samples_left = PROC_SAMPLES;
+                    if !std::mem::replace(&mut self.told, true) {
+                        warn!(%why, "reading /proc/net/tcp once a second instead of netlink");
+                    }
+                }
+            }
+        }
+        self.proc_samples_left -= 1;
+        proc::waiting(counts)
+    }
+
+    fn by_netlink(
+        &mut self,
+        now: Instant,
+        counts: impl Fn(u16) -> bool,
+    ) -> Result<u64, SocketError> {
+        let mut diag = match self.diag.take() {
+            Some(diag) => diag,
+            None => Diag::open().inspect(|_| debug!("reading the accept queues by netlink"))?,
+        };
+        // Kept only if it works: after a failure answers to old questions may still be under way in it.
+        let waiting = self.ask(&mut diag, now, counts)?;
+        self.diag = Some(diag);
+        Ok(waiting)
+    }
+
+    fn ask(
+        &mut self,
+        diag: &mut Diag,
+        now: Instant,
+        counts: impl Fn(u16) -> bool,
+    ) -> Result<u64, SocketError> {
+        let fresh = self
+            .listed
+            .is_some_and(|at| now.saturating_duration_since(at) < LISTED_FOR);
+        if !fresh || self.listening.len() > FEW || self.dumps_left > 0 {
+            self.dumps_left = self.dumps_left.saturating_sub(1);
+            return self.list(diag, now, counts);
+        }
+        let mut sum = 0_u64;
+        for at in 0..self.listening.len() {
+            let identity = self.listening[at];
+            let Some(socket) = diag.look_up(&identity)? else {
+                let sum = self.list(diag, now, counts)?;
+                // It is there, and the kernel does not find it.
+                if self.listening.contains(&identity) {
+                    self.dumps_left = DUMPS;
+                }
+                return Ok(sum);
+            };
+            sum = sum.saturating_add(socket.queue.into());
+        }
+        Ok(sum)
+    }
+
+    fn list(
+        &mut self,
+        diag: &mut Diag,
+        now: Instant,
+        counts: impl Fn(u16) -> bool,
+    ) -> Result<u64, SocketError> {
+        let mut sum = 0_u64;
+        let listening = &mut self.listening;
+        listening.clear();
+        diag.dump(&[LISTEN], |socket| {
+            if socket.state == LISTEN && counts(socket.identity.port()) {
+                sum = sum.saturating_add(socket.queue.into());
+                listening.push(socket.identity);
+            }
+        })?;
+        self.listed = Some(now);
+        Ok(sum)
+    }
+
+    /// How long to wait before the next sample.
+    pub fn pace(&self) -> Duration {
+        if self.proc_samples_left > 0 {
+            PROC_PACE
+        } else if self.dumps_left > 0 || self.listening.len() > FEW {
+            DUMP_PACE
+        } else {
+            PACE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    use rustix::net::sockopt::set_socket_reuseport;
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+
+    use super::*;
+
+    fn settles(expected: u64, read: impl Fn() -> u64) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while read() != expected && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert_eq!(read(), expected);
+    }
+
+    #[test]
+    fn both_ways_see_the_same_queue() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let ours = |port| port == address.port();
+        let mut clients = Vec::new();
+        let mut queue = AcceptQueue::new();
+        // One moment: but for the first sample the socket is asked by itself.
+        let now = Instant::now();
+        for expected in 0..20 {
+            settles(expected, || proc::waiting(ours).unwrap());
+            assert_eq!(queue.waiting_at(now, ours).unwrap(), expected);
+            assert_eq!((queue.dumps_left, queue.listed), (0, Some(now)));
+            clients.push(TcpStream::connect(address).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_listener_that_comes_or_goes_is_noticed() {
+        let old = TcpListener::bind("127.0.0.1:0").unwrap();
+        let new = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("127.0.0.1:0"));
+        let new = new.unwrap();
+        let ports = [&old, &new].map(|l| l.local_addr().unwrap().port());
+        let mut queue = AcceptQueue::new();
+        let now = Instant::now();
+        assert_eq!(queue.waiting_at(now, |port| port == ports[0]).unwrap(), 0);
+        let _clients = ports.map(|port| TcpStream::connect(("127.0.0.1", port)).unwrap());
+        let both = |port| ports.contains(&port);
+        settles(2, || proc::waiting(both).unwrap());
+        // Before the second is over only the one that is known is asked.
+        assert_eq!(queue.waiting_at(now, both).unwrap(), 1);
+        assert_eq!(queue.waiting_at(now + LISTED_FOR, both).unwrap(), 2);
+        drop(old);
+        assert_eq!(queue.waiting_at(now + LISTED_FOR, both).unwrap(), 1);
+        assert_eq!(queue.pace(), PACE);
+    }
+
+    #[test]
+    fn sockets_that_share_a_port_are_all_seen() {
+        let shared = |address: std::net::SocketAddr| -> OwnedFd {
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            set_socket_reuseport(&socket, true).unwrap();
+            bind(&socket, &address).unwrap();
+            listen(&socket, 50).unwrap();
+            socket
+        };
+        let first = TcpListener::from(shared("127.0.0.1:0".parse().unwrap()));
+        let address = first.local_addr().unwrap();
+        let _more = [shared(address), shared(address)];
+        let ours = |port| port == address.port();
+        let _clients: Vec<_> = (0..12)
+            .map(|_| TcpStream::connect(address).unwrap())
+            .collect();
+        settles(12, || proc::waiting(ours).unwrap());
+        let mut queue = AcceptQueue::new();
+        let now = Instant::now();
+        for _ in 0..5 {
+            assert_eq!(queue.waiting_at(now, ours).unwrap(), 12);
+        }
+        assert_eq!(queue.pace(), DUMP_PACE);
+    }
+
+    #[test]
+    fn where_netlink_fails_the_text_is_read_and_more_seldom() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut queue = AcceptQueue {
+            diag: Some(Diag::broken()),
+            ..AcceptQueue::new()
+        };
+        let now = Instant::now();
+        assert_eq!(queue.pace(), PACE);
+        assert_eq!(queue.waiting_at(now, |p| p == port).unwrap(), 0);
+        assert_eq!(queue.pace(), PROC_PACE);
+        for _ in 1..PROC_SAMPLES {
+            queue.waiting_at(now, |p| p == port).unwrap();
+        }
+        assert_eq!(queue.pace(), PACE);
+    }
+}
