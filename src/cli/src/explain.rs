@@ -88,6 +88,9 @@ pub struct Row {
     pub budget: String,
     /// Its demand, from 0 to 1, at that moment.
     pub demand: String,
+    /// What is odd about what its agent says; absent if nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// Its bid, in units of a budget.
     pub bid: String,
     /// The least that it is given.
@@ -206,6 +209,7 @@ fn about(decision: &Decision<'_>, is_meant: impl Fn(&ContainerId) -> bool) -> Ve
             need: allocation.need.to_string(),
             budget: observed.budget.to_string(),
             demand: observed.demand.to_string(),
+            doubt: plan.ledger.anomaly(id, observed).map(|odd| odd.to_string()),
             bid: allocation.bid.to_string(),
             floor: observed.floor().to_string(),
             cap: observed

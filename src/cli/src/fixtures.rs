@@ -100,6 +100,7 @@ pub(crate) fn record() -> Vec<Decision<'static>> {
             budget: Budget::new(budget).unwrap().into(),
             is_scaled: false,
             demand: Demand::NEUTRAL,
+            measured: None,
             usage: None,
             starting: false,
             mode: Mode::Auto,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use http::Uri;
 use mbcas_core::annotations::Mode;
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
@@ -18,7 +19,9 @@ use mbcas_runtime::log::LogArgs;
 
 use crate::actuate::{WRITE_BURST, WRITES_PER_SECOND};
 use crate::canary::Canary;
+use crate::demand::Source;
 use crate::kubelet::KubeletTls;
+use crate::monitoring::{Address, Monitoring, MonitoringError, QUERY};
 
 /// The market maker: clears each node's CPU market and resizes pods in place.
 #[derive(Clone, Debug, Parser)]
@@ -85,6 +88,10 @@ pub struct Args {
     )]
     pub kubelet_ca: Option<PathBuf>,
 
+    #[command(flatten)]
+    /// Where Prometheus is, if demand comes from there.
+    pub prometheus: PrometheusArgs,
+
     /// Publish a series per container; switch it off on large clusters.
     #[arg(long, env = "MBCAS_POD_METRICS", default_value = "true", action = clap::ArgAction::Set)]
     pub pod_metrics: bool,
@@ -128,6 +135,75 @@ impl Args {
             }
             KubeletCheck::Insecure => KubeletTls::Insecure,
         }
+    }
+}
+
+/// Demand from Prometheus instead of from the agents themselves.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PrometheusArgs {
+    /// Read demand from Prometheus at this URL and not from the agents, such as
+    /// `http://prometheus.monitoring:9090`. Jumps between two cycles are not heard of then.
+    #[arg(
+        long = "prometheus-url",
+        env = "MBCAS_PROMETHEUS_URL",
+        value_name = "URL",
+        value_parser = url
+    )]
+    pub url: Option<Uri>,
+
+    /// The authorities that its certificate is checked against, in PEM; with https. The image has none of its own.
+    #[arg(
+        long = "prometheus-ca",
+        env = "MBCAS_PROMETHEUS_CA",
+        value_name = "FILE",
+        requires = "url"
+    )]
+    pub ca: Option<PathBuf>,
+
+    /// A file with the bearer token that it asks for.
+    #[arg(
+        long = "prometheus-token",
+        env = "MBCAS_PROMETHEUS_TOKEN",
+        value_name = "FILE",
+        requires = "url"
+    )]
+    pub token: Option<PathBuf>,
+
+    /// What it is asked: a vector with the labels namespace, pod and exported_container (or container)
+    /// of intensities from 0 to 1.
+    #[arg(
+        long = "prometheus-query",
+        env = "MBCAS_PROMETHEUS_QUERY",
+        value_name = "PROMQL",
+        default_value = QUERY
+    )]
+    pub query: String,
+}
+
+impl PrometheusArgs {
+    /// Where demand comes from.
+    ///
+    /// # Errors
+    /// [`MonitoringError`] if a file that is named cannot be read.
+    pub fn source(&self) -> Result<Source, MonitoringError> {
+        let Some(url) = self.url.clone() else {
+            return Ok(Source::Agents);
+        };
+        let monitoring = Monitoring::new(&Address {
+            url,
+            authorities: self.ca.clone(),
+            token: self.token.clone(),
+            query: self.query.clone(),
+        })?;
+        Ok(Source::Prometheus(monitoring))
+    }
+}
+
+fn url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|e| format!("{e}"))?;
+    match url.scheme_str() {
+        Some("http" | "https") if url.host().is_some() && url.query().is_none() => Ok(url),
+        _ => Err("give a URL such as http://prometheus.monitoring:9090".to_owned()),
     }
 }
 

@@ -143,7 +143,7 @@ impl Loop {
                 under_way.late.push(jump);
                 continue;
             }
-            tracing::info!(node = found.node.as_str(), container = %jump.id, demand = %jump.demand, "Jump");
+            tracing::info!(node = found.node.as_str(), container = %jump.id, demand = %jump.word.demand, "Jump");
             nodes.insert(found.node.clone());
             served.push(jump);
         }
@@ -154,7 +154,7 @@ impl Loop {
             return;
         };
         for jump in &served {
-            heard.readings.demand.insert(jump.id.clone(), jump.demand);
+            heard.readings.words.insert(jump.id.clone(), jump.word);
         }
         let mut scene = self.look(view, discovery, &heard, term.mode).await;
         scene
@@ -346,8 +346,8 @@ impl Loop {
             zero: self.started,
             wall: Timestamp::now(),
         };
-        let (demand, usage) = (&heard.readings.demand, &heard.evidence.usage);
-        snapshots(view, discovery, demand, usage, self.terms, moment)
+        let (words, usage) = (&heard.readings.words, &heard.evidence.usage);
+        snapshots(view, discovery, words, usage, self.terms, moment)
     }
 
     /// What bounds this cycle. Another resizer's claim is forgotten in time.

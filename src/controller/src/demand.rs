@@ -1,4 +1,5 @@
-//! Reading demand: from every agent that can be asked, and a safe default for the rest.
+//! Reading demand: from every agent that can be asked, or from Prometheus about all of them, and a
+//! safe default for the rest.
 //!
 //! Unreachable agents are normal (a default-deny NetworkPolicy, a strict mesh,
 //! an agent that was killed): such a container takes part with what was last
@@ -14,7 +15,8 @@ use mbcas_core::ContainerId;
 use mbcas_core::units::Demand;
 use tokio::time::Instant;
 
-use crate::report::{PullError, pull};
+use crate::monitoring::Monitoring;
+use crate::report::{PullError, Word, pull};
 
 /// How many agents are asked at once.
 const AT_ONCE: usize = 64;
@@ -28,22 +30,43 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 /// What is remembered of one agent.
 #[derive(Clone, Debug)]
 struct Memory {
-    last: Demand,
+    last: Word,
     missed: u64,
     ask_after: Instant,
 }
 
+/// Where demand comes from.
+#[derive(Default)]
+pub enum Source {
+    /// From the agents themselves.
+    #[default]
+    Agents,
+    /// From Prometheus, which scrapes them.
+    Prometheus(Monitoring),
+}
+
+impl Source {
+    /// Whether a jump can be heard of between two cycles.
+    pub const fn hears_jumps(&self) -> bool {
+        matches!(self, Self::Agents)
+    }
+}
+
 /// Every agent's last word.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Demands {
+    source: Source,
     memory: BTreeMap<ContainerId, Memory>,
 }
+
+/// What came of asking, for those who were.
+type Answers = BTreeMap<ContainerId, Result<Word, PullError>>;
 
 /// What one demand phase brought.
 #[derive(Debug, Default)]
 pub struct Readings {
-    /// The demand to count with, for every container that was asked about.
-    pub demand: BTreeMap<ContainerId, Demand>,
+    /// What to count with, for every container that was asked about.
+    pub words: BTreeMap<ContainerId, Word>,
     /// How many agents answered.
     pub answered: usize,
     /// How many did not, by reason.
@@ -51,15 +74,32 @@ pub struct Readings {
 }
 
 impl Demands {
-    /// Asks the agents at `addresses` and returns a demand for each of them;
-    /// a container without an address has no agent. Those not named are forgotten.
+    /// Demand from this `source`; nobody has said anything yet.
+    pub const fn from(source: Source) -> Self {
+        Self {
+            source,
+            memory: BTreeMap::new(),
+        }
+    }
+
+    /// Asks for the demand of everybody in `addresses`, of whom those with an address have an
+    /// agent there, and returns one for each of them. Those not named are forgotten.
     pub async fn read(
         &mut self,
         addresses: &BTreeMap<ContainerId, Option<IpAddr>>,
         cycle: Duration,
     ) -> Readings {
-        let now = Instant::now();
         self.memory.retain(|id, _| addresses.contains_key(id));
+        let answers = match &self.source {
+            Source::Agents => self.pulled(addresses).await,
+            Source::Prometheus(monitoring) => looked_up(monitoring, addresses).await,
+        };
+        self.take(addresses, answers, cycle)
+    }
+
+    /// The answers of those agents that may be asked now.
+    async fn pulled(&self, addresses: &BTreeMap<ContainerId, Option<IpAddr>>) -> Answers {
+        let now = Instant::now();
         let due = addresses.iter().filter_map(|(id, address)| {
             let waits = self
                 .memory
@@ -70,7 +110,7 @@ impl Demands {
                 .map(|address| (id.clone(), address))
         });
         let due: Vec<_> = due.collect();
-        let mut answers = BTreeMap::new();
+        let mut answers = Answers::new();
         let mut asking = futures::stream::iter(due.iter().cloned())
             .map(|(id, address)| async move { (pull(address, &id).await, id) })
             .buffer_unordered(AT_ONCE);
@@ -82,28 +122,28 @@ impl Demands {
         for (id, _) in due {
             answers.entry(id).or_insert(Err(PullError::Timeout));
         }
-        self.take(addresses, answers, cycle)
+        answers
     }
 
     fn take(
         &mut self,
         addresses: &BTreeMap<ContainerId, Option<IpAddr>>,
-        mut answers: BTreeMap<ContainerId, Result<Demand, PullError>>,
+        mut answers: Answers,
         cycle: Duration,
     ) -> Readings {
         let now = Instant::now();
         let mut readings = Readings::default();
         for id in addresses.keys() {
             let fresh = Memory {
-                last: Demand::NEUTRAL,
+                last: Word::NEUTRAL,
                 missed: 0,
                 ask_after: now,
             };
             let memory = self.memory.entry(id.clone()).or_insert(fresh);
             match answers.remove(id) {
-                Some(Ok(demand)) => {
+                Some(Ok(word)) => {
                     *memory = Memory {
-                        last: demand,
+                        last: word,
                         missed: 0,
                         ask_after: now,
                     };
@@ -120,11 +160,33 @@ impl Demands {
                 None => memory.missed = memory.missed.saturating_add(1),
             }
             readings
-                .demand
+                .words
                 .insert(id.clone(), faded(memory.last, memory.missed));
         }
         readings
     }
+}
+
+/// What Prometheus says about everybody in `addresses`. One without an agent may export its demand itself.
+async fn looked_up(
+    monitoring: &Monitoring,
+    addresses: &BTreeMap<ContainerId, Option<IpAddr>>,
+) -> Answers {
+    let series = monitoring.series().await;
+    if let Err(error) = &series {
+        tracing::warn!(%error, "No demand from Prometheus; it fades to neutral");
+    }
+    let answers = addresses.iter().filter_map(|(id, address)| {
+        let said = series.as_ref().ok().and_then(|series| series.demand(id));
+        let missing = || match series {
+            Ok(_) => PullError::NoSeries,
+            Err(_) => PullError::NotAsked,
+        };
+        let answer = said.map(Word::of).ok_or_else(missing);
+        // Of one without an agent nothing is expected.
+        (answer.is_ok() || address.is_some()).then(|| (id.clone(), answer))
+    });
+    answers.collect()
 }
 
 impl Readings {
@@ -134,12 +196,16 @@ impl Readings {
     }
 }
 
-/// `last`, moved towards neutral by a third for every missed cycle.
-fn faded(last: Demand, missed: u64) -> Demand {
+/// `last`, its demand moved towards neutral by a third for every missed cycle. What was measured is as
+/// good as the cycle that it came in.
+fn faded(last: Word, missed: u64) -> Word {
     let left = FADE.saturating_sub(missed);
     let mixed =
-        (last.basis_points() * left + Demand::NEUTRAL.basis_points() * (FADE - left)) / FADE;
-    Demand::from_basis_points(mixed)
+        (last.demand.basis_points() * left + Demand::NEUTRAL.basis_points() * (FADE - left)) / FADE;
+    Word {
+        demand: Demand::from_basis_points(mixed),
+        measured: last.measured.filter(|_| missed == 0),
+    }
 }
 
 /// No pause for the first three misses, then twice as long each time.

@@ -17,6 +17,7 @@ use crate::budget_policies::PolicyView;
 use crate::cluster::{Name, Participant, PodView, View};
 use crate::ids::Ids;
 use crate::kubelet::{UsageKey, UsageOf, Used};
+use crate::report::Word;
 
 /// What discovery found.
 #[derive(Debug, Default)]
@@ -99,7 +100,7 @@ pub struct Moment {
 pub fn snapshots(
     view: &View,
     discovery: &Discovery,
-    demand: &BTreeMap<ContainerId, Demand>,
+    words: &BTreeMap<ContainerId, Word>,
     usage: &UsageOf,
     terms: Terms,
     moment: Moment,
@@ -121,8 +122,10 @@ pub fn snapshots(
             ..NodeSnapshot::default()
         });
         let policy = view.policies.get(&id.pod.namespace).unwrap_or(&silent);
+        let word = words.get(id).copied().unwrap_or(Word::NEUTRAL);
         let seen = Observed {
-            demand: demand.get(id).copied().unwrap_or(Demand::NEUTRAL),
+            demand: word.demand,
+            measured: word.measured,
             usage: usage
                 .get(&usage_key(id))
                 .map(|used| used.since(moment.zero)),
@@ -155,6 +158,7 @@ fn observed(
         budget: policy.budget(settings.budget).into(),
         is_scaled: false,
         demand: Demand::NEUTRAL,
+        measured: None,
         usage: None,
         starting: is_starting(participant.started, terms.startup_grace, now),
         mode: Mode::Observe,

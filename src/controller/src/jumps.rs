@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::discover::Discovery;
-use crate::report::pull_when;
+use crate::report::{Word, pull_when};
 
 /// How many agents are listened to at once: those of containers nearest to their limits.
 const MOST: usize = 5_000;
@@ -49,8 +49,8 @@ pub type Ears = BTreeMap<ContainerId, Ear>;
 pub struct Jump {
     /// Whose.
     pub id: ContainerId,
-    /// What it is now.
-    pub demand: Demand,
+    /// What its agent says now.
+    pub word: Word,
     /// When it was heard of.
     pub at: Instant,
 }
@@ -152,9 +152,9 @@ impl Ear {
         loop {
             let asked = Instant::now();
             match pull_when(self.agent, &id, poll).await {
-                Ok(demand) if demand >= self.above => {
+                Ok(word) if word.demand >= self.above => {
                     let at = Instant::now();
-                    return Some(Jump { id, demand, at });
+                    return Some(Jump { id, word, at });
                 }
                 Ok(_) if asked.elapsed() + EARLY >= wait => {}
                 // The next cycle asks again.

@@ -38,6 +38,7 @@ pub mod kubelet;
 pub mod kubelets;
 pub mod lease;
 pub mod metrics;
+pub mod monitoring;
 mod observe;
 pub mod permit;
 pub mod recommend;

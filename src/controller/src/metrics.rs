@@ -16,6 +16,8 @@ const CONTAINER: [&str; 3] = ["namespace", "pod", "container"];
 pub struct Metrics {
     /// `mbcas_alloc_cpu_mcores`: what the last clearing grants.
     pub alloc: IntGaugeVec,
+    /// `mbcas_need_cpu_mcores`: what it could use, by the last clearing.
+    pub need: IntGaugeVec,
     /// `mbcas_recommended_cpu_mcores`: the limit that the last clearing wants, and why.
     pub recommended: IntGaugeVec,
     /// `mbcas_limit_cpu_mcores`: the limit that the container runs with.
@@ -64,6 +66,8 @@ pub struct Metrics {
     pub quota_held: IntCounter,
     /// `mbcas_unwritten_notes_total`: statuses, events and recommendations that were not taken.
     pub unwritten: IntCounterVec,
+    /// `mbcas_demand_anomalies`: agents whose word the evidence contradicts, by how.
+    pub anomalies: IntGaugeVec,
     /// `mbcas_demand_pull_failures_total`: agents that did not answer, by reason.
     pub pull_failures: IntCounterVec,
     /// `mbcas_kubelet_failures_total`: kubelets that did not answer.
@@ -89,6 +93,7 @@ impl Metrics {
         let new = Registrar(registry);
         Ok(Self {
             alloc: new.ints("mbcas_alloc_cpu_mcores", "CPU granted by the last clearing, millicores", &CONTAINER)?,
+            need: new.ints("mbcas_need_cpu_mcores", "CPU that it could use, by the last clearing, millicores", &CONTAINER)?,
             recommended: new.ints(
                 "mbcas_recommended_cpu_mcores",
                 "CPU limit that the last clearing wants, millicores",
@@ -133,6 +138,11 @@ impl Metrics {
             put_off: new.count("mbcas_put_off_writes_total", "Writes left for a later cycle because others bring more")?,
             quota_held: new.count("mbcas_quota_held_total", "Growths left out because a ResourceQuota has no room")?,
             unwritten: new.counts("mbcas_unwritten_notes_total", "Notes to the cluster that were not taken", &["what"])?,
+            anomalies: new.ints(
+                "mbcas_demand_anomalies",
+                "Agents whose word the evidence contradicts",
+                &["reason"],
+            )?,
             pull_failures: new.counts("mbcas_demand_pull_failures_total", "Agents that gave no demand", &["reason"])?,
             kubelet_failures: new.count("mbcas_kubelet_failures_total", "Kubelets that gave no usage")?,
             jump_seconds: new.histogram(
@@ -161,6 +171,7 @@ impl Metrics {
     pub fn forget(&self) {
         for gauges in [
             &self.alloc,
+            &self.need,
             &self.recommended,
             &self.limit,
             &self.usage,

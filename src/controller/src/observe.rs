@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mbcas_core::units::MilliCpu;
 use mbcas_market::{
-    Allocation, Clearing, Direction, EffectiveBudget, NodeSnapshot, Observed, Plan,
+    Allocation, Anomaly, Clearing, Direction, EffectiveBudget, NodeSnapshot, Observed, Plan,
 };
 
 use crate::actuate::{Outcome, Outcomes};
@@ -170,8 +170,20 @@ pub(crate) fn published(
             .with_label_values(&[*reason])
             .set(i64::try_from(*count).unwrap_or(i64::MAX));
     }
+    for anomaly in Anomaly::ALL {
+        metrics
+            .anomalies
+            .with_label_values(&[anomaly.word()])
+            .set(0);
+    }
     for (snapshot, plan) in snapshots.iter().zip(plans) {
         node(snapshot, plan, outcomes, metrics);
+        for (id, observed) in &snapshot.participants {
+            if let Some(anomaly) = plan.ledger.anomaly(id, observed) {
+                metrics.anomalies.with_label_values(&[anomaly.word()]).inc();
+                tracing::debug!(container = %id, why = %anomaly, "Demand");
+            }
+        }
         for allocation in &plan.clearing.allocations {
             if let Some(observed) = snapshot.participants.get(&allocation.id) {
                 container(
@@ -234,6 +246,10 @@ fn container(
         .alloc
         .with_label_values(&labels)
         .set(gauge(allocation.grant));
+    metrics
+        .need
+        .with_label_values(&labels)
+        .set(gauge(allocation.need));
     let [namespace, pod, name] = labels;
     metrics
         .recommended

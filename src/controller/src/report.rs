@@ -14,14 +14,14 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use mbcas_core::ContainerId;
 use mbcas_core::demand::{AGENT_PORT, DemandReport, LongPoll, MAX_REPORT_BYTES, ReportError};
-use mbcas_core::units::Demand;
+use mbcas_core::units::{Demand, MilliCpu};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
 /// How long one agent may take, from the first packet to the last byte.
 pub const DEADLINE: Duration = Duration::from_millis(500);
 
-/// Why no demand came from an agent.
+/// Why no demand came from an agent, or from Prometheus about one.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // each variant's message says it
 pub enum PullError {
@@ -37,6 +37,12 @@ pub enum PullError {
     Body,
     #[error(transparent)]
     Report(#[from] ReportError),
+    #[error("Prometheus could not be asked")]
+    NotAsked,
+    #[error(
+        "Prometheus has no sample of its demand from the last 45 s; does it scrape the agent's port as a pod (monitoring.podMonitor)?"
+    )]
+    NoSeries,
 }
 
 impl PullError {
@@ -49,15 +55,39 @@ impl PullError {
             Self::Status(_) => "status",
             Self::Body => "body",
             Self::Report(_) => "report",
+            Self::NotAsked => "not_asked",
+            Self::NoSeries => "no_series",
         }
     }
 }
 
-/// The demand of `id`, asked of the agent at `address`.
+/// What was said about a container: by its agent, by a monitoring system, or by nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// How urgent it is.
+    pub demand: Demand,
+    /// How much CPU it was measured to be able to use; absent where that is not known.
+    pub measured: Option<MilliCpu>,
+}
+
+impl Word {
+    /// Of one of whom nothing is known.
+    pub const NEUTRAL: Self = Self::of(Demand::NEUTRAL);
+
+    /// This demand, and nothing measured.
+    pub const fn of(demand: Demand) -> Self {
+        Self {
+            demand,
+            measured: None,
+        }
+    }
+}
+
+/// What the agent at `address` says about `id`.
 ///
 /// # Errors
 /// [`PullError`] for everything but a fresh, well-formed report about `id`.
-pub async fn pull(address: IpAddr, id: &ContainerId) -> Result<Demand, PullError> {
+pub async fn pull(address: IpAddr, id: &ContainerId) -> Result<Word, PullError> {
     let agent = SocketAddr::new(address, AGENT_PORT);
     pull_from(agent, id, LongPoll::default()).await
 }
@@ -70,7 +100,7 @@ pub async fn pull_when(
     address: IpAddr,
     id: &ContainerId,
     poll: LongPoll,
-) -> Result<Demand, PullError> {
+) -> Result<Word, PullError> {
     pull_from(SocketAddr::new(address, AGENT_PORT), id, poll).await
 }
 
@@ -78,7 +108,7 @@ async fn pull_from(
     address: SocketAddr,
     id: &ContainerId,
     poll: LongPoll,
-) -> Result<Demand, PullError> {
+) -> Result<Word, PullError> {
     let (path, wait) = match (poll.above, poll.wait) {
         (Some(above), Some(wait)) => (
             format!("/demand?above={above}&wait={wait}"),
@@ -89,8 +119,10 @@ async fn pull_from(
     let body = tokio::time::timeout(wait + DEADLINE, fetch(address, &path))
         .await
         .map_err(|_| PullError::Timeout)??;
-    let (_, demand) = DemandReport::parse(&body, &id.pod.namespace, &id.pod.name, &id.container)?;
-    Ok(demand)
+    let (report, demand) =
+        DemandReport::parse(&body, &id.pod.namespace, &id.pod.name, &id.container)?;
+    let measured = report.need_millicores.map(MilliCpu::new);
+    Ok(Word { demand, measured })
 }
 
 async fn fetch(address: SocketAddr, path: &str) -> Result<Bytes, PullError> {

@@ -66,6 +66,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let deployments = Api::namespaced(client.clone(), &args.namespace);
     let (candidate, leader) = Candidate::new(leases, deployments, &identity, clock::since_boot);
     let (jumps, ears) = Jumps::new();
+    let source = args.prometheus.source()?;
+    let hears_jumps = source.hears_jumps();
     let record = Record::default();
     let pace = Pace::new(args.writes_per_second, args.write_burst);
     let actuator = Actuator::new(client.clone(), leader.clone()).paced(pace, args.interval);
@@ -74,7 +76,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         cluster: cluster.clone(),
         jumps,
         senses: Arc::new(Mutex::new(Senses {
-            demands: Demands::default(),
+            demands: Demands::from(source),
             kubelets: Kubelets::new(kubelet::client(&args.kubelet_tls(), &config)?),
         })),
         actuator: Arc::new(actuator),
@@ -134,7 +136,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "loop",
         turns(market, client, leader, readiness, token.clone()),
     );
-    tasks.spawn("jumps", stoppable(token.clone(), ears.run()));
+    if hears_jumps {
+        tasks.spawn("jumps", stoppable(token.clone(), ears.run()));
+    }
     tasks.spawn("lease", candidate.run(token));
     tasks.run(GRACE).await?;
     Ok(())

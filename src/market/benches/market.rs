@@ -142,6 +142,7 @@ fn snapshot(node: usize, numbers: &mut Numbers) -> NodeSnapshot {
             budget: Budget::new(1 + numbers.below(1_000)).unwrap().into(),
             is_scaled: false,
             demand: Demand::from_basis_points(numbers.below(10_001)),
+            measured: None,
             usage: Some(Usage {
                 cpu: MilliCpu::new(used),
                 until: Duration::ZERO,

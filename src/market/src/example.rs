@@ -98,6 +98,7 @@ impl Node {
             budget: EffectiveBudget::from(Budget::new(pod.budget)?),
             is_scaled: false,
             demand: Demand::ZERO,
+            measured: None,
             usage: None,
             starting: false,
             mode: Mode::Auto,

@@ -95,6 +95,9 @@ pub struct Observed {
     pub is_scaled: bool,
     /// Its urgency now, unsmoothed.
     pub demand: Demand,
+    /// What its agent measured that it could use. Absent: no agent, or one that cannot see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<MilliCpu>,
     /// What the kubelet saw it use. Absent: not known, or not yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mbcas_core::{ContainerId, Demand, MilliCpu};
 use serde::{Deserialize, Serialize};
 
+use crate::anomaly::Anomaly;
 use crate::claim::{self, Claims, Signal};
 use crate::guard::{Direction, Patience};
 use crate::input::{NodeSnapshot, Observed};
@@ -77,6 +78,11 @@ impl Ledger {
             && entry.claims.blocked_until() <= self.now
             && entry.standing != Standing::Short;
         claim::jump(entry.demand()).filter(|_| is_heard)
+    }
+
+    /// What is odd about what the agent of `id` says, who was last seen as `observed`.
+    pub fn anomaly(&self, id: &ContainerId, observed: &Observed) -> Option<Anomaly> {
+        Anomaly::of(self.entries.get(id)?, observed, self.now)
     }
 
     /// The last limit that we wrote for `id`.
@@ -205,6 +211,7 @@ impl Entry {
         let around = Surroundings {
             limit: observed.limit,
             demand: observed.demand,
+            measured: observed.measured,
             share: waterline.share(observed.request),
         };
         self.estimate = Some(match self.estimate {

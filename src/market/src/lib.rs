@@ -14,6 +14,7 @@
 //! | [`clear`] | floors, then shares by bid, up to the caps; exact, in integers, with reasons |
 //! | [`guard`] | dead-band, largest shrink, cooldown, no growth without room |
 //! | [`plan`](mod@plan) | the cycle as one pure function, the writes in order |
+//! | [`need`], [`claim`], [`anomaly`] | how much it could use, what a jump is worth, what is odd about an agent's word |
 //! | [`ledger`], [`policy`] | what is remembered; what may be chosen |
 //! | [`decision`] | all of that on one line, to be decided again |
 //!
@@ -52,6 +53,7 @@
 //! ```
 
 pub mod allotment;
+pub mod anomaly;
 pub mod bid;
 pub mod capacity;
 pub mod claim;
@@ -76,6 +78,7 @@ mod waterline;
 pub mod weight;
 
 pub use allotment::{Allotment, Asked, allot};
+pub use anomaly::Anomaly;
 pub use bid::{Bid, EffectiveBudget};
 pub use clear::{Allocation, Clearing, Price, solve_cpu};
 pub use error::{MarketError, PolicyError};

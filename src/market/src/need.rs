@@ -8,8 +8,11 @@
 //! ```text
 //!  usage ──▶ censored? ──no──▶ need = average of usage, half-life 30 s
 //!                │yes
-//!                └───────────▶ need = 1.5 × what holds it
+//!                └───────────▶ need = 1.5 × what holds it, or less by the agent's word
 //! ```
+//!
+//! An agent may have measured what its container could use. That is a stranger's word: it counts
+//! only where usage is censored, and only downwards, so that nobody gains by it.
 
 use std::time::Duration;
 
@@ -84,6 +87,9 @@ pub struct Estimate {
     until: Duration,
     #[serde(skip_serializing_if = "Option::is_none")]
     censored: Option<(Censor, MilliCpu)>,
+    /// What the agent measured meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    measured: Option<MilliCpu>,
     /// The limit that held it until now, of which it still uses nearly all.
     #[serde(skip_serializing_if = "Option::is_none")]
     near: Option<MilliCpu>,
@@ -96,6 +102,8 @@ pub(crate) struct Surroundings {
     pub(crate) limit: Option<MilliCpu>,
     /// What its agent says.
     pub(crate) demand: Demand,
+    /// What its agent measured that it could use.
+    pub(crate) measured: Option<MilliCpu>,
     /// The node is full, and this is what its weight gives it there.
     pub(crate) share: Option<MilliCpu>,
 }
@@ -112,6 +120,7 @@ impl Estimate {
             windows: 0,
             until: usage.until,
             censored: None,
+            measured: None,
             near: None,
         };
         start.with(usage, around)
@@ -136,6 +145,7 @@ impl Estimate {
         }
         let was_held = self.near.is_some() || self.censored() == Some(Censor::Limit);
         self.censored = censor(usage, around);
+        self.measured = around.measured;
         let is_near = |limit: &MilliCpu| usage.cpu >= limit.scaled(LEFT_PERCENT, 100);
         self.near = around
             .limit
@@ -150,7 +160,11 @@ impl Estimate {
     pub fn need(&self) -> MilliCpu {
         let average = MilliCpu::new(self.average.value());
         match self.censored {
-            Some((_, held)) => held.scaled(ESCAPE_PERCENT, 100).max(average),
+            Some((_, held)) => {
+                let escape = held.scaled(ESCAPE_PERCENT, 100);
+                let measured = self.measured.map_or(escape, |measured| measured.max(held));
+                escape.min(measured).max(average)
+            }
             None => average.max(self.near.unwrap_or_default()),
         }
     }

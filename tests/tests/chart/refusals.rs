@@ -194,6 +194,18 @@ fn contradictions_are_refused_with_a_way_out() {
             vec!["controller.kubeletCA.configMap=kubelets"],
             "set controller.kubeletTLS=caBundle",
         ),
+        (
+            vec!["controller.prometheus.token.secret=reader"],
+            "set controller.prometheus.url too",
+        ),
+        (
+            vec!["controller.prometheus.url=https://prometheus:9090"],
+            "needs controller.prometheus.ca.configMap",
+        ),
+        (
+            vec!["controller.prometheus.url=prometheus:9090"],
+            "controller/prometheus/url",
+        ),
         (vec!["webhook.port=9464"], "metrics and probes"),
         (
             vec!["webhook.hostNetwork=true", "webhook.port=10250"],

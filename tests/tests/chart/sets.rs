@@ -43,6 +43,8 @@ const CHOICES: [(&str, &[&str]); 24] = [
             "restore: {enabled: false, deadMan: {after: 1h, schedule: '0 * * * *'}}",
             "restore: {deadMan: {enabled: false}}",
             "controller: {kubeletTLS: caBundle, kubeletCA: {configMap: kubelets, key: bundle.pem}}",
+            "controller: {prometheus: {url: 'http://prometheus.monitoring:9090'}}",
+            "controller: {prometheus: {url: 'https://metrics.example/prom', query: up, ca: {configMap: cas}, token: {secret: reader, key: t}}}",
         ],
     ),
     (

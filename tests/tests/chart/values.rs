@@ -7,9 +7,16 @@ use serde_json::Value;
 
 use crate::support::{find, list, rendered, text, workspace};
 
-/// Environment variables that the chart leaves alone as a rule: the ports are part of the design, and
-/// authorities are named with controller.kubeletTLS=caBundle alone.
-const LEFT_ALONE: [&str; 2] = ["MBCAS_ADMIN_ADDR", "MBCAS_KUBELET_CA"];
+/// Environment variables that the chart leaves alone as a rule: the ports are part of the design,
+/// authorities are named with controller.kubeletTLS=caBundle alone, and Prometheus with its URL.
+const LEFT_ALONE: [&str; 6] = [
+    "MBCAS_ADMIN_ADDR",
+    "MBCAS_KUBELET_CA",
+    "MBCAS_PROMETHEUS_CA",
+    "MBCAS_PROMETHEUS_QUERY",
+    "MBCAS_PROMETHEUS_TOKEN",
+    "MBCAS_PROMETHEUS_URL",
+];
 /// Those whose value only the release or the pod can know.
 const KNOWN_LATER: [&str; 3] = ["MBCAS_AGENT_IMAGE", "MBCAS_NAMESPACE", "MBCAS_POD"];
 

@@ -83,6 +83,7 @@ fn last(row: &Row) -> String {
                 row.budget, row.demand, row.bid
             )),
         ),
+        ("doubt", row.doubt.clone()),
         ("floor", Some(row.floor.clone())),
         ("cap", Some(row.cap.clone())),
         (

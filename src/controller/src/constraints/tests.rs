@@ -44,6 +44,7 @@ fn observed() -> Observed {
         budget: Budget::DEFAULT.into(),
         is_scaled: false,
         demand: Demand::NEUTRAL,
+        measured: None,
         usage: None,
         starting: false,
         mode: Mode::Auto,

@@ -213,7 +213,7 @@ fn named(view: &View, name: &str) -> ContainerId {
 fn jump(id: &ContainerId) -> Jump {
     Jump {
         id: id.clone(),
-        demand: mbcas_core::units::Demand::FULL,
+        word: crate::report::Word::of(mbcas_core::units::Demand::FULL),
         at: Instant::now(),
     }
 }

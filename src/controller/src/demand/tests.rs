@@ -18,16 +18,16 @@ fn addresses() -> BTreeMap<ContainerId, Option<IpAddr>> {
     BTreeMap::from([(id("a"), Some(IpAddr::from([127, 0, 0, 1])))])
 }
 
-fn answered(demand: u64) -> BTreeMap<ContainerId, Result<Demand, PullError>> {
-    BTreeMap::from([(id("a"), Ok(Demand::from_basis_points(demand)))])
+fn answered(demand: u64) -> BTreeMap<ContainerId, Result<Word, PullError>> {
+    BTreeMap::from([(id("a"), Ok(Word::of(Demand::from_basis_points(demand))))])
 }
 
-fn failed() -> BTreeMap<ContainerId, Result<Demand, PullError>> {
+fn failed() -> BTreeMap<ContainerId, Result<Word, PullError>> {
     BTreeMap::from([(id("a"), Err(PullError::Timeout))])
 }
 
 fn points(readings: &Readings) -> u64 {
-    readings.demand[&id("a")].basis_points()
+    readings.words[&id("a")].demand.basis_points()
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,7 +79,7 @@ async fn those_that_are_gone_are_forgotten() {
 proptest! {
     #[test]
     fn fading_stays_between_the_last_word_and_neutral(last in 0u64..=10_000, missed in 0u64..100) {
-        let faded = faded(Demand::from_basis_points(last), missed).basis_points();
+        let faded = faded(Word::of(Demand::from_basis_points(last)), missed).demand.basis_points();
         let neutral = Demand::NEUTRAL.basis_points();
         prop_assert!((last.min(neutral)..=last.max(neutral)).contains(&faded));
     }

@@ -71,7 +71,10 @@ async fn a_jump_is_heard_once_and_who_does_not_wait_is_not_asked_again() {
     let [jump] = heard.as_slice() else {
         panic!("{heard:?}")
     };
-    assert_eq!((&jump.id, jump.demand.basis_points()), (&id("web"), 9_000));
+    assert_eq!(
+        (&jump.id, jump.word.demand.basis_points()),
+        (&id("web"), 9_000)
+    );
     assert!(timeout(SOON, asked(&web)).await.is_err(), "heard once");
 
     // The next cycle listens anew, to some.
@@ -87,8 +90,8 @@ async fn a_jump_is_heard_once_and_who_does_not_wait_is_not_asked_again() {
 async fn jumps_in_a_row_are_served_together() {
     let (mut jumps, listener) = Jumps::new();
     let say = |pod: &str| {
-        let (id, demand, at) = (id(pod), Demand::FULL, Instant::now());
-        listener.heard.try_send(Jump { id, demand, at }).unwrap();
+        let (id, word, at) = (id(pod), Word::of(Demand::FULL), Instant::now());
+        listener.heard.try_send(Jump { id, word, at }).unwrap();
     };
     say("a");
     assert_eq!(jumps.next().await.len(), 1);

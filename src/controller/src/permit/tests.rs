@@ -81,6 +81,7 @@ impl World {
             budget: Budget::DEFAULT.into(),
             is_scaled: false,
             demand: Demand::NEUTRAL,
+            measured: None,
             usage: None,
             starting: false,
             mode: Mode::Observe,

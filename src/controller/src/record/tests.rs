@@ -19,6 +19,7 @@ fn node(name: &str, participants: usize) -> NodeSnapshot {
         budget: Budget::DEFAULT.into(),
         is_scaled: false,
         demand: Demand::NEUTRAL,
+        measured: None,
         usage: None,
         starting: false,
         mode: Mode::Auto,

@@ -39,17 +39,24 @@ fn http(body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-async fn ask(answer: Vec<u8>, after: fn(&mut std::net::TcpStream)) -> Result<Demand, PullError> {
+async fn ask(answer: Vec<u8>, after: fn(&mut std::net::TcpStream)) -> Result<Word, PullError> {
     let (address, thread) = agent(answer, after);
-    let demand = pull_from(address, &app(), LongPoll::default()).await;
+    let word = pull_from(address, &app(), LongPoll::default()).await;
     thread.join().unwrap();
-    demand
+    word
 }
 
 #[tokio::test]
 async fn a_report_is_read() {
-    let demand = ask(http(REPORT), |_| {}).await.unwrap();
-    assert_eq!(demand, Demand::from_basis_points(7_500));
+    let word = ask(http(REPORT), |_| {}).await.unwrap();
+    let demand = Demand::from_basis_points(7_500);
+    assert_eq!(word, Word::of(demand));
+    let measured = REPORT.replace("0.75,", r#"0.75,"need_millicores":430,"#);
+    let word = ask(http(&measured), |_| {}).await.unwrap();
+    assert_eq!(
+        (word.demand, word.measured),
+        (demand, Some(MilliCpu::new(430)))
+    );
 }
 
 #[tokio::test]

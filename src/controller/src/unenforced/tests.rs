@@ -20,6 +20,7 @@ fn node(usage: u64, limit: Option<u64>, until: u64) -> Vec<NodeSnapshot> {
         budget: Budget::DEFAULT.into(),
         is_scaled: false,
         demand: Demand::NEUTRAL,
+        measured: None,
         usage: Some(Usage {
             cpu: MilliCpu::new(usage),
             until: Duration::from_secs(until),

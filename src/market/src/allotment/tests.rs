@@ -23,6 +23,7 @@ fn observed(budget: u64, request: u64, min: Option<u64>) -> Observed {
         budget: Budget::new(budget).unwrap().into(),
         is_scaled: false,
         demand: Demand::NEUTRAL,
+        measured: None,
         usage: None,
         starting: false,
         mode: Mode::Auto,

@@ -42,6 +42,7 @@ fn observed() -> impl Strategy<Value = Observed> {
             budget: budget.into(),
             is_scaled,
             demand: Demand::from_basis_points(demand),
+            measured: None,
             usage: usage.map(|(cpu, until, throttled)| Usage {
                 cpu: MilliCpu::new(cpu),
                 until: Duration::from_nanos(until),
@@ -194,6 +195,7 @@ fn three() -> Decision<'static> {
             budget: Budget::new(budget).unwrap().into(),
             is_scaled: false,
             demand: Demand::FULL,
+            measured: None,
             usage: None,
             starting: false,
             mode: Mode::Auto,

@@ -9,6 +9,7 @@ fn free(limit: u64) -> Surroundings {
     Surroundings {
         limit: Some(MilliCpu::new(limit)),
         demand: Demand::ZERO,
+        measured: None,
         share: None,
     }
 }
@@ -66,6 +67,21 @@ fn a_limit_that_is_reached_hides_the_need() {
         Estimate::first(throttled, around).censored(),
         Some(Censor::Limit)
     );
+}
+
+/// One thread that burns needs one core: half as much again would take from others what it cannot use.
+#[test]
+fn what_the_agent_measured_bounds_the_escape_and_nothing_else() {
+    let says = |measured, limit| Surroundings {
+        measured: Some(MilliCpu::new(measured)),
+        ..free(limit)
+    };
+    assert_eq!(need(&after(&[900], says(1_000, 900))), 1_000);
+    // Neither more than the escape, nor less than what holds it, nor anything where nothing is hidden.
+    assert_eq!(need(&after(&[900], says(64_000, 900))), 1_350);
+    assert_eq!(need(&after(&[900], says(10, 900))), 900);
+    assert_eq!(need(&after(&[300], says(64_000, 900))), 300);
+    assert_eq!(need(&after(&[300], says(0, 900))), 300);
 }
 
 #[test]

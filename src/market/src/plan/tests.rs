@@ -38,6 +38,7 @@ fn observed(budget: u64, limit: Option<u64>) -> Observed {
         usage: None,
         starting: false,
         demand: Demand::FULL,
+        measured: None,
         mode: Mode::Auto,
     }
 }

@@ -16,6 +16,7 @@ fn observed(budget: u64, limit: u64, used: u64) -> Observed {
         budget: Budget::new(budget).unwrap().into(),
         is_scaled: false,
         demand: Demand::ZERO,
+        measured: None,
         usage: Some(Usage {
             cpu: MilliCpu::new(used),
             until: Duration::from_secs(1),
