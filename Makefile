@@ -1,6 +1,6 @@
 # Recipes that anyone can run. Each is a script: `make -n TARGET` shows which.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-chart test-long check bench-admission bench-controller bench-market bench-podstart fmt images up down status
+.PHONY: help demo test test-unit test-chart test-long check bench-admission bench-agent bench-controller bench-demand bench-market bench-podstart fmt images up down status
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,12 @@ check: ## formatting, lints, every crate alone, docs, dependencies, scripts
 
 bench-admission: ## reviews per second and core, beside a webhook of controller-runtime (Linux, 2 cores, quiet)
 	@deploy/bench/admission.sh
+
+bench-agent: ## what the demand agent costs, beside node_exporter (Linux)
+	@deploy/bench/agent.sh
+
+bench-demand: ## how demand and limits follow a load, drawn, on the local cluster (Linux, root, quiet, 18 min)
+	@deploy/bench/demand.sh
 
 bench-controller: ## what the controller keeps in memory of 150,000 pods (Linux, 12 min)
 	@deploy/bench/controller.sh

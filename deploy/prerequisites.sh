@@ -3,10 +3,11 @@
 # that installs it, and as root on Debian or Ubuntu installs it itself.
 # Usage: deploy/prerequisites.sh [demo|test|check|chart|cluster|bench|unit]   (default: test, which needs all but the bench's)
 #
-# Three tools come into $XDG_CACHE_HOME/mbcas, not into the system: cargo-deny, built by cargo;
-# Prometheus and promtool, which the suite asks the dashboard's queries and the alerts: unpacked from
-# Debian's package, because to install that would start a server; and the Python package with the
-# schemas of every Kubernetes that the chart is for, in an environment of its own.
+# Four tools come into $XDG_CACHE_HOME/mbcas, not into the system: cargo-deny, built by cargo;
+# Prometheus and promtool, which the suite asks the dashboard's queries and the alerts, and
+# prometheus-node-exporter, beside which the agent is measured: unpacked from Debian's packages, because to
+# install these would start servers; and the Python package with the schemas of every Kubernetes that the
+# chart is for, in an environment of its own.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -85,8 +86,10 @@ need_instructions() {
   need jq jq
 }
 
-# need_bench: the load, and what builds the twin that is loaded beside ours.
+# need_bench: the load, what builds the twin that is loaded beside the webhook, and what the agent is
+# measured beside.
 need_bench() {
+  has prometheus-node-exporter || extras+=(node-exporter)
   has go || by_hand+=("Go $go_minimum or newer: https://go.dev/dl")
   need h2load nghttp2-client
   need taskset util-linux
@@ -132,7 +135,10 @@ install_extras() {
         cargo install --quiet --locked cargo-deny --version "$cargo_deny_version" --root "$tools"
         ;;
       prometheus)
-        unpack_prometheus
+        unpack prometheus prometheus promtool
+        ;;
+      node-exporter)
+        unpack prometheus-node-exporter prometheus-node-exporter
         ;;
       schemas)
         say "fetching kubernetes-validate $schemas_version into $schemas (25 MB, once)"
@@ -145,16 +151,18 @@ install_extras() {
   done
 }
 
-unpack_prometheus() {
-  local work
+# unpack PACKAGE PROGRAM...: programs of a package of Debian's that is not installed.
+unpack() {
+  local package=$1 work
+  shift
   if ! is_debian; then
-    say "prometheus or promtool is missing (https://prometheus.io/download): put both on the PATH."
+    say "$* is missing (https://prometheus.io/download): put it on the PATH."
     exit 1
   fi
-  say "unpacking Prometheus into $tools/bin (once)"
+  say "unpacking $* into $tools/bin (once)"
   work=$(mktemp -d)
-  (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root prometheus >&2 && dpkg-deb -x prometheus_*.deb tree)
-  install -D -m 0755 -t "$tools/bin" "$work/tree/usr/bin/prometheus" "$work/tree/usr/bin/promtool"
+  (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2 && dpkg-deb -x "${package}"_*.deb tree)
+  install -D -m 0755 -t "$tools/bin" "${@/#/$work/tree/usr/bin/}"
   rm -rf "$work"
 }
 

@@ -51,6 +51,9 @@ pub struct Args {
     /// CPU time of a request that names none, in milliseconds.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=i64::from(MOST_MS)))]
     pub ms: u32,
+    /// Say on /metrics that so many connections wait, whatever is so: a service that lies.
+    #[arg(long, value_name = "COUNT")]
+    pub claim_queue: Option<u32>,
 }
 
 /// Why the server does not serve.
@@ -109,17 +112,18 @@ impl Figures {
     }
 
     /// The health port's routes for a server on `port`.
-    fn router(&self, port: u16) -> Router {
+    fn router(&self, port: u16, claimed: Option<u32>) -> Router {
         let figures = self.clone();
-        let metrics = async move || figures.text(port);
+        let metrics = async move || figures.text(port, claimed);
         Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/metrics", get(metrics))
     }
 
-    fn text(&self, port: u16) -> Response {
+    fn text(&self, port: u16, claimed: Option<u32>) -> Response {
         // A queue that cannot be read stays as it was: the page is for people and for the agent's second signal.
-        if let Ok(waiting) = AcceptQueue::new().waiting(|p| p == port) {
+        let waiting = AcceptQueue::new().waiting(|p| p == port).ok();
+        if let Some(waiting) = claimed.map(u64::from).or(waiting) {
             self.queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
         admin::text(&self.registry)
@@ -151,7 +155,7 @@ pub async fn run(args: Args, token: CancellationToken) -> Result<(), ServeError>
     info!(%address, %health, workers = args.workers, ms = args.ms, "serving");
     http::serve(
         health_listener,
-        figures.router(args.port),
+        figures.router(args.port, args.claim_queue),
         http::Limits::default(),
         token,
     )

@@ -10,6 +10,7 @@ use k8s_openapi::api::rbac::v1::Role;
 use kube::api::{Api, DeleteParams, LogParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use mbcas_api::names::WEBHOOK_CONFIGURATION;
+use mbcas_core::annotations::Settings;
 use serde_json::Value;
 
 use crate::support::environment::{binary, helm, output_of, workspace};
@@ -205,10 +206,11 @@ fn the_rendered_configuration_applied_over_a_live_one_takes_nothing_away() {
 fn the_agent_reads_all_that_the_webhook_tells_it() {
     let help = output_of(Command::new(binary("agent", "mbcas-demand-agent")).arg("--help"));
     let agent = mbcas_webhook::AgentSpec::usual("example/agent:1");
-    let app = "http://localhost:8081/metrics#lab_queue_depth"
-        .parse()
-        .unwrap();
-    let sidecar = mbcas_webhook::sidecar::Sidecar::of(&agent).container("app", Some(&app));
+    let metrics = "http://localhost:8081/metrics#queue=waiting&latency=took_seconds";
+    let settings = [("mbcas.metrics", metrics), ("mbcas.slo", "250ms")];
+    let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let settings = Settings::parse(&settings.into()).unwrap();
+    let sidecar = mbcas_webhook::sidecar::Sidecar::of(&agent).container("app", &settings);
     let sidecar: serde_json::Value = serde_json::from_str(&sidecar).unwrap();
     for variable in sidecar["env"].as_array().unwrap() {
         let name = variable["name"].as_str().unwrap();

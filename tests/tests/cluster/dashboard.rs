@@ -1,9 +1,6 @@
 //! Every panel shows something: each query of the dashboard returns data from
 //! a real Prometheus that scrapes the running controllers and an agent.
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kube::api::ListParams;
@@ -11,6 +8,7 @@ use mbcas_core::demand::AGENT_PORT;
 use serde_json::Value;
 
 use crate::support::environment::workspace;
+use crate::support::prometheus::{Prometheus, Target, is_well_formed};
 use crate::support::release::admin_address;
 use crate::support::space::ip;
 use crate::support::wait::that;
@@ -27,7 +25,9 @@ fn each_query_of_the_dashboard_returns_data() {
             .await;
         space.limit("app", SOON, |limit| limit > 300).await;
         let agent = format!("{}:{AGENT_PORT}", ip(&pod));
-        let prometheus = Prometheus::start(&[controllers(space).await, vec![agent]].concat());
+        is_well_formed(&http::page(&agent, "/metrics").await.unwrap());
+        let all = controllers(space).await.into_iter().chain([agent]);
+        let prometheus = Prometheus::start(all.map(Target::plain));
         prometheus.scrapes().await;
 
         let queries = queries();
@@ -75,96 +75,4 @@ fn queries() -> Vec<(String, String)> {
         }
     }
     queries
-}
-
-/// A Prometheus of our own, on loopback; it ends with this value, and so does its folder.
-struct Prometheus {
-    process: Child,
-    address: String,
-    folder: PathBuf,
-    targets: usize,
-}
-
-impl Prometheus {
-    fn start(targets: &[String]) -> Self {
-        let name = format!("prometheus-{}", std::process::id());
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        let config = format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: mbcas\n  static_configs:\n  - targets: {targets:?}\n"
-        );
-        std::fs::write(folder.join("prometheus.yml"), config).unwrap();
-        // Free a moment ago; who else would take it?
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .to_string();
-        let binary =
-            std::env::var_os("MBCAS_TEST_PROMETHEUS").unwrap_or_else(|| "prometheus".into());
-        let process = Command::new(&binary)
-            .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(folder.join("log")).unwrap())
-            .spawn()
-            .unwrap_or_else(|why| {
-                panic!(
-                    "{}: {why}. Install it (Debian: apt-get install prometheus) or set MBCAS_TEST_PROMETHEUS",
-                    binary.display()
-                )
-            });
-        Self {
-            process,
-            address,
-            folder,
-            targets: targets.len(),
-        }
-    }
-
-    /// Returns when every target has been scraped.
-    async fn scrapes(&self) {
-        wait_until("Prometheus scrapes all targets", SOON, async || {
-            let up = self.ask("up == 1").await?;
-            let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            that(
-                up == self.targets,
-                format!(
-                    "{up} of {} are up; its log ends with {:?}",
-                    self.targets,
-                    log.lines().last()
-                ),
-            )
-        })
-        .await;
-    }
-
-    /// How many series `query` returns now.
-    async fn ask(&self, query: &str) -> Result<usize, String> {
-        let path = format!("/api/v1/query?query={}", escaped(query));
-        let answer = http::page(&self.address, &path).await?;
-        let answer: Value = serde_json::from_str(&answer).map_err(|why| why.to_string())?;
-        answer["data"]["result"]
-            .as_array()
-            .map(Vec::len)
-            .ok_or_else(|| answer.to_string())
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// For a URL's query: all but letters and digits as their bytes.
-fn escaped(text: &str) -> String {
-    let byte = |b: u8| match b {
-        b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
-        b => format!("%{b:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }

@@ -13,6 +13,7 @@
 //! | `MBCAS_TEST_HELM` | helm | the one that `deploy/local/cluster path helm` names |
 //! | `MBCAS_TEST_CERT_MANAGER` | cert-manager, its kinds in `crds` beside it | the one that `deploy/local/cluster path cert-manager` names |
 //! | `MBCAS_TEST_PROMETHEUS` | prometheus | the one on the PATH |
+//! | `MBCAS_TEST_PROMTOOL` | promtool | the one on the PATH |
 //! | `MBCAS_ROTATIONS` | how often the authority changes in the test of that | once |
 //! | `MBCAS_TEST_HELM_ARGS` | more words for `helm upgrade`, for measuring variants | none |
 //!
@@ -53,5 +54,8 @@ mod protection;
 mod quantities;
 mod refusal;
 mod resize;
+#[cfg(feature = "show")]
+mod show;
 mod support;
+mod trust;
 mod uninstall;

@@ -142,7 +142,7 @@ async fn health_and_figures_do_not_wait_for_workers() {
         let request = axum::http::Request::get(path)
             .body(axum::body::Body::empty())
             .unwrap();
-        let router = server.figures.router(server.address.port());
+        let router = server.figures.router(server.address.port(), None);
         let answer = router.oneshot(request).await.unwrap();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8(body.to_vec()).unwrap();
@@ -161,6 +161,7 @@ async fn a_port_that_is_taken_is_named() {
         health_port: 0,
         workers: 1,
         ms: 1,
+        claim_queue: None,
     };
     let message = run(args, CancellationToken::new())
         .await

@@ -150,6 +150,7 @@ fn observed(pod: &PodView<'_>) -> Observed {
         budget: pod.spec.budget.into(),
         is_scaled: false,
         demand: pod.demand.unwrap_or(Demand::NEUTRAL),
+        measured: None,
         usage: pod.usage.map(seen),
         starting: false,
         mode: Mode::Auto,

@@ -1,0 +1,154 @@
+//! What the market makes of agents that lie, that cannot be reached, and that only Prometheus may ask.
+
+use std::time::{Duration, Instant};
+
+use mbcas_api::names::AGENT_CONTAINER;
+use mbcas_core::demand::AGENT_PORT;
+use mbcas_core::exposition::samples;
+
+use crate::cli::mbcas;
+use crate::support::prometheus::{Prometheus, Target};
+use crate::support::space::{cgroup, ip};
+use crate::support::wait::that;
+use crate::support::{Admission, Lab, Release, Space, on_cluster, wait_until};
+
+/// The grace after a start, and the windows of the kubelet's after which a need is known.
+const KNOWN: Duration = Duration::from_mins(3);
+
+/// A service that says that a thousand requests wait, whatever is so.
+fn liar(name: &str) -> Lab {
+    Lab::serve(name, &["--claim-queue", "1000"])
+        .request("200m")
+        .limit("400m")
+        .annotate("mbcas.metrics", QUEUE)
+}
+
+/// Where the lab tells its queue.
+const QUEUE: &str = "http://localhost:8081/metrics#lab_queue_depth";
+
+/// The market hears the lie, and bids no more for it than for one that is as idle and says so.
+#[test]
+fn an_agent_that_lies_moves_nothing_and_is_named() {
+    on_cluster("liar", Admission::Labelled, async |space| {
+        let honest = Lab::serve("honest", &[]).request("200m").limit("400m");
+        space.start(&honest.annotate("mbcas.metrics", QUEUE)).await;
+        space.start(&liar("liar")).await;
+        let of = async |metric: &str, pod: &str| value(space, metric, pod).await;
+        let (heard, bids) = wait_until("the lie is seen through", KNOWN, async || {
+            let heard = of("mbcas_demand_intensity", "liar").await?;
+            let bids = (
+                of("mbcas_effective_bid", "liar").await?,
+                of("mbcas_effective_bid", "honest").await?,
+            );
+            let odd = counted(space, "mbcas_demand_anomalies", "urgent_while_idle").await?;
+            that(
+                heard > 0.9 && odd >= 1.0 && bids.0 <= bids.1 * 1.005,
+                format!("it counts with {heard}, {odd} are odd, bids {bids:?}"),
+            )?;
+            Ok((heard, bids))
+        })
+        .await;
+        figure!(
+            "a liar: demand {heard:.2} heard; it bids {:.2}, and one as idle that says so {:.2}, of a budget of 100",
+            bids.0,
+            bids.1
+        );
+        let explain = ["explain", "liar", "--namespace", &space.name];
+        let (status, out, err) = mbcas(&explain);
+        assert_eq!(status, 0, "{out}{err}");
+        assert!(out.contains("CPU is not what it lacks"), "{out}");
+        let (_, out, _) = mbcas(&["explain", "honest", "--namespace", &space.name]);
+        assert!(!out.contains("doubt"), "{out}");
+    });
+}
+
+/// Its network answers and it does not, as behind a default-deny policy or a strict mesh: what was
+/// known of it fades to neutral in three cycles, and evidence alone moves its limit.
+#[test]
+fn a_pod_whose_agent_cannot_be_reached_takes_part_on_evidence() {
+    on_cluster("unreachable", Admission::Labelled, async |space| {
+        let before = failures(space, "timeout").await;
+        let lab = Lab::burn("app", 2).request("100m").limit("200m");
+        let pod = space.start(&lab).await;
+        let agent = cgroup(&pod, AGENT_CONTAINER).unwrap();
+        let stopped = agent.stop();
+        let began = Instant::now();
+        let limit = space.limit("app", KNOWN, |limit| limit > 300).await;
+        let faded = wait_until("its demand fades to neutral", KNOWN, async || {
+            let demand = value(space, "mbcas_demand_intensity", "app").await?;
+            that((demand - 0.5).abs() < 1e-9, format!("it is {demand}"))?;
+            Ok(began.elapsed())
+        })
+        .await;
+        let failed = failures(space, "timeout").await - before;
+        assert!(failed >= 1.0, "{failed} questions were not answered");
+        drop(stopped);
+        let back = wait_until("it is heard again", KNOWN, async || {
+            let demand = value(space, "mbcas_demand_intensity", "app").await?;
+            that(demand < 0.1, format!("it is {demand}"))?;
+            Ok(began.elapsed())
+        })
+        .await;
+        figure!(
+            "an agent that does not answer: neutral after {faded:.0?}, limit 200m → {limit}m on evidence alone, \
+             {failed} questions in vain; heard again {:.0?} after it answers",
+            back.saturating_sub(faded)
+        );
+    });
+}
+
+/// Nobody asks the agent but Prometheus, and the market hears it all the same; without Prometheus
+/// the demand is neutral again.
+#[test]
+fn demand_comes_from_prometheus_where_it_is_asked_for() {
+    on_cluster("prometheus", Admission::Labelled, async |space| {
+        let pod = space.start(&liar("web")).await;
+        let agent = format!("{}:{AGENT_PORT}", ip(&pod));
+        let target = Target::pod(&space.name, "web", AGENT_CONTAINER, agent);
+        let prometheus = Prometheus::start([target]);
+        prometheus.scrapes().await;
+        let url = format!("controller.prometheus.url=http://{}", prometheus.address);
+        Release::upgrade(&["--set", &url]);
+        let comes_to = async |what: &str, least: f64, most: f64| {
+            wait_until(what, KNOWN, async || {
+                let demand = value(space, "mbcas_demand_intensity", "web").await?;
+                that((least..=most).contains(&demand), format!("it is {demand}"))?;
+                Ok(demand)
+            })
+            .await
+        };
+        let heard = comes_to("the market hears it from Prometheus", 0.9, 1.0).await;
+        assert!(failures(space, "not_asked").await < 1.0);
+        drop(prometheus);
+        let faded = comes_to("it fades without Prometheus", 0.5, 0.5).await;
+        let failed = failures(space, "not_asked").await;
+        figure!(
+            "demand by Prometheus: {heard:.2}; without it {faded:.2}, asked in vain {failed} times"
+        );
+        assert!(failed >= 1.0);
+        Release::ensure();
+    });
+}
+
+/// The value of `metric` for the container `app` of `pod`.
+async fn value(space: &Space, metric: &str, pod: &str) -> Result<f64, String> {
+    let page = space.release.metrics().await?;
+    let mut all = samples(&page, metric);
+    let ours =
+        all.find(|s| s.label("namespace") == Some(&space.name) && s.label("pod") == Some(pod));
+    ours.map(|sample| sample.value)
+        .ok_or_else(|| format!("no {metric} of {pod}"))
+}
+
+/// The value of `metric` for this reason.
+async fn counted(space: &Space, metric: &str, reason: &str) -> Result<f64, String> {
+    let page = space.release.metrics().await?;
+    let found = samples(&page, metric).find(|sample| sample.label("reason") == Some(reason));
+    Ok(found.map_or(0.0, |sample| sample.value))
+}
+
+/// How many questions about demand had no answer, for this reason.
+async fn failures(space: &Space, reason: &str) -> f64 {
+    let counted = counted(space, "mbcas_demand_pull_failures_total", reason).await;
+    counted.unwrap()
+}
