@@ -6,15 +6,14 @@
 //! is held looks at the wrong signal.
 
 use std::fmt;
+use std::time::Duration;
 
 use mbcas_core::Demand;
 
+use crate::claim::URGENT;
 use crate::input::Observed;
 use crate::ledger::Entry;
 use crate::need::Censor;
-
-/// An urgency that wants to be answered: a queue of eight.
-const URGENT: Demand = Demand::from_basis_points(6_700);
 
 /// Hardly any: less than a queue of one shows.
 const CONTENT: Demand = Demand::from_basis_points(1_000);
@@ -51,7 +50,7 @@ impl Anomaly {
     }
 
     /// What is odd about `observed`, of whom `entry` is remembered; nothing about one without usage.
-    pub(crate) fn of(entry: &Entry, observed: &Observed, now: std::time::Duration) -> Option<Self> {
+    pub(crate) fn of(entry: &Entry, observed: &Observed, now: Duration) -> Option<Self> {
         let known = entry.estimate()?;
         let demand = entry.demand();
         let idle = observed.floor().scaled(IDLE_PERCENT, 100);
@@ -84,7 +83,6 @@ impl fmt::Display for Anomaly {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use mbcas_core::annotations::Mode;
     use mbcas_core::{Budget, ContainerId, MilliCpu, PodId};

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::input::Usage;
 
 /// A demand that is urgent: a queue of eight, see [`mbcas_core::demand::queue_pressure`].
-const URGENT: Demand = Demand::from_basis_points(6_700);
+pub(crate) const URGENT: Demand = Demand::from_basis_points(6_700);
 
 /// By how many basis points a demand has to rise above its average to be a jump.
 const JUMP: u64 = 3_000;

@@ -1,4 +1,4 @@
-//! Prometheus' answers, from a stranger's server; a real one is asked in tests/tests/prometheus.
+//! Prometheus' answers, from a stranger's server; a real one is asked in the cluster suite (`trust`).
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
