@@ -18,8 +18,8 @@ use crate::signal::{Pressures, Source};
 /// What is known at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
-    /// Urgency, from 0 to 1, smoothed.
-    pub intensity: f64,
+    /// Urgency, from 0 to 1, smoothed; absent where no source shows a pressure.
+    pub intensity: Option<f64>,
     /// Counts readings from 1.
     pub sequence: u64,
     /// The pressures behind it.
@@ -36,23 +36,21 @@ pub struct Smoother {
 }
 
 impl Smoother {
-    /// The reading after `elapsed` with these pressures: the greatest counts.
-    /// None without any: what is not known makes no reading, and the last one ages.
-    pub fn read(
-        &mut self,
-        pressures: Pressures,
-        need: Option<f64>,
-        elapsed: Duration,
-    ) -> Option<Reading> {
-        let pressure = pressures.breakdown().greatest()?;
+    /// The reading after `elapsed` with these pressures: the greatest counts. Without any the
+    /// intensity is not known, and what it was before is forgotten.
+    pub fn read(&mut self, pressures: Pressures, need: Option<f64>, elapsed: Duration) -> Reading {
+        let pressure = pressures.breakdown().greatest();
+        if pressure.is_none() {
+            self.average = Ewma::default();
+        }
         self.sequence = self.sequence.saturating_add(1);
-        let intensity = self.average.update(pressure, elapsed).clamp(0.0, 1.0);
-        Some(Reading {
-            intensity,
+        let smoothed = |pressure| self.average.update(pressure, elapsed).clamp(0.0, 1.0);
+        Reading {
+            intensity: pressure.map(smoothed),
             sequence: self.sequence,
             pressures,
             need,
-        })
+        }
     }
 }
 
@@ -198,11 +196,14 @@ impl Board {
 
     /// Comes back as soon as a reading's intensity is at least `above`; for ever not, if none is.
     pub async fn rises_to(&self, above: Demand) {
-        let is_so = |intensity| Demand::from_fraction(intensity).is_ok_and(|now| now >= above);
+        let is_so = |now: Reading| {
+            let demand = now.intensity.map(Demand::from_fraction);
+            demand.is_some_and(|demand| demand.is_ok_and(|demand| demand >= above))
+        };
         let mut readings = self.reading.subscribe();
         // It cannot fail: the board keeps the sender.
         let _ = readings
-            .wait_for(|reading| reading.is_some_and(|(reading, _)| is_so(reading.intensity)))
+            .wait_for(|reading| reading.is_some_and(|(reading, _)| is_so(reading)))
             .await;
     }
 
@@ -216,7 +217,7 @@ impl Board {
             return Err(faults.collect::<Vec<_>>().join("\n"));
         };
         let Some((reading, at)) = *self.reading.borrow() else {
-            return Err("no signal could be read yet".to_owned());
+            return Err("no sample was taken yet".to_owned());
         };
         Ok(DemandReport {
             namespace: identity.namespace.clone(),
@@ -239,10 +240,10 @@ impl Board {
         if let Ok(report) = self.report()
             && report.age_ms <= DemandReport::MAX_AGE_MS
         {
-            let labels = [&*report.namespace, &*report.pod, &*report.container];
-            self.intensity
-                .with_label_values(&labels)
-                .set(report.demand_intensity);
+            if let Some(intensity) = report.demand_intensity {
+                let labels = [&*report.namespace, &*report.pod, &*report.container];
+                self.intensity.with_label_values(&labels).set(intensity);
+            }
             if let Some((reading, _)) = *self.reading.borrow() {
                 self.show(&reading);
             }

@@ -51,7 +51,9 @@ impl Kernel {
     pub fn step(&mut self, now: Instant, board: &Board) {
         let own = self.own;
         let (queue, watch) = &mut self.accept;
-        let waiting = watch.note(queue.waiting_at(now, |port| port != own));
+        let waiting = watch
+            .note(queue.waiting_at(now, |port| port != own))
+            .flatten();
         self.pressures
             .set(Source::AcceptQueue, waiting.map(queue_pressure));
         let (queue, watch) = &mut self.receive;

@@ -58,10 +58,9 @@ async fn sample(board: Arc<Board>, app_pressures: watch::Receiver<Pressures>) {
             .fold(kernel.pressures(), |all, source| {
                 all.with(source, app.of(source))
             });
-        if let Some(reading) = smoother.read(pressures, kernel.need(), last.elapsed()) {
-            last = Instant::now();
-            board.put(reading);
-        }
+        let elapsed = last.elapsed();
+        last += elapsed;
+        board.put(smoother.read(pressures, kernel.need(), elapsed));
         ticker.tick(kernel.pace()).await;
     }
 }

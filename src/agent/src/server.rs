@@ -111,19 +111,16 @@ mod tests {
         let board = board();
         let (status, body) = ask(&board, "/demand").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(body, b"no signal could be read yet\n");
+        assert_eq!(body, b"no sample was taken yet\n");
 
         let pressures = Pressures::default().with(Source::AcceptQueue, Some(queue_pressure(12)));
-        board.put(
-            Smoother::default()
-                .read(pressures, None, Duration::from_secs(1))
-                .unwrap(),
-        );
+        board.put(Smoother::default().read(pressures, None, Duration::from_secs(1)));
         tokio::time::advance(Duration::from_millis(80)).await;
         let (status, body) = ask(&board, "/demand").await;
         assert_eq!(status, StatusCode::OK);
         let (report, demand) = DemandReport::parse(&body, "shop", "web-1", "app").unwrap();
         // Half of the way to 12 / 16 in one half-life.
+        let demand = demand.unwrap();
         assert_eq!(
             (demand.basis_points(), report.sequence, report.age_ms),
             (3750, 1, 80)
@@ -132,14 +129,14 @@ mod tests {
 
     fn said(body: &[u8]) -> f64 {
         let (report, _) = DemandReport::parse(body, "shop", "web-1", "app").unwrap();
-        report.demand_intensity
+        report.demand_intensity.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_a_jump_is_answered_when_it_comes_or_the_time_is_over() {
         let board = board();
         let reading = |intensity| Reading {
-            intensity,
+            intensity: Some(intensity),
             sequence: 1,
             pressures: Pressures::default(),
             need: None,

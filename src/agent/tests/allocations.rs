@@ -58,12 +58,12 @@ fn a_thousand_steps_of_every_signal_allocate_nothing() {
 
     let mut accept = AcceptQueue::new();
     counted("accept queue", |now| {
-        assert!(accept.waiting_at(now, |_| true).unwrap() >= 4);
+        assert!(accept.waiting_at(now, |_| true).unwrap() >= Some(4));
     });
     // Within one second, where single sockets are looked up.
     let now = Instant::now();
     counted("accept queue, looked up", |_| {
-        assert!(accept.waiting_at(now, |_| true).unwrap() >= 4);
+        assert!(accept.waiting_at(now, |_| true).unwrap() >= Some(4));
     });
     let mut receive = ReceiveQueue::new();
     counted("receive queue", |now| {
@@ -91,7 +91,7 @@ fn a_thousand_steps_of_every_signal_allocate_nothing() {
         kernel.step(now, &board);
         let pressures = kernel.pressures();
         let pause = kernel.pace();
-        board.put(smoother.read(pressures, kernel.need(), pause).unwrap());
+        board.put(smoother.read(pressures, kernel.need(), pause));
     });
 
     // What is looked at here is the whole machine's, so it may come to allocate more places.

@@ -99,7 +99,7 @@ fn over_an_hour(source: Source, mut queue: impl FnMut(u32) -> u64) -> Steadiness
         let pressures = Pressures::default().with(source, Some(pressure));
         let reading = smoother.read(pressures, None, Duration::from_millis(100));
         if tick >= 600 {
-            all.push(reading.unwrap().intensity);
+            all.push(reading.intensity.unwrap());
         }
     }
     let mean = all.iter().sum::<f64>() / all.len() as f64;

@@ -18,7 +18,7 @@ fn settled(port: u16, expected: u64) -> u64 {
     let mut queue = AcceptQueue::new();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let waiting = queue.waiting(|p| p == port).unwrap();
+        let waiting = queue.waiting(|p| p == port).unwrap().unwrap();
         if waiting == expected || Instant::now() > deadline {
             return waiting;
         }
@@ -31,10 +31,10 @@ fn smoothed(smoother: &mut Smoother, queue: u64, time: Duration) -> f64 {
     let pressures = Pressures::default().with(Source::AcceptQueue, Some(queue_pressure(queue)));
     let samples = time.as_millis() / PACE.as_millis();
     (0..samples)
-        .filter_map(|_| smoother.read(pressures, None, PACE))
+        .map(|_| smoother.read(pressures, None, PACE).intensity)
         .last()
+        .flatten()
         .unwrap()
-        .intensity
 }
 
 fn rise_and_fall(listener: &TcpListener) {

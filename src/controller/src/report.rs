@@ -71,7 +71,7 @@ pub struct Word {
 }
 
 impl Word {
-    /// Of one of whom nothing is known.
+    /// Of one of whom nothing is known, to us or to its own agent.
     pub const NEUTRAL: Self = Self::of(Demand::NEUTRAL);
 
     /// This demand, and nothing measured.
@@ -121,8 +121,10 @@ async fn pull_from(
         .map_err(|_| PullError::Timeout)??;
     let (report, demand) =
         DemandReport::parse(&body, &id.pod.namespace, &id.pod.name, &id.container)?;
-    let measured = report.need_millicores.map(MilliCpu::new);
-    Ok(Word { demand, measured })
+    Ok(Word {
+        demand: demand.unwrap_or(Word::NEUTRAL.demand),
+        measured: report.need_millicores.map(MilliCpu::new),
+    })
 }
 
 async fn fetch(address: SocketAddr, path: &str) -> Result<Bytes, PullError> {

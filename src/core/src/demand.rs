@@ -82,8 +82,10 @@ pub struct DemandReport {
     pub pod: String,
     /// The container that the report is about.
     pub container: String,
-    /// Urgency, from 0 to 1, smoothed.
-    pub demand_intensity: f64,
+    /// Urgency, from 0 to 1, smoothed. Null where nothing that the agent can see tells: no socket
+    /// of the pod's listens, and its threads are hidden. That is not 0, which says "content".
+    #[serde(deserialize_with = "Option::deserialize")] // the field itself must be there
+    pub demand_intensity: Option<f64>,
     /// Counts samples since the agent started. A reader that sees the same
     /// number twice looks at a stuck agent.
     pub sequence: u64,
@@ -155,7 +157,8 @@ impl DemandReport {
     /// control cycles.
     pub const MAX_AGE_MS: u64 = 45_000;
 
-    /// Reads a report strictly and checks that it is about `namespace`/`pod`/`container`.
+    /// Reads a report strictly and checks that it is about `namespace`/`pod`/`container`. The
+    /// demand is absent where its agent sees nothing that tells.
     ///
     /// # Errors
     /// [`ReportError`] for anything that is not a fresh, well-formed report about that container.
@@ -164,7 +167,7 @@ impl DemandReport {
         namespace: &str,
         pod: &str,
         container: &str,
-    ) -> Result<(Self, Demand), ReportError> {
+    ) -> Result<(Self, Option<Demand>), ReportError> {
         if body.len() > MAX_REPORT_BYTES {
             return Err(ReportError::TooLarge);
         }
@@ -183,7 +186,10 @@ impl DemandReport {
         if report.age_ms > Self::MAX_AGE_MS {
             return Err(ReportError::Stale(report.age_ms));
         }
-        let demand = Demand::from_fraction(report.demand_intensity)?;
+        let demand = report
+            .demand_intensity
+            .map(Demand::from_fraction)
+            .transpose()?;
         Ok((report, demand))
     }
 }
@@ -306,7 +312,7 @@ mod tests {
         .into_bytes()
     }
 
-    fn read(body: &[u8]) -> Result<Demand, ReportError> {
+    fn read(body: &[u8]) -> Result<Option<Demand>, ReportError> {
         DemandReport::parse(body, "shop", "web-1", "app").map(|(_, demand)| demand)
     }
 
@@ -314,14 +320,26 @@ mod tests {
     fn a_report_is_read() {
         assert_eq!(
             read(&report("0.25")).unwrap(),
-            Demand::from_basis_points(2_500)
+            Some(Demand::from_basis_points(2_500))
         );
-        assert_eq!(read(&report("1")).unwrap(), Demand::FULL);
+        assert_eq!(read(&report("1")).unwrap(), Some(Demand::FULL));
+    }
+
+    #[test]
+    fn who_knows_nothing_says_so_and_not_by_saying_nothing() {
+        assert_eq!(read(&report("null")).unwrap(), None);
+        let silent = String::from_utf8(report("0.5"))
+            .unwrap()
+            .replace("demand_intensity", "demand_intensty");
+        assert!(matches!(
+            read(silent.as_bytes()),
+            Err(ReportError::Malformed(_))
+        ));
     }
 
     #[test]
     fn garbage_is_refused() {
-        for bad in ["1.01", "-0.5", "1e400", "\"0.5\"", "null", "NaN", "[0.1]"] {
+        for bad in ["1.01", "-0.5", "1e400", "\"0.5\"", "NaN", "[0.1]"] {
             assert!(read(&report(bad)).is_err(), "{bad}");
         }
         assert!(matches!(
@@ -343,7 +361,7 @@ mod tests {
             "\"age_ms\":80",
             "\"age_ms\":80,\"mood\":\"good\",\"breakdown\":{\"cold\":1}",
         );
-        assert_eq!(read(more.as_bytes()).unwrap(), Demand::NEUTRAL);
+        assert_eq!(read(more.as_bytes()).unwrap(), Some(Demand::NEUTRAL));
     }
 
     #[test]
@@ -397,13 +415,13 @@ mod tests {
         fn a_report_survives_its_own_wire_form(d in 0.0f64..=1.0, sequence: u64, age_ms in 0u64..=45_000) {
             let sent = DemandReport {
                 namespace: "n".into(), pod: "p".into(), container: "c".into(),
-                demand_intensity: d, sequence, age_ms,
+                demand_intensity: Some(d), sequence, age_ms,
                 need_millicores: Some(sequence),
                 breakdown: Breakdown { queue: Some(d), ..Breakdown::default() },
             };
             let body = serde_json::to_vec(&sent).unwrap();
             let (read, _) = DemandReport::parse(&body, "n", "p", "c").unwrap();
-            prop_assert!((read.demand_intensity - d).abs() < 1e-12);
+            prop_assert!((read.demand_intensity.unwrap() - d).abs() < 1e-12);
             prop_assert!((read.breakdown.greatest().unwrap() - d).abs() < 1e-12);
             prop_assert_eq!(read.clone(), DemandReport { demand_intensity: read.demand_intensity, breakdown: read.breakdown, ..sent });
         }

@@ -123,7 +123,7 @@ impl Figures {
     fn text(&self, port: u16, claimed: Option<u32>) -> Response {
         // A queue that cannot be read stays as it was: the page is for people and for the agent's second signal.
         let waiting = AcceptQueue::new().waiting(|p| p == port).ok();
-        if let Some(waiting) = claimed.map(u64::from).or(waiting) {
+        if let Some(waiting) = claimed.map(u64::from).or_else(|| waiting.flatten()) {
             self.queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
         admin::text(&self.registry)

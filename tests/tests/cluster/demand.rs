@@ -25,11 +25,14 @@ fn intensity_rises_under_load_and_falls_after_it() {
             .request("100m")
             .limit("200m");
         let pod = space.start(&lab.annotate("mbcas.mode", "observe")).await;
-        let calm = intensity(space, &ip(&pod)).await.unwrap();
+        let calm = wait_until("its agent sees it listen", SOON, async || {
+            intensity(space, &ip(&pod)).await
+        })
+        .await;
         assert!(calm < 0.1, "without load it is {calm}");
 
         let stop = CancellationToken::new();
-        let load = load::run(arguments(&ip(&pod), 30), stop.clone());
+        let load = load::run(arguments("web", &ip(&pod), 30), stop.clone());
         let rise = async {
             let risen = wait_until("the intensity rises", SOON, async || {
                 let now = intensity(space, &ip(&pod)).await?;
@@ -80,7 +83,7 @@ fn a_jump_is_decided_about_between_two_cycles() {
         let before = jumps(space).await.unwrap();
 
         let stop = CancellationToken::new();
-        let load = load::run(arguments(&ip(&web), 60), stop.clone());
+        let load = load::run(arguments("web", &ip(&web), 60), stop.clone());
         let begin = Instant::now();
         let answered = async {
             wait_until("the jump is decided about", SOON, async || {
@@ -127,10 +130,11 @@ async fn jumps(space: &Space) -> Result<(f64, f64), String> {
     Ok((all, all - of("mbcas_jump_seconds_bucket", Some("1"))))
 }
 
-fn arguments(ip: &str, rate: u32) -> load::Args {
+/// For three minutes so many requests a second of 20 ms of work each.
+pub(crate) fn arguments(name: &str, ip: &str, rate: u32) -> load::Args {
     load::Args {
         targets: vec![
-            format!("web=http://{ip}:8080/work?ms=20@{rate}")
+            format!("{name}=http://{ip}:8080/work?ms=20@{rate}")
                 .parse()
                 .unwrap(),
         ],
@@ -148,7 +152,9 @@ async fn intensity(space: &Space, ip: &str) -> Result<f64, String> {
     let body = http::page(&format!("{ip}:{AGENT_PORT}"), "/demand").await?;
     let report = DemandReport::parse(body.as_bytes(), &space.name, "web", "app");
     let (report, _) = report.map_err(|why| format!("{why}: {body}"))?;
-    Ok(report.demand_intensity)
+    report
+        .demand_intensity
+        .ok_or_else(|| format!("its agent sees nothing that tells: {body}"))
 }
 
 /// What the market counts with.

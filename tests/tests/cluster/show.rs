@@ -206,7 +206,7 @@ async fn intensity(space: &Space, address: &str, name: &str) -> Option<f64> {
         .await
         .ok()?;
     let report = DemandReport::parse(body.as_bytes(), &space.name, name, "app");
-    report.ok().map(|(report, _)| report.demand_intensity)
+    report.ok()?.0.demand_intensity
 }
 
 /// The most, or the least, of `what` between two seconds.

@@ -3,14 +3,17 @@
 use std::time::{Duration, Instant};
 
 use mbcas_api::names::AGENT_CONTAINER;
-use mbcas_core::demand::AGENT_PORT;
+use mbcas_core::demand::{AGENT_PORT, DemandReport, METRIC};
 use mbcas_core::exposition::samples;
+use mbcas_lab::load;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::mbcas;
+use crate::demand::arguments;
 use crate::support::prometheus::{Prometheus, Target};
 use crate::support::space::{cgroup, ip};
 use crate::support::wait::that;
-use crate::support::{Admission, Lab, Release, Space, on_cluster, wait_until};
+use crate::support::{Admission, Lab, Release, Space, http, on_cluster, wait_until};
 
 /// The grace after a start, and the windows of the kubelet's after which a need is known.
 const KNOWN: Duration = Duration::from_mins(3);
@@ -68,9 +71,12 @@ fn an_agent_that_lies_moves_nothing_and_is_named() {
 fn a_pod_whose_agent_cannot_be_reached_takes_part_on_evidence() {
     on_cluster("unreachable", Admission::Labelled, async |space| {
         let before = failures(space, "timeout").await;
-        let lab = Lab::burn("app", 2).request("100m").limit("200m");
-        let pod = space.start(&lab).await;
+        let lab = Lab::serve("app", &["--workers", "2"]).request("100m");
+        let pod = space.start(&lab.limit("200m")).await;
         let agent = cgroup(&pod, AGENT_CONTAINER).unwrap();
+        // Half a core of work, which is what shows; nothing of it waits any more when its limit has grown.
+        let stop = CancellationToken::new();
+        let load = tokio::spawn(load::run(arguments("app", &ip(&pod), 25), stop.clone()));
         let stopped = agent.stop();
         let began = Instant::now();
         let limit = space.limit("app", KNOWN, |limit| limit > 300).await;
@@ -89,10 +95,35 @@ fn a_pod_whose_agent_cannot_be_reached_takes_part_on_evidence() {
             Ok(began.elapsed())
         })
         .await;
+        stop.cancel();
+        load.await.unwrap().unwrap();
         figure!(
             "an agent that does not answer: neutral after {faded:.0?}, limit 200m → {limit}m on evidence alone, \
              {failed} questions in vain; heard again {:.0?} after it answers",
             back.saturating_sub(faded)
+        );
+    });
+}
+
+/// Nothing listens in it, so that its agent cannot know what waits: it says that, which is no failure
+/// and no contentment, and usage moves its limit.
+#[test]
+fn an_agent_that_sees_nothing_says_so_and_its_pod_counts_as_neutral() {
+    on_cluster("blind", Admission::Labelled, async |space| {
+        let lab = Lab::burn("app", 2).request("100m").limit("200m");
+        let pod = space.start(&lab).await;
+        let agent = format!("{}:{AGENT_PORT}", ip(&pod));
+        let body = http::page(&agent, "/demand").await.unwrap();
+        let (report, demand) =
+            DemandReport::parse(body.as_bytes(), &space.name, "app", "app").unwrap();
+        assert!(demand.is_none() && report.sequence > 0, "{body}");
+        let page = http::page(&agent, "/metrics").await.unwrap();
+        assert!(!page.contains(METRIC), "{page}");
+        let limit = space.limit("app", KNOWN, |limit| limit > 300).await;
+        let demand = value(space, METRIC, "app").await.unwrap();
+        assert!((demand - 0.5).abs() < 1e-9, "{demand}");
+        figure!(
+            "an agent that sees nothing: null, counted as {demand:.2}; limit 200m → {limit}m by usage"
         );
     });
 }

@@ -44,31 +44,35 @@ fn the_greatest_pressure_counts() {
         (None, Some(0.8), 0.4),
         (Some(0.6), None, 0.3),
     ] {
-        let reading = Smoother::default()
-            .read(pressures(accept, app), None, second)
-            .unwrap();
-        assert!((reading.intensity - expected).abs() < 1e-9, "{reading:?}");
+        let reading = Smoother::default().read(pressures(accept, app), None, second);
+        let intensity = reading.intensity.unwrap();
+        assert!((intensity - expected).abs() < 1e-9, "{reading:?}");
     }
 }
 
 #[test]
-fn nothing_known_is_no_reading() {
+fn nothing_known_is_a_reading_without_intensity_and_begins_anew() {
     let mut smoother = Smoother::default();
-    assert_eq!(
-        smoother
-            .read(pressures(Some(1.0), None), None, TICK)
-            .unwrap()
-            .sequence,
-        1
-    );
-    assert_eq!(smoother.read(pressures(None, None), None, TICK), None);
-    assert_eq!(
-        smoother
-            .read(pressures(Some(1.0), None), None, TICK)
-            .unwrap()
-            .sequence,
-        2
-    );
+    let first = smoother.read(pressures(Some(1.0), None), None, TICK);
+    assert!(first.sequence == 1 && first.intensity > Some(0.0));
+    let unknown = smoother.read(pressures(None, None), Some(0.25), TICK);
+    assert_eq!((unknown.intensity, unknown.sequence), (None, 2));
+    assert_eq!(unknown.need, Some(0.25));
+    let again = smoother.read(pressures(Some(1.0), None), None, TICK);
+    assert_eq!((again.intensity, again.sequence), (first.intensity, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_knows_nothing_says_so_and_does_not_rise() {
+    let board = board();
+    assert_eq!(board.report().unwrap_err(), "no sample was taken yet");
+    board.put(Smoother::default().read(pressures(None, None), None, TICK));
+    let report = board.report().unwrap();
+    assert_eq!((report.demand_intensity, report.sequence), (None, 1));
+    assert!(!text(&board).contains(METRIC));
+    let risen = board.rises_to(Demand::from_basis_points(0));
+    let waited = tokio::time::timeout(Duration::from_secs(1), risen).await;
+    assert!(waited.is_err(), "it rose to 0");
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,15 +80,11 @@ async fn a_reading_that_grew_old_leaves_the_metrics() {
     let board = board();
     assert!(!text(&board).contains(METRIC));
     let pressure = queue_pressure(4);
-    board.put(
-        Smoother::default()
-            .read(
-                pressures(Some(pressure), None),
-                Some(0.25),
-                Duration::from_secs(1),
-            )
-            .unwrap(),
-    );
+    board.put(Smoother::default().read(
+        pressures(Some(pressure), None),
+        Some(0.25),
+        Duration::from_secs(1),
+    ));
     let fresh = text(&board);
     let sample = r#"mbcas_demand_intensity{container="app",namespace="shop",pod="web-1"} 0.25"#;
     assert!(has(&fresh, sample), "{fresh}");
@@ -166,9 +166,10 @@ proptest! {
         let mut smoother = Smoother::default();
         for (accept, app, elapsed) in samples {
             let both = pressures(accept.map(queue_pressure), app.map(queue_pressure));
-            if let Some(reading) = smoother.read(both, None, elapsed) {
-                prop_assert!((0.0..=1.0).contains(&reading.intensity), "{reading:?}");
-            }
+            let reading = smoother.read(both, None, elapsed);
+            prop_assert_eq!(reading.intensity.is_some(), accept.or(app).is_some());
+            let known = reading.intensity.unwrap_or_default();
+            prop_assert!((0.0..=1.0).contains(&known), "{reading:?}");
         }
     }
 
@@ -178,7 +179,7 @@ proptest! {
         let target = queue_pressure(queue);
         let mut before = 0.0;
         for _ in 0..300 {
-            let now = smoother.read(pressures(Some(target), None), None, TICK).unwrap().intensity;
+            let now = smoother.read(pressures(Some(target), None), None, TICK).intensity.unwrap();
             prop_assert!(before <= now && now <= target + 1e-12);
             before = now;
         }

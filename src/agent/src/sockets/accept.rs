@@ -55,11 +55,11 @@ impl AcceptQueue {
     }
 
     /// Connections that wait to be accepted on the listening sockets of this
-    /// network namespace whose local port `counts`.
+    /// network namespace whose local port `counts`; None where none of them does.
     ///
     /// # Errors
     /// [`SocketError`] where neither way works.
-    pub fn waiting(&mut self, counts: impl Fn(u16) -> bool) -> Result<u64, SocketError> {
+    pub fn waiting(&mut self, counts: impl Fn(u16) -> bool) -> Result<Option<u64>, SocketError> {
         self.waiting_at(Instant::now(), counts)
     }
 
@@ -71,7 +71,7 @@ impl AcceptQueue {
         &mut self,
         now: Instant,
         counts: impl Fn(u16) -> bool,
-    ) -> Result<u64, SocketError> {
+    ) -> Result<Option<u64>, SocketError> {
         if self.proc_samples_left == 0 {
             match self.by_netlink(now, &counts) {
                 Ok(waiting) => return Ok(waiting),
@@ -92,7 +92,7 @@ impl AcceptQueue {
         &mut self,
         now: Instant,
         counts: impl Fn(u16) -> bool,
-    ) -> Result<u64, SocketError> {
+    ) -> Result<Option<u64>, SocketError> {
         let mut diag = match self.diag.take() {
             Some(diag) => diag,
             None => Diag::open().inspect(|_| debug!("reading the accept queues by netlink"))?,
@@ -108,7 +108,7 @@ impl AcceptQueue {
         diag: &mut Diag,
         now: Instant,
         counts: impl Fn(u16) -> bool,
-    ) -> Result<u64, SocketError> {
+    ) -> Result<Option<u64>, SocketError> {
         let fresh = self
             .listed
             .is_some_and(|at| now.saturating_duration_since(at) < LISTED_FOR);
@@ -129,7 +129,7 @@ impl AcceptQueue {
             };
             sum = sum.saturating_add(socket.queue.into());
         }
-        Ok(sum)
+        Ok((!self.listening.is_empty()).then_some(sum))
     }
 
     fn list(
@@ -137,7 +137,7 @@ impl AcceptQueue {
         diag: &mut Diag,
         now: Instant,
         counts: impl Fn(u16) -> bool,
-    ) -> Result<u64, SocketError> {
+    ) -> Result<Option<u64>, SocketError> {
         let mut sum = 0_u64;
         let listening = &mut self.listening;
         listening.clear();
@@ -148,7 +148,7 @@ impl AcceptQueue {
             }
         })?;
         self.listed = Some(now);
-        Ok(sum)
+        Ok((!listening.is_empty()).then_some(sum))
     }
 
     /// How long to wait before the next sample.
@@ -173,12 +173,12 @@ mod tests {
 
     use super::*;
 
-    fn settles(expected: u64, read: impl Fn() -> u64) {
+    fn settles(expected: u64, read: impl Fn() -> Option<u64>) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while read() != expected && Instant::now() < deadline {
+        while read() != Some(expected) && Instant::now() < deadline {
             std::thread::yield_now();
         }
-        assert_eq!(read(), expected);
+        assert_eq!(read(), Some(expected));
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         let now = Instant::now();
         for expected in 0..20 {
             settles(expected, || proc::waiting(ours).unwrap());
-            assert_eq!(queue.waiting_at(now, ours).unwrap(), expected);
+            assert_eq!(queue.waiting_at(now, ours).unwrap(), Some(expected));
             assert_eq!((queue.dumps_left, queue.listed), (0, Some(now)));
             clients.push(TcpStream::connect(address).unwrap());
         }
@@ -206,15 +206,22 @@ mod tests {
         let ports = [&old, &new].map(|l| l.local_addr().unwrap().port());
         let mut queue = AcceptQueue::new();
         let now = Instant::now();
-        assert_eq!(queue.waiting_at(now, |port| port == ports[0]).unwrap(), 0);
+        assert_eq!(
+            queue.waiting_at(now, |port| port == ports[0]).unwrap(),
+            Some(0)
+        );
         let _clients = ports.map(|port| TcpStream::connect(("127.0.0.1", port)).unwrap());
         let both = |port| ports.contains(&port);
         settles(2, || proc::waiting(both).unwrap());
         // Before the second is over only the one that is known is asked.
-        assert_eq!(queue.waiting_at(now, both).unwrap(), 1);
-        assert_eq!(queue.waiting_at(now + LISTED_FOR, both).unwrap(), 2);
+        assert_eq!(queue.waiting_at(now, both).unwrap(), Some(1));
+        assert_eq!(queue.waiting_at(now + LISTED_FOR, both).unwrap(), Some(2));
         drop(old);
-        assert_eq!(queue.waiting_at(now + LISTED_FOR, both).unwrap(), 1);
+        assert_eq!(queue.waiting_at(now + LISTED_FOR, both).unwrap(), Some(1));
+        drop(new);
+        // Nothing waits where nothing listens, and nothing is content there either.
+        assert_eq!(queue.waiting_at(now + LISTED_FOR, both).unwrap(), None);
+        assert_eq!(proc::waiting(both).unwrap(), None);
         assert_eq!(queue.pace(), PACE);
     }
 
@@ -238,7 +245,7 @@ mod tests {
         let mut queue = AcceptQueue::new();
         let now = Instant::now();
         for _ in 0..5 {
-            assert_eq!(queue.waiting_at(now, ours).unwrap(), 12);
+            assert_eq!(queue.waiting_at(now, ours).unwrap(), Some(12));
         }
         assert_eq!(queue.pace(), DUMP_PACE);
     }
@@ -253,7 +260,7 @@ mod tests {
         };
         let now = Instant::now();
         assert_eq!(queue.pace(), PACE);
-        assert_eq!(queue.waiting_at(now, |p| p == port).unwrap(), 0);
+        assert_eq!(queue.waiting_at(now, |p| p == port).unwrap(), Some(0));
         assert_eq!(queue.pace(), PROC_PACE);
         for _ in 1..PROC_SAMPLES {
             queue.waiting_at(now, |p| p == port).unwrap();

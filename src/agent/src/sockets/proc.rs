@@ -27,39 +27,39 @@ const TABLE_MAX: usize = 4 * 1024 * 1024;
 const ROW_MAX: usize = 512;
 
 /// Connections that wait to be accepted on the listening sockets of this
-/// network namespace whose local port `counts`.
+/// network namespace whose local port `counts`; None where none of them does.
 ///
 /// # Errors
 /// [`SocketError`] where a table cannot be read or understood.
-pub(super) fn waiting(counts: impl Fn(u16) -> bool) -> Result<u64, SocketError> {
-    let mut sum = 0;
+pub(super) fn waiting(counts: impl Fn(u16) -> bool) -> Result<Option<u64>, SocketError> {
+    let mut sum = None;
     for_each_table(|row| add_waiting(row, &counts, &mut sum))?;
     Ok(sum)
 }
 
-fn add_waiting(row: Row, counts: impl Fn(u16) -> bool, sum: &mut u64) -> ControlFlow<()> {
+fn add_waiting(row: Row, counts: impl Fn(u16) -> bool, sum: &mut Option<u64>) -> ControlFlow<()> {
     if row.state != LISTEN {
         return ControlFlow::Break(());
     }
     if counts(row.port) {
-        *sum = sum.saturating_add(row.queue);
+        *sum = Some(sum.unwrap_or_default().saturating_add(row.queue));
     }
     ControlFlow::Continue(())
 }
 
-/// Accepted connections with bytes that nobody has read, on listening ports that count.
-/// `ports` is what holds these ports meanwhile.
+/// Accepted connections with bytes that nobody has read, on listening ports that count; None
+/// where no port is. `ports` is what holds these ports meanwhile.
 ///
 /// # Errors
 /// As [`waiting`].
 pub(super) fn unread(
     counts: impl Fn(u16) -> bool,
     ports: &mut Vec<u16>,
-) -> Result<u64, SocketError> {
+) -> Result<Option<u64>, SocketError> {
     let mut sum = 0;
     ports.clear();
     for_each_table(|row| add_unread(row, &counts, ports, &mut sum))?;
-    Ok(sum)
+    Ok((!ports.is_empty()).then_some(sum))
 }
 
 fn add_unread(

@@ -60,20 +60,20 @@ impl ReceiveQueue {
             diag, ports, pace, ..
         } = self;
         match pace.run(now, || unread(diag, ports, counts)) {
-            Ok(unread) => {
+            Ok(Some(unread)) => {
                 self.newest = Some((self.standing.update(unread), now));
                 Ok(())
             }
-            Err(why) => {
+            nothing => {
                 self.standing.clear();
                 self.newest = None;
-                Err(why)
+                nothing.map(drop)
             }
         }
     }
 
     /// Accepted connections on the pod's listening ports that had unread bytes in all of the last
-    /// samples. None where that is not known, or was too long ago.
+    /// samples. None where there is no such port, and where it is not known or was too long ago.
     pub fn standing(&self, now: Instant) -> Option<u64> {
         let (standing, at) = self.newest?;
         (now.saturating_duration_since(at) <= STALE).then_some(standing)
@@ -90,8 +90,8 @@ fn unread(
     kept: &mut Option<Diag>,
     ports: &mut Vec<u16>,
     counts: impl Fn(u16) -> bool,
-) -> Result<u64, SocketError> {
-    let mut by_netlink = || -> Result<(Diag, u64), SocketError> {
+) -> Result<Option<u64>, SocketError> {
+    let mut by_netlink = || -> Result<(Diag, Option<u64>), SocketError> {
         let mut diag = kept.take().map_or_else(Diag::open, Ok)?;
         let mut sum = 0;
         ports.clear();
@@ -105,7 +105,7 @@ fn unread(
                 _ => {}
             }
         })?;
-        Ok((diag, sum))
+        Ok((diag, (!ports.is_empty()).then_some(sum)))
     };
     match by_netlink() {
         Ok((diag, sum)) => {
@@ -146,10 +146,10 @@ mod tests {
                 assert!(diag.is_some(), "netlink did not answer");
                 [netlink, proc::unread(ours, &mut ports).unwrap()]
             };
-            while both() != [expected as u64; 2] && Instant::now() < deadline {
+            while both() != [Some(expected as u64); 2] && Instant::now() < deadline {
                 std::thread::yield_now();
             }
-            assert_eq!(both(), [expected as u64; 2]);
+            assert_eq!(both(), [Some(expected as u64); 2]);
             if let Some((client, _)) = pairs.get_mut(expected) {
                 client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
             }
@@ -161,16 +161,21 @@ mod tests {
         let mut queue = ReceiveQueue::new();
         let now = Instant::now();
         assert!(queue.is_due(now) && queue.standing(now).is_none());
-        queue.sample(now, |_| false).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = |port| port == listener.local_addr().unwrap().port();
+        queue.sample(now, ours).unwrap();
         assert!(!queue.is_due(now + Duration::from_millis(999)));
         assert_eq!(queue.standing(now + STALE), Some(0));
         assert_eq!(queue.standing(now + STALE + PAUSE), None);
+        // Nor what nothing listens for.
+        queue.sample(now, |_| false).unwrap();
+        assert_eq!(queue.standing(now), None);
     }
 
     #[test]
     fn where_netlink_fails_the_text_is_read() {
         let mut diag = Some(Diag::broken());
-        assert_eq!(unread(&mut diag, &mut Vec::new(), |_| false).unwrap(), 0);
+        assert_eq!(unread(&mut diag, &mut Vec::new(), |_| false).unwrap(), None);
         assert!(diag.is_none());
     }
 }

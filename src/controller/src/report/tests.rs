@@ -60,6 +60,13 @@ async fn a_report_is_read() {
 }
 
 #[tokio::test]
+async fn an_agent_that_knows_nothing_is_heard_and_changes_nothing() {
+    let unknown = REPORT.replace("0.75", "null");
+    let word = ask(http(&unknown), |_| {}).await.unwrap();
+    assert_eq!(word, Word::NEUTRAL);
+}
+
+#[tokio::test]
 async fn garbage_is_refused_by_reason() {
     let about_another = REPORT.replace("web-1", "web-2");
     let out_of_range = REPORT.replace("0.75", "7.5");

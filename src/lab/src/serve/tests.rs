@@ -25,6 +25,7 @@ impl Server {
         AcceptQueue::new()
             .waiting(|p| p == self.address.port())
             .unwrap()
+            .unwrap()
     }
 
     fn count(&self, outcome: &str) -> u64 {

@@ -19,8 +19,8 @@ fn waiting_in(
     name: &'static str,
     table: impl Read,
     counts: impl Fn(u16) -> bool,
-) -> Result<u64, SocketError> {
-    let mut sum = 0;
+) -> Result<Option<u64>, SocketError> {
+    let mut sum = None;
     for_each_row(name, table, |row| add_waiting(row, &counts, &mut sum))?;
     Ok(sum)
 }
@@ -32,7 +32,7 @@ fn unread_in(table: &str) -> Result<u64, SocketError> {
     Ok(sum)
 }
 
-fn read(table: &str, counts: impl Fn(u16) -> bool) -> Result<u64, SocketError> {
+fn read(table: &str, counts: impl Fn(u16) -> bool) -> Result<Option<u64>, SocketError> {
     waiting_in("table", table.as_bytes(), counts)
 }
 
@@ -43,10 +43,15 @@ fn not_ours(port: u16) -> bool {
 #[test]
 fn the_queues_of_listening_sockets_are_added_up() {
     let table = format!("{HEAD}{TCP}");
-    assert_eq!(read(&table, |_| true).unwrap(), 8);
-    assert_eq!(read(&table, not_ours).unwrap(), 5);
-    assert_eq!(read(&format!("{HEAD}{TCP6}"), not_ours).unwrap(), 1024);
-    assert_eq!(read(HEAD, not_ours).unwrap(), 0);
+    assert_eq!(read(&table, |_| true).unwrap(), Some(8));
+    assert_eq!(read(&table, not_ours).unwrap(), Some(5));
+    assert_eq!(
+        read(&format!("{HEAD}{TCP6}"), not_ours).unwrap(),
+        Some(1024)
+    );
+    // Where nothing listens there is no queue, which is not an empty one.
+    assert_eq!(read(HEAD, not_ours).unwrap(), None);
+    assert_eq!(read(&table, |_| false).unwrap(), None);
 }
 
 #[test]
@@ -54,7 +59,7 @@ fn data_that_an_established_connection_holds_is_no_queue() {
     let (_, established) = TCP.split_once("   2:").unwrap();
     assert_eq!(
         read(&format!("{HEAD}   2:{established}"), |_| true).unwrap(),
-        0
+        None
     );
 }
 
@@ -95,7 +100,10 @@ fn any_number_of_connections_is_passed_over_unread() {
     }
     let table = format!("{HEAD}{}\n", TCP.lines().next().unwrap());
     let mut endless = Endless(table.as_bytes(), 0);
-    assert_eq!(waiting_in("table", &mut endless, not_ours).unwrap(), 5);
+    assert_eq!(
+        waiting_in("table", &mut endless, not_ours).unwrap(),
+        Some(5)
+    );
     assert_eq!(endless.1, 2);
 }
 
@@ -173,7 +181,8 @@ proptest! {
             "{slot:4}: 00000000:{port:04X} 00000000:0000 0A 00000000:{queue:08X} 00:00000000 00000000 0 0 1 1 0 100 0 0 10 0\n"
         )).collect();
         let table = format!("{HEAD}{}", rows.concat());
-        let expected: u64 = queues.iter().filter(|(port, _)| *port != 9465).map(|(_, q)| u64::from(*q)).sum();
+        let counted = queues.iter().filter(|(port, _)| *port != 9465).map(|(_, q)| u64::from(*q));
+        let expected = counted.reduce(|sum, queue| sum + queue);
         prop_assert_eq!(waiting_in("table", Cut(table.as_bytes(), step), not_ours).unwrap(), expected);
     }
 
