@@ -177,7 +177,6 @@ impl Used {
         Usage {
             cpu: self.cpu,
             until: self.seen.saturating_duration_since(zero),
-            throttled: None,
         }
     }
 }

@@ -12,10 +12,9 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use mbcas_core::ContainerId;
-use mbcas_core::annotations::Mode;
 use mbcas_core::demand::{LONGEST_WAIT, LongPoll};
 use mbcas_core::units::Demand;
-use mbcas_market::{NodeSnapshot, Plan, Price};
+use mbcas_market::{NodeSnapshot, Plan};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -164,27 +163,22 @@ impl Ear {
     }
 }
 
-/// Those that a jump could bring something: their agents can be asked, the market would hear them,
-/// and their own limits are below their caps or their node is short, so that others may have to give way.
+/// Those whose agents can be asked and whom a jump could bring something, see [`Plan::jump`].
 pub fn ears(discovery: &Discovery, snapshots: &[NodeSnapshot], plans: &[Plan]) -> Ears {
     let mut near: Vec<_> = snapshots
         .iter()
         .zip(plans)
         .flat_map(|(snapshot, plan)| {
-            let is_short = plan.clearing.price > Price::ZERO;
-            let allocatable = snapshot.supply.allocatable;
             let participants = snapshot.participants.iter();
             participants.filter_map(move |(id, observed)| {
-                let cap = observed.cap(allocatable);
-                let limit = observed.limit.unwrap_or(cap);
-                let may = observed.mode == Mode::Auto && !observed.starting;
-                let binds = is_short || limit < cap;
                 let ear = Ear {
                     agent: discovery.participants.get(id)?.agent?,
-                    above: plan.ledger.jump(id)?,
+                    above: plan.jump(snapshot, id)?,
                 };
+                let cap = observed.cap(snapshot.supply.allocatable);
+                let limit = observed.limit.unwrap_or(cap);
                 let left = observed.usage.map_or(limit, |usage| limit - usage.cpu);
-                (may && binds).then_some((left, id, ear))
+                Some((left, id, ear))
             })
         })
         .collect();

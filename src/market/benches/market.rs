@@ -146,7 +146,6 @@ fn snapshot(node: usize, numbers: &mut Numbers) -> NodeSnapshot {
             usage: Some(Usage {
                 cpu: MilliCpu::new(used),
                 until: Duration::ZERO,
-                throttled: None,
             }),
             starting: false,
             mode: Mode::Auto,

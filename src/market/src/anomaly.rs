@@ -122,7 +122,6 @@ mod tests {
             observed.usage = Some(Usage {
                 cpu: MilliCpu::new(used),
                 until: now,
-                throttled: None,
             });
             let snapshot = NodeSnapshot {
                 node: "n1".into(),

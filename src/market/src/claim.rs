@@ -184,7 +184,6 @@ mod tests {
             usage: usage.map(|(until, cpu)| Usage {
                 cpu: MilliCpu::new(cpu),
                 until: Duration::from_secs(until),
-                throttled: None,
             }),
         }
     }

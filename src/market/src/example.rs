@@ -136,7 +136,6 @@ impl Node {
             observed.usage = Some(Usage {
                 cpu,
                 until: self.now,
-                throttled: None,
             });
         }
         let plan = plan(&self.snapshot, &self.ledger, &self.policy, self.now);

@@ -115,9 +115,6 @@ pub struct Usage {
     /// When the window ended, on the clock that [`crate::plan()`] is given. The
     /// same end twice is the same window.
     pub until: Duration,
-    /// In how many of its CFS periods it was throttled, in basis points; absent where nobody counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub throttled: Option<u64>,
 }
 
 impl Observed {

@@ -265,7 +265,7 @@ impl Entry {
     ) -> Standing {
         let is_full = self.estimate.is_some_and(|known| {
             let nears = |limit: MilliCpu| known.usage() > limit.scaled(USED_PERCENT, 100);
-            known.censored().is_some() || limit.is_some_and(nears)
+            known.censored().is_some() || (limit.is_some_and(nears) && !known.leaves_some())
         });
         self.standing = self.standing.then(need, given, is_full, now);
         self.standing

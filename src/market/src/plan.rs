@@ -5,13 +5,14 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::time::Duration;
 
-use mbcas_core::{ContainerId, MilliCpu};
+use mbcas_core::annotations::Mode;
+use mbcas_core::{ContainerId, Demand, MilliCpu};
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::capacity;
 use crate::clear::least::least_restrictive;
 use crate::clear::proportional::{Seat, proportional};
-use crate::clear::{Allocation, Clearing};
+use crate::clear::{Allocation, Clearing, Price};
 use crate::guard::least::Case;
 use crate::guard::proportional::{Bench, judge};
 use crate::guard::{Direction, HoldReason, Verdict};
@@ -140,6 +141,20 @@ pub struct Plan {
     pub conditions: Vec<Condition>,
     /// What to remember. It has the writes noted as done; see [`Ledger::take_back`].
     pub ledger: Ledger,
+}
+
+impl Plan {
+    /// The least demand of `id` that is worth another plan of this node before its turn: a jump
+    /// that would be heard, see [`Ledger::jump`], of somebody whose own limit is below its cap or whose
+    /// node is short, so that others may have to give way. None where a jump would bring nothing.
+    pub fn jump(&self, snapshot: &NodeSnapshot, id: &ContainerId) -> Option<Demand> {
+        let observed = snapshot.participants.get(id)?;
+        let cap = observed.cap(snapshot.supply.allocatable);
+        let binds = observed.limit.is_some_and(|limit| limit < cap);
+        let may = observed.mode == Mode::Auto && !observed.starting;
+        let is_short = self.clearing.price > Price::ZERO;
+        self.ledger.jump(id).filter(|_| may && (binds || is_short))
+    }
 }
 
 /// Decides one cycle of one node: smooth the bids, clear, guard, order.

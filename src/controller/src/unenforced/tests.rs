@@ -24,7 +24,6 @@ fn node(usage: u64, limit: Option<u64>, until: u64) -> Vec<NodeSnapshot> {
         usage: Some(Usage {
             cpu: MilliCpu::new(usage),
             until: Duration::from_secs(until),
-            throttled: None,
         }),
         starting: false,
         mode: Mode::Auto,

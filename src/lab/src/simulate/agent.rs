@@ -1,23 +1,14 @@
-//! The demand agents: what each says, honestly or not, and when it cries out.
+//! The demand agents: what each says, honestly or not.
 
 use std::time::Duration;
 
 use mbcas_core::Demand;
-use mbcas_core::demand::{Ewma, HALF_LIFE_DOWN, queue_pressure};
+use mbcas_core::demand::{Ewma, queue_pressure};
 
 use super::time::Nanos;
 
 /// How often an agent looks at the queue.
 pub const SAMPLING: Nanos = Nanos::millis(100);
-
-/// Half-life of the filter behind a jump: long enough that one sample makes none.
-const JUMP_FILTER: Duration = Duration::from_millis(200);
-
-/// Filtered pressure from which on there can be a jump: a queue of eight.
-const JUMP_LEVEL: f64 = 0.67;
-
-/// How much it must have risen since the market last looked.
-const JUMP_RISE: f64 = 0.3;
 
 /// How an agent behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,13 +27,12 @@ pub enum Manner {
     },
 }
 
-/// One pod's agent.
+/// One pod's agent: the contract's average of the queue's pressure, and nothing else.
 #[derive(Clone, Debug)]
 pub struct Agent {
     manner: Manner,
     published: Ewma,
-    filtered: Ewma,
-    told: Ewma,
+    demand: Option<Demand>,
 }
 
 impl Agent {
@@ -51,57 +41,28 @@ impl Agent {
         Self {
             manner,
             published: Ewma::default(),
-            filtered: Ewma::new(JUMP_FILTER, JUMP_FILTER),
-            told: Ewma::new(Duration::ZERO, HALF_LIFE_DOWN),
+            demand: None,
         }
     }
 
-    /// Looks at a queue of `waiting` requests, once every [`SAMPLING`].
-    pub fn sample(&mut self, waiting: u64, now: Nanos) {
+    /// Looks at a queue of `waiting` requests, once every [`SAMPLING`]; none where nothing listens.
+    pub fn sample(&mut self, waiting: Option<u64>, now: Nanos) {
         let pressure = match self.manner {
-            Manner::Absent => return,
-            Manner::Honest => queue_pressure(waiting),
-            Manner::Shouts => 1.0,
+            Manner::Absent => None,
+            Manner::Honest => waiting.map(queue_pressure),
+            Manner::Shouts => Some(1.0),
             Manner::Toggles { every } => {
                 let turn = now.get() / Nanos::from(every).get().max(1);
-                f64::from(u8::from(turn.is_multiple_of(2)))
+                Some(f64::from(u8::from(turn.is_multiple_of(2))))
             }
         };
-        self.published.update(pressure, SAMPLING.into());
-        let filtered = self.filtered.update(pressure, SAMPLING.into());
-        // What was told is forgotten as slowly as a published value falls, so
-        // that a queue which comes and goes is one jump and not many.
-        let told = self.told.value();
-        self.told.update(filtered.min(told), SAMPLING.into());
+        let published = pressure.map(|pressure| self.published.update(pressure, SAMPLING.into()));
+        self.demand = published.and_then(|value| Demand::from_fraction(value.clamp(0.0, 1.0)).ok());
     }
 
-    /// Whether demand is urgent now.
-    pub fn is_urgent(&self) -> bool {
-        self.filtered.value() >= JUMP_LEVEL
-    }
-
-    /// Whether demand has jumped since the market last looked.
-    pub fn has_jumped(&self) -> bool {
-        let filtered = self.filtered.value();
-        self.is_urgent() && filtered >= self.told.value() + JUMP_RISE
-    }
-
-    /// What the market reads; a jump is over then. Nothing where there is no agent.
-    pub fn read(&mut self) -> Option<Demand> {
-        if self.manner == Manner::Absent {
-            return None;
-        }
-        let (filtered, published) = (self.filtered.value(), self.published.value());
-        // It rises at once.
-        self.told
-            .update(filtered.max(self.told.value()), SAMPLING.into());
-        // A jump speaks for itself: the published value has only begun to follow it.
-        let value = if filtered >= JUMP_LEVEL {
-            published.max(filtered)
-        } else {
-            published
-        };
-        Demand::from_fraction(value.clamp(0.0, 1.0)).ok()
+    /// What it says. Nothing where there is no agent, or where it sees nothing that tells.
+    pub fn demand(&self) -> Option<Demand> {
+        self.demand
     }
 }
 
@@ -109,36 +70,32 @@ impl Agent {
 mod tests {
     use super::*;
 
-    fn after(agent: &mut Agent, waiting: u64, samples: u64) -> bool {
+    fn after(agent: &mut Agent, waiting: Option<u64>, samples: u64) -> Option<f64> {
         for sample in 0..samples {
             agent.sample(waiting, SAMPLING.times(sample));
         }
-        agent.has_jumped()
+        agent.demand().map(Demand::fraction)
     }
 
     #[test]
-    fn a_long_queue_is_a_jump_once() {
+    fn a_long_queue_is_urgent_within_seconds_and_forgotten_slowly() {
         let mut agent = Agent::new(Manner::Honest);
-        assert!(!after(&mut agent, 7, 100), "a queue of seven is none");
+        assert!(after(&mut agent, Some(7), 100) < Some(0.67), "seven");
         let mut agent = Agent::new(Manner::Honest);
-        assert!(!after(&mut agent, 20, 1), "one sample is none");
-        assert!(after(&mut agent, 20, 10));
-        assert!(agent.read().unwrap().fraction() > 0.67);
-        assert!(!after(&mut agent, 20, 100), "it was told");
-        assert!(!after(&mut agent, 0, 100));
-        assert!(after(&mut agent, 20, 10));
+        assert!(after(&mut agent, Some(20), 1) < Some(0.1), "one sample");
+        assert!(after(&mut agent, Some(20), 30) > Some(0.67));
+        assert!(after(&mut agent, Some(0), 30) > Some(0.5));
+        assert!(after(&mut agent, Some(0), 600) < Some(0.02));
     }
 
     #[test]
     fn manners() {
-        let mut absent = Agent::new(Manner::Absent);
-        assert!(!after(&mut absent, 20, 100) && absent.read().is_none());
-        let mut shouting = Agent::new(Manner::Shouts);
-        assert!(after(&mut shouting, 0, 100));
-        assert!(shouting.read().unwrap().fraction() > 0.99);
-        let every = Duration::from_secs(1);
+        assert_eq!(after(&mut Agent::new(Manner::Absent), Some(20), 100), None);
+        assert_eq!(after(&mut Agent::new(Manner::Honest), None, 100), None);
+        assert!(after(&mut Agent::new(Manner::Shouts), None, 100) > Some(0.99));
+        let every = Duration::from_secs(3);
         let mut toggling = Agent::new(Manner::Toggles { every });
-        assert!(after(&mut toggling, 0, 10));
-        assert!(!after(&mut toggling, 0, 20));
+        assert!(after(&mut toggling, Some(0), 30) > Some(0.8));
+        assert!(after(&mut toggling, Some(0), 60) < Some(0.8));
     }
 }

@@ -86,9 +86,9 @@ pub trait Governor {
         Duration::from_secs(15)
     }
 
-    /// Whether it is asked on demand jumps too.
-    fn hears_jumps(&self) -> bool {
-        false
+    /// The least demand of the pod at this place that it wants to hear of before its next turn.
+    fn listens_for(&self, _pod: usize) -> Option<Demand> {
+        None
     }
 
     /// Whether it writes to the kernel itself, without the API server and the kubelet's delay.

@@ -15,7 +15,7 @@ mod steady;
 mod writes;
 
 /// What holds of one alone may hold by chance.
-const SEEDS: [u64; 2] = [1, 2];
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=8;
 
 fn scenario(name: &str) -> Scenario {
     let traces = Traces {
@@ -46,20 +46,27 @@ fn late(pod: &PodOutcome) -> f64 {
     pod.latency.as_ref().map_or(0.0, share) * 100.0
 }
 
-/// Lying gains its teller at most 5 % and costs others at most 2 %, over an hour of a full node.
+/// Lying gains its teller at most 5 % and costs others at most 2 %, over an hour of a full node: of CPU and of
+/// requests in time by each seed, and of the mean limit over all of them. One limit may come to rest at the
+/// other end of its dead-band, which is 5 % and a quantum, and brings nobody anything.
 ///
 /// An agent can say nothing but its urgency. There is no word for a need, so that the utmost
 /// always, or by turns, is all that can be lied; need is what the kubelet measures.
 fn lying_gains_nothing(truth: &str, lies: [&str; 2]) {
     let names = [truth, lies[0], lies[1]];
+    let mut limits = [0.0; 3];
     for seed in SEEDS {
-        let [truth, one, other] = names.map(|name| run(&scenario(name), Kind::Market, seed));
+        let all = names.map(|name| run(&scenario(name), Kind::Market, seed));
+        for (sum, outcome) in limits.iter_mut().zip(&all) {
+            let own = outcome.pods.iter().filter(|pod| pod.role == Role::Focus);
+            *sum += own.map(|pod| pod.limit).sum::<f64>();
+        }
+        let [truth, one, other] = all;
         for (lie, name) in [one, other].iter().zip(lies) {
             for (pod, (lie, truth)) in lie.pods.iter().zip(&truth.pods).enumerate() {
                 let what = format!("{name}, seed {seed}, pod {pod}: {lie:?} for {truth:?}");
                 if lie.role == Role::Focus {
                     assert!(lie.cpu <= truth.cpu * 1.05, "{what}");
-                    assert!(lie.limit <= truth.limit * 1.05, "{what}");
                     assert!(late(lie) >= late(truth) * 0.95, "{what}");
                 } else if lie.role == Role::Service {
                     assert!(lie.cpu >= truth.cpu * 0.98, "{what}");
@@ -69,6 +76,25 @@ fn lying_gains_nothing(truth: &str, lies: [&str; 2]) {
                     assert!(lie.cpu >= truth.cpu * 0.98, "{what}");
                 }
             }
+        }
+    }
+    let [truth, one, other] = limits;
+    assert!(
+        one <= truth * 1.05 && other <= truth * 1.05,
+        "{names:?}: {limits:?}"
+    );
+}
+
+/// On a full node each of these needs less than it is entitled to, the worst 95 % of it, and has a queue as long as
+/// that makes it. A queue is no need: nobody is held for it, nor late with more than a tenth of its requests.
+#[test]
+fn who_needs_nearly_what_it_is_entitled_to_is_not_held() {
+    for seed in SEEDS.chain([12, 14, 21]) {
+        let outcome = run(&scenario("liar-truth"), Kind::Market, seed);
+        let services = outcome.pods.iter().filter(|pod| pod.latency.is_some());
+        for (pod, outcome) in services.enumerate() {
+            let late = late(outcome);
+            assert!(late < 10.0, "seed {seed}, pod {pod}: {late}");
         }
     }
 }
@@ -83,7 +109,8 @@ fn greed_that_lies_gains_nothing() {
     lying_gains_nothing("greedy-truth", ["greedy-shouts", "greedy-toggles"]);
 }
 
-/// At the same floors and budgets in sum; a quantum for each part is what rounding may give.
+/// At the same floors and budgets in sum; a quantum for each part is what rounding may give, on average of the
+/// seeds, as each limit rests somewhere in its dead-band.
 #[test]
 fn splitting_gains_nothing() {
     let tenant = |outcome: &Outcome| {
@@ -92,13 +119,22 @@ fn splitting_gains_nothing() {
             (cpu + pod.cpu, limit + pod.limit)
         })
     };
-    for seed in SEEDS {
-        let one = tenant(&run(&counted("split-one", 5, 20), Kind::Market, seed));
-        for (name, rounding) in [("split-two-shared", 0.02), ("split-four-shared", 0.04)] {
-            let many = tenant(&run(&counted(name, 5, 20), Kind::Market, seed));
-            assert!(many.0 <= one.0 + rounding, "{name}: {many:?} for {one:?}");
-            assert!(many.1 <= one.1 + rounding, "{name}: {many:?} for {one:?}");
+    let mean = |name: &str| {
+        let (mut cpu, mut limit, mut seeds) = (0.0, 0.0, 0.0);
+        for seed in SEEDS {
+            let own = tenant(&run(&counted(name, 5, 20), Kind::Market, seed));
+            (cpu, limit, seeds) = (cpu + own.0, limit + own.1, seeds + 1.0);
         }
+        (cpu / seeds, limit / seeds)
+    };
+    let one = mean("split-one");
+    for (name, rounding) in [("split-two-shared", 0.02), ("split-four-shared", 0.04)] {
+        let many = mean(name);
+        let what = format!("{name}: {many:?} for {one:?}");
+        assert!(
+            many.0 <= one.0 + rounding && many.1 <= one.1 + rounding,
+            "{what}"
+        );
     }
 }
 
@@ -111,25 +147,32 @@ fn stranger() -> PodSpec {
 }
 
 /// It takes what is idle. From those who take part it takes no more than the kernel would give it without
-/// MBCAS, its weight share, and a quantum of rounding; and no more than one of a hundred requests is late by it.
+/// MBCAS, its weight share, and a quantum of rounding, on average of the seeds; in each of them besides what limits may come to
+/// rest at in their dead-band, a twentieth. No more than one of a hundred requests is late by it.
 #[test]
 fn a_stranger_lowers_nobody() {
     for name in ["split-one", "victim-equal", "victim-wrong"] {
         let alone = counted(name, 5, 15);
         let mut beside = alone.clone();
         beside.pods.push(stranger());
+        let (mut lost, mut free) = (vec![0.0; alone.pods.len()], 0.0);
         for seed in SEEDS {
             let without_limits = run(&beside, Kind::None, seed);
             let share = without_limits.pods.last().unwrap().cpu;
             let alone = run(&alone, Kind::Market, seed);
             let beside = run(&beside, Kind::Market, seed);
             assert!(share < 0.05, "{name}: {share}");
-            for (alone, beside) in alone.pods.iter().zip(&beside.pods) {
+            free += share + 0.01;
+            let pairs = alone.pods.iter().zip(&beside.pods);
+            for ((alone, beside), lost) in pairs.zip(&mut lost) {
                 let what = format!("{name}, seed {seed}: {beside:?} for {alone:?}");
-                assert!(beside.cpu >= alone.cpu - share - 0.01, "{what}");
+                let band = alone.cpu * 0.05;
+                assert!(beside.cpu >= alone.cpu - share - 0.01 - band, "{what}");
                 assert!(late(beside) <= late(alone) + 1.0, "{what}");
+                *lost += alone.cpu - beside.cpu;
             }
         }
+        assert!(lost.iter().all(|lost| *lost <= free), "{name}: {lost:?}");
     }
 }
 

@@ -23,23 +23,8 @@ use super::work::{Burner, Service, Work};
 /// When the governor is asked first: pods come up while the controller runs already.
 const FIRST_TURN: Nanos = Nanos::SECOND;
 
-/// The least time between two events of one node.
-const NODE_REST: Nanos = Nanos::SECOND;
-
-/// The least time between two events of one pod.
-const POD_REST: Nanos = Nanos::millis(2_000);
-
-/// How often an event is followed up while the pod's demand stays urgent, so
-/// that what it was given can be raised before usage is known. After that its
-/// queue is no news: a standing queue would be an event every two seconds for ever.
-const FOLLOW_UPS: u32 = 3;
-
-/// The events of one pod.
-#[derive(Clone, Copy, Debug, Default)]
-struct Events {
-    last: Option<Nanos>,
-    to_follow: u32,
-}
+/// The least time between two events: how long the controller rests after one.
+const REST: Nanos = Nanos::millis(500);
 
 /// A node while it is simulated.
 struct Node<'a> {
@@ -51,7 +36,8 @@ struct Node<'a> {
     actuator: Actuator,
     next_turn: Nanos,
     last_event: Option<Nanos>,
-    events: Vec<Events>,
+    /// Whose jump was heard of since the last turn: it is heard of once.
+    heard: Vec<bool>,
 }
 
 /// Whoever wants to hear what a governor saw and decided.
@@ -123,7 +109,7 @@ impl<'a> Node<'a> {
             actuator: Actuator::new(limits, random.random()),
             next_turn: FIRST_TURN,
             last_event: None,
-            events: vec![Events::default(); pods.len()],
+            heard: vec![false; pods.len()],
         })
     }
 
@@ -138,24 +124,19 @@ impl<'a> Node<'a> {
     fn look(&mut self, now: Nanos, governor: &mut dyn Governor, listener: Listener<'_>) {
         for (pod, (agent, group)) in self.agents.iter_mut().zip(&self.kernel.groups).enumerate() {
             agent.sample(group.work.waiting(), now);
-            if !agent.is_urgent() {
-                self.events[pod].to_follow = 0;
-            }
             self.kubelet.look(now, pod, &group.counters);
         }
         let is_turn = now >= self.next_turn;
-        let jumps = if governor.hears_jumps() {
-            self.jumps(now)
-        } else {
+        let jumps = if is_turn {
+            self.next_turn = now + governor.interval().into();
+            self.heard.fill(false);
             Vec::new()
+        } else {
+            self.jumps(now, governor)
         };
         if !is_turn && jumps.is_empty() {
             return;
         }
-        if is_turn {
-            self.next_turn = now + governor.interval().into();
-        }
-        self.note(now, &jumps);
         let pods = self.views(&jumps);
         let machine = &self.scenario.machine;
         let view = NodeView {
@@ -172,35 +153,27 @@ impl<'a> Node<'a> {
         self.write(now, &decisions, governor.is_on_the_node());
     }
 
-    /// The pods whose demand has jumped, where an event is due.
-    fn jumps(&self, now: Nanos) -> Vec<usize> {
-        let rested = |last: Option<Nanos>, rest| last.is_none_or(|last| now >= last + rest);
-        if now < FIRST_TURN || !rested(self.last_event, NODE_REST) {
+    /// The pods whose demand has jumped, where the governor listens and has rested.
+    fn jumps(&mut self, now: Nanos, governor: &dyn Governor) -> Vec<usize> {
+        if self.last_event.is_some_and(|last| now < last + REST) {
             return Vec::new();
         }
-        let agents = self.agents.iter().zip(&self.events).enumerate();
-        let is_due = |agent: &Agent, events: &Events| {
-            let follows = events.to_follow > 0 && agent.is_urgent();
-            (agent.has_jumped() || follows) && rested(events.last, POD_REST)
-        };
-        agents
-            .filter(|(_, (agent, events))| is_due(agent, events))
-            .map(|(pod, _)| pod)
-            .collect()
-    }
-
-    /// Notes that the market hears of these jumps now.
-    fn note(&mut self, now: Nanos, jumps: &[usize]) {
-        for pod in jumps {
-            let events = &mut self.events[*pod];
-            events.to_follow = if self.agents[*pod].has_jumped() {
-                FOLLOW_UPS
-            } else {
-                events.to_follow.saturating_sub(1)
-            };
-            events.last = Some(now);
-            self.last_event = Some(now);
+        let mut jumps = Vec::new();
+        for (pod, heard) in self
+            .heard
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, heard)| !**heard)
+        {
+            let above = governor.listens_for(pod);
+            let demand = self.agents[pod].demand();
+            if above.is_some_and(|above| demand.is_some_and(|demand| demand >= above)) {
+                *heard = true;
+                self.last_event = Some(now);
+                jumps.push(pod);
+            }
         }
+        jumps
     }
 
     fn views(&mut self, jumps: &[usize]) -> Vec<PodView<'a>> {
@@ -213,7 +186,7 @@ impl<'a> Node<'a> {
                 spec,
                 limit: self.actuator.limit(pod),
                 usage: self.kubelet.read(pod),
-                demand: self.agents[pod].read(),
+                demand: self.agents[pod].demand(),
                 jumped: jumps.contains(&pod),
                 counters: self.kernel.groups[pod].counters,
             });

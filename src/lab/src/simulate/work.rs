@@ -80,11 +80,11 @@ impl Work {
         }
     }
 
-    /// Requests that wait for a worker, what an agent sees.
-    pub fn waiting(&self) -> u64 {
+    /// Requests that wait for a worker, what an agent sees; a burner listens nowhere.
+    pub fn waiting(&self) -> Option<u64> {
         match self {
-            Self::Service(service) => service.queue.len() as u64,
-            Self::Burner(_) => 0,
+            Self::Service(service) => Some(service.queue.len() as u64),
+            Self::Burner(_) => None,
         }
     }
 

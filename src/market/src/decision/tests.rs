@@ -27,7 +27,7 @@ fn milli(most: u64) -> impl Strategy<Value = Option<MilliCpu>> {
 
 fn observed() -> impl Strategy<Value = Observed> {
     let amounts = (1u64..400, milli(4_000), milli(400), milli(3_000));
-    let usage = prop::option::of((0u64..4_000, 0u64..60_000_000_000, 0u64..10_001));
+    let usage = prop::option::of((0u64..4_000, 0u64..60_000_000_000));
     let mode =
         prop_oneof![8 => Just(Mode::Auto), 1 => Just(Mode::Recommend), 1 => Just(Mode::Observe)];
     let rest = (1u64..1_000_000_000, 0u64..=10_000, any::<[bool; 2]>(), mode);
@@ -43,10 +43,9 @@ fn observed() -> impl Strategy<Value = Observed> {
             is_scaled,
             demand: Demand::from_basis_points(demand),
             measured: None,
-            usage: usage.map(|(cpu, until, throttled)| Usage {
+            usage: usage.map(|(cpu, until)| Usage {
                 cpu: MilliCpu::new(cpu),
                 until: Duration::from_nanos(until),
-                throttled: (throttled <= 10_000).then_some(throttled),
             }),
             starting,
             mode,

@@ -18,7 +18,6 @@ fn window(n: u32, cpu: u64) -> Usage {
     Usage {
         cpu: MilliCpu::new(cpu),
         until: WINDOW * n,
-        throttled: None,
     }
 }
 
@@ -59,14 +58,6 @@ fn a_limit_that_is_reached_hides_the_need() {
         ..around
     };
     assert_eq!(after(&[185], waits).censored(), Some(Censor::Limit));
-    let throttled = Usage {
-        throttled: Some(9_000),
-        ..window(1, 185)
-    };
-    assert_eq!(
-        Estimate::first(throttled, around).censored(),
-        Some(Censor::Limit)
-    );
 }
 
 /// One thread that burns needs one core: half as much again would take from others what it cannot use.
@@ -82,15 +73,6 @@ fn what_the_agent_measured_bounds_the_escape_and_nothing_else() {
     assert_eq!(need(&after(&[900], says(10, 900))), 900);
     assert_eq!(need(&after(&[300], says(64_000, 900))), 300);
     assert_eq!(need(&after(&[300], says(0, 900))), 300);
-}
-
-#[test]
-fn being_throttled_alone_is_no_need() {
-    let throttled = Usage {
-        throttled: Some(10_000),
-        ..window(1, 60)
-    };
-    assert_eq!(need(&Estimate::first(throttled, free(200))), 60);
 }
 
 #[test]
@@ -140,6 +122,42 @@ fn nothing_is_earned_before_four_windows() {
     // Who was silent a minute ago has earned silence.
     let woken = after(&[1000, 0, 0, 0, 1000], free(4000));
     assert!(woken.least().unwrap() < MilliCpu::new(400));
+}
+
+/// A queue that is nearly full is late, and no need: nine tenths of a limit, in every window, is all that is asked for.
+#[test]
+fn who_leaves_a_twentieth_of_its_limit_on_average_is_not_held_by_it() {
+    let waits = Surroundings {
+        demand: Demand::NEUTRAL,
+        ..free(1000)
+    };
+    let always = |cpu: u64, windows: usize| after(&vec![cpu; windows], waits);
+    // At first it is held, as far as anybody knows; after a minute and a half it is known not to be.
+    for (windows, is_held) in [(1, true), (4, true), (7, false), (40, false)] {
+        let estimate = always(920, windows);
+        let expected = is_held.then_some(Censor::Limit);
+        assert_eq!(estimate.censored(), expected, "{windows}: {estimate:?}");
+    }
+    assert_eq!(need(&always(920, 40)), 920);
+    // Whose queue never empties uses all of it, always.
+    assert_eq!(always(980, 40).censored(), Some(Censor::Limit));
+    // When that changes, or the limit, it is seen again.
+    let known = always(920, 40);
+    let busy = (41..46).fold(known, |estimate, n| estimate.then(window(n, 1000), waits));
+    assert_eq!(busy.censored(), Some(Censor::Limit));
+    let lower = Surroundings {
+        limit: Some(MilliCpu::new(900)),
+        ..waits
+    };
+    let cut = known.then(window(41, 900), lower);
+    assert_eq!(cut.censored(), Some(Censor::Limit));
+    // Nor is it what a full node leaves that is told by the limit.
+    let full = Surroundings {
+        share: Some(MilliCpu::new(600)),
+        ..waits
+    };
+    let pressed = known.then(window(41, 600), full);
+    assert_eq!(pressed.censored(), Some(Censor::Node));
 }
 
 #[test]

@@ -20,7 +20,6 @@ fn observed(budget: u64, limit: u64, used: u64) -> Observed {
         usage: Some(Usage {
             cpu: MilliCpu::new(used),
             until: Duration::from_secs(1),
-            throttled: None,
         }),
         starting: false,
         mode: Mode::Auto,

@@ -18,6 +18,8 @@ pub struct Market {
     policy: Policy,
     ledger: Ledger,
     writes: Writes,
+    /// By pod, the demand that is worth another plan before the next turn.
+    ears: Vec<Option<Demand>>,
 }
 
 /// What of a plan is written.
@@ -43,6 +45,7 @@ impl Market {
             policy: Policy::new(settings).unwrap_or_default(),
             ledger: Ledger::default(),
             writes: Writes::Planned,
+            ears: Vec::new(),
         }
     }
 
@@ -91,8 +94,8 @@ impl Governor for Market {
         }
     }
 
-    fn hears_jumps(&self) -> bool {
-        true
+    fn listens_for(&self, pod: usize) -> Option<Demand> {
+        self.ears.get(pod).copied().flatten()
     }
 
     fn at_creation(&self, pod: &PodSpec, allocatable: MilliCpu) -> Option<MilliCpu> {
@@ -102,6 +105,10 @@ impl Governor for Market {
     fn decide(&mut self, node: &NodeView<'_>) -> Vec<Decision> {
         let snapshot = snapshot(node);
         let plan = plan(&snapshot, &self.ledger, &self.policy, node.now);
+        if !node.is_event {
+            let jump = |pod: &PodView<'_>| plan.jump(&snapshot, &pod.id);
+            self.ears = node.pods.iter().map(jump).collect();
+        }
         self.ledger = plan.ledger;
         if self.writes != Writes::Planned {
             let pods = node.pods.iter().enumerate();
@@ -166,11 +173,8 @@ fn besides(pod: &PodView<'_>) -> NonParticipant {
 }
 
 fn seen(usage: kubelet::Usage) -> Usage {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to 10,000
-    let basis_points = |share: f64| (share * 10_000.0).round() as u64;
     Usage {
         cpu: usage.cpu,
         until: usage.until,
-        throttled: usage.throttled.map(basis_points),
     }
 }

@@ -40,7 +40,6 @@ fn used(cpu: u64, until: Duration) -> Usage {
     Usage {
         cpu: MilliCpu::new(cpu),
         until,
-        throttled: None,
     }
 }
 

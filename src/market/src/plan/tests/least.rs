@@ -29,7 +29,6 @@ impl World {
             self.of(name).usage = Some(Usage {
                 cpu: MilliCpu::new(*cpu),
                 until,
-                throttled: None,
             });
         }
         self.step()
