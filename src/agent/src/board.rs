@@ -36,13 +36,10 @@ pub struct Smoother {
 }
 
 impl Smoother {
-    /// The reading after `elapsed` with these pressures: the greatest counts. Without any the
-    /// intensity is not known, and what it was before is forgotten.
+    /// The reading `elapsed` after the last one with an intensity: the greatest pressure counts.
+    /// Without any the intensity is not known.
     pub fn read(&mut self, pressures: Pressures, need: Option<f64>, elapsed: Duration) -> Reading {
         let pressure = pressures.breakdown().greatest();
-        if pressure.is_none() {
-            self.average = Ewma::default();
-        }
         self.sequence = self.sequence.saturating_add(1);
         let smoothed = |pressure| self.average.update(pressure, elapsed).clamp(0.0, 1.0);
         Reading {
@@ -73,6 +70,11 @@ impl<E: Display> Watch<E> {
             errors: board.errors.with_label_values(&name),
             failing: None,
         }
+    }
+
+    /// Whether it did not work the last time.
+    pub const fn fails(&self) -> bool {
+        self.failing.is_some()
     }
 
     /// Counts an outcome on the board and logs it if it is another kind than the one before.

@@ -72,6 +72,11 @@ impl Kernel {
         }
     }
 
+    /// Whether it could not even be seen whether anything listens.
+    pub const fn is_blind(&self) -> bool {
+        self.accept.1.fails()
+    }
+
     /// The pressures as of the last step.
     pub const fn pressures(&self) -> Pressures {
         self.pressures

@@ -58,9 +58,14 @@ async fn sample(board: Arc<Board>, app_pressures: watch::Receiver<Pressures>) {
             .fold(kernel.pressures(), |all, source| {
                 all.with(source, app.of(source))
             });
-        let elapsed = last.elapsed();
-        last += elapsed;
-        board.put(smoother.read(pressures, kernel.need(), elapsed));
+        let is_known = pressures.breakdown().greatest().is_some();
+        // Who cannot look has seen nothing: then the last reading ages.
+        if is_known || !kernel.is_blind() {
+            board.put(smoother.read(pressures, kernel.need(), last.elapsed()));
+        }
+        if is_known {
+            last = Instant::now();
+        }
         ticker.tick(kernel.pace()).await;
     }
 }

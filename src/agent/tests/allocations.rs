@@ -24,6 +24,10 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const TIMES: u32 = 1_000;
 
+/// Thousands of which one has to be free of them: on a busy machine the harness, which has just started
+/// this test's thread, may still be at it while the first is counted.
+const ATTEMPTS: u32 = 3;
+
 /// Runs `step` a few times, and then counts what a thousand more allocate.
 fn counted(name: &str, mut step: impl FnMut(Instant)) {
     let begin = Instant::now();
@@ -31,16 +35,16 @@ fn counted(name: &str, mut step: impl FnMut(Instant)) {
     for second in 0..20 {
         step(at(second));
     }
-    let region = Region::new(ALLOCATOR);
-    for second in 20..20 + TIMES {
-        step(at(second));
-    }
-    let seen = region.change();
-    assert_eq!(
-        (seen.allocations, seen.reallocations),
-        (0, 0),
-        "{name}: {seen:?}"
-    );
+    let mut seconds = 20..;
+    let mut seen = (0..ATTEMPTS).map(|_| {
+        let region = Region::new(ALLOCATOR);
+        for second in seconds.by_ref().take(TIMES as usize) {
+            step(at(second));
+        }
+        region.change()
+    });
+    let is_free = seen.any(|seen| (seen.allocations, seen.reallocations) == (0, 0));
+    assert!(is_free, "{name}: each of {ATTEMPTS} times {TIMES} steps");
 }
 
 /// One test, because other tests' threads would allocate in between.

@@ -40,7 +40,7 @@ pub enum PullError {
     #[error("Prometheus could not be asked")]
     NotAsked,
     #[error(
-        "Prometheus has no sample of its demand from the last 45 s; does it scrape the agent's port as a pod (monitoring.podMonitor)?"
+        "Prometheus has no sample of its demand from the last 45 s: its agent sees nothing that tells, or its port is not scraped as a pod's (monitoring.podMonitor)"
     )]
     NoSeries,
 }

@@ -82,8 +82,8 @@ pub struct DemandReport {
     pub pod: String,
     /// The container that the report is about.
     pub container: String,
-    /// Urgency, from 0 to 1, smoothed. Null where nothing that the agent can see tells: no socket
-    /// of the pod's listens, and its threads are hidden. That is not 0, which says "content".
+    /// Urgency, from 0 to 1, smoothed. Null where nothing that the agent can see tells: none of its
+    /// sources has a pressure, as no TCP socket of the pod's listens. That is not 0, which says "content".
     #[serde(deserialize_with = "Option::deserialize")] // the field itself must be there
     pub demand_intensity: Option<f64>,
     /// Counts samples since the agent started. A reader that sees the same
@@ -256,7 +256,7 @@ pub struct Ewma {
 
 impl Ewma {
     /// Starts at zero.
-    pub const fn new(up: Duration, down: Duration) -> Self {
+    const fn new(up: Duration, down: Duration) -> Self {
         Self {
             value: 0.0,
             up,
@@ -282,11 +282,7 @@ impl Ewma {
         } else {
             self.down
         };
-        let weight = if half_life.is_zero() {
-            1.0
-        } else {
-            1.0 - (-elapsed.as_secs_f64() / half_life.as_secs_f64()).exp2()
-        };
+        let weight = 1.0 - (-elapsed.as_secs_f64() / half_life.as_secs_f64()).exp2();
         self.value += (sample - self.value) * weight;
         self.value
     }

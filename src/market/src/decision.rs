@@ -54,7 +54,7 @@ pub use compare::Difference;
 
 /// The number of the format. Another one when a line of before cannot be read any more, or when
 /// the same input is decided differently.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One decision about one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -72,7 +72,7 @@ impl Ledger {
 
     /// The least demand of `id` that would be heard as a jump: see [`crate::claim`]. None while
     /// no claim of its would be, and for somebody who is not known.
-    pub fn jump(&self, id: &ContainerId) -> Option<Demand> {
+    pub(crate) fn jump(&self, id: &ContainerId) -> Option<Demand> {
         let entry = self.entries.get(id)?;
         let is_heard = entry.claims.amount().is_none()
             && entry.claims.blocked_until() <= self.now

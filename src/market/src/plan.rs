@@ -145,7 +145,7 @@ pub struct Plan {
 
 impl Plan {
     /// The least demand of `id` that is worth another plan of this node before its turn: a jump
-    /// that would be heard, see [`Ledger::jump`], of somebody whose own limit is below its cap or whose
+    /// that would be heard, see [`crate::claim`], of somebody whose own limit is below its cap or whose
     /// node is short, so that others may have to give way. None where a jump would bring nothing.
     pub fn jump(&self, snapshot: &NodeSnapshot, id: &ContainerId) -> Option<Demand> {
         let observed = snapshot.participants.get(id)?;

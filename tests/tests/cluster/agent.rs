@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use mbcas_api::names::AGENT_CONTAINER;
+use mbcas_core::demand::{AGENT_PORT, DemandReport};
 
-use crate::support::space::{cgroup, container, is_ready, restarts};
+use crate::support::space::{cgroup, container, ip, is_ready, restarts};
 use crate::support::wait::that;
-use crate::support::{Admission, Lab, SOON, Space, on_cluster, wait_until};
+use crate::support::{Admission, Lab, SOON, Space, http, on_cluster, wait_until};
 
 /// How long a pod whose agent was killed may stay unready. The kubelet starts a
 /// container again at once, and one that ended soon after a start 10 s later.
@@ -83,5 +84,39 @@ fn a_pod_without_an_agent_takes_part_all_the_same() {
         let pod = space.start(&lab).await;
         assert!(container(&pod, AGENT_CONTAINER).is_none());
         space.limit("app", SOON, |limit| limit > 300).await;
+    });
+}
+
+/// Nothing listens in it, and two threads share the fifth of a core that its limit leaves them: with
+/// `mbcas.processes: shared` its agent sees them wait.
+#[test]
+fn an_agent_that_may_see_the_apps_threads_says_what_they_could_use() {
+    on_cluster("shared", Admission::Labelled, async |space| {
+        let lab = Lab::burn("app", 2).request("100m").limit("200m");
+        let lab = lab
+            .annotate("mbcas.processes", "shared")
+            .annotate("mbcas.mode", "observe");
+        let pod = space.start(&lab).await;
+        assert_eq!(
+            pod.spec.as_ref().unwrap().share_process_namespace,
+            Some(true)
+        );
+        let agent = format!("{}:{AGENT_PORT}", ip(&pod));
+        let report = wait_until("its agent sees the threads wait", SOON, async || {
+            let body = http::page(&agent, "/demand").await?;
+            let report = DemandReport::parse(body.as_bytes(), &space.name, "app", "app");
+            let (report, _) = report.map_err(|why| format!("{why}: {body}"))?;
+            let waits = report.breakdown.waiting > Some(0.9);
+            let needs = report.need_millicores >= Some(1_000);
+            that(waits && needs && report.demand_intensity > Some(0.9), &body)?;
+            Ok(report)
+        })
+        .await;
+        figure!(
+            "two threads under a limit of 200m, seen by their agent: intensity {:.2}, need {}m, {:?}",
+            report.demand_intensity.unwrap(),
+            report.need_millicores.unwrap(),
+            report.breakdown
+        );
     });
 }

@@ -19,7 +19,7 @@ pub struct Usage {
     pub cpu: MilliCpu,
     /// How long the window is.
     pub window: Duration,
-    /// When it ended.
+    /// When it was first read: the node's clock is not the controller's.
     pub until: Duration,
 }
 
@@ -65,7 +65,7 @@ impl Kubelet {
     }
 
     /// Reads what is known of `pod`: nothing before there were two readings.
-    pub fn read(&mut self, pod: usize) -> Option<Usage> {
+    pub fn read(&mut self, now: Nanos, pod: usize) -> Option<Usage> {
         let record = &mut self.records[pod];
         let (at, used) = record.sample;
         let (since, before) = record.read;
@@ -75,7 +75,7 @@ impl Kubelet {
             record.usage = (since > Nanos::ZERO).then(|| Usage {
                 cpu: (used - before).over(at - since),
                 window: (at - since).into(),
-                until: at.into(),
+                until: now.into(),
             });
         }
         record.usage
@@ -101,13 +101,13 @@ mod tests {
             if !second.is_multiple_of(15) {
                 continue;
             }
-            let Some(usage) = kubelet.read(0) else {
+            let Some(usage) = kubelet.read(now, 0) else {
                 assert!(second < 45, "{second}");
                 continue;
             };
             assert_eq!(usage.cpu, MilliCpu::new(300));
             if usage.until > last {
-                assert!(last.is_zero() || usage.until == last + usage.window);
+                assert_eq!(usage.until, Duration::from(now));
                 assert!((10..=31).contains(&usage.window.as_secs()), "{usage:?}");
                 (last, windows) = (usage.until, windows + 1);
             }

@@ -48,10 +48,10 @@ fn late(pod: &PodOutcome) -> f64 {
 
 /// Lying gains its teller at most 5 % and costs others at most 2 %, over an hour of a full node: of CPU and of
 /// requests in time by each seed, and of the mean limit over all of them. One limit may come to rest at the
-/// other end of its dead-band, which is 5 % and a quantum, and brings nobody anything.
+/// other end of its dead-band, which brings nobody anything.
 ///
 /// An agent can say nothing but its urgency. There is no word for a need, so that the utmost
-/// always, or by turns, is all that can be lied; need is what the kubelet measures.
+/// always, or by turns, is all that an agent can lie; need is what the kubelet measures.
 fn lying_gains_nothing(truth: &str, lies: [&str; 2]) {
     let names = [truth, lies[0], lies[1]];
     let mut limits = [0.0; 3];
@@ -86,7 +86,7 @@ fn lying_gains_nothing(truth: &str, lies: [&str; 2]) {
 }
 
 /// On a full node each of these needs less than it is entitled to, the worst 95 % of it, and has a queue as long as
-/// that makes it. A queue is no need: nobody is held for it, nor late with more than a tenth of its requests.
+/// that makes it. A queue is no need: nobody is held for it so long that more than a tenth of its requests are late.
 #[test]
 fn who_needs_nearly_what_it_is_entitled_to_is_not_held() {
     for seed in SEEDS.chain([12, 14, 21]) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::CreationError;
-use mbcas_core::{ContainerId, MilliCpu, PodId};
+use mbcas_core::{ContainerId, Demand, MilliCpu, PodId};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -11,7 +11,7 @@ use super::actuator::Actuator;
 use super::agent::{Agent, SAMPLING};
 use super::governor::{Decision, Governor, NodeView, PodView};
 use super::kernel::{Group, Kernel, PERIOD};
-use super::kubelet::Kubelet;
+use super::kubelet::{Kubelet, Usage};
 use super::latency::Latency;
 use super::load::Arrivals;
 use super::outcome::{Outcome, Watch};
@@ -38,6 +38,8 @@ struct Node<'a> {
     last_event: Option<Nanos>,
     /// Whose jump was heard of since the last turn: it is heard of once.
     heard: Vec<bool>,
+    /// What was seen of each pod in the last turn. An event adds the demands that jumped, and nothing else.
+    seen: Vec<(Option<Usage>, Option<Demand>)>,
 }
 
 /// Whoever wants to hear what a governor saw and decided.
@@ -110,6 +112,7 @@ impl<'a> Node<'a> {
             next_turn: FIRST_TURN,
             last_event: None,
             heard: vec![false; pods.len()],
+            seen: vec![(None, None); pods.len()],
         })
     }
 
@@ -136,6 +139,14 @@ impl<'a> Node<'a> {
         };
         if !is_turn && jumps.is_empty() {
             return;
+        }
+        for (pod, (usage, demand)) in self.seen.iter_mut().enumerate() {
+            if is_turn {
+                *usage = self.kubelet.read(now, pod);
+            }
+            if is_turn || jumps.contains(&pod) {
+                *demand = self.agents[pod].demand();
+            }
         }
         let pods = self.views(&jumps);
         let machine = &self.scenario.machine;
@@ -176,7 +187,7 @@ impl<'a> Node<'a> {
         jumps
     }
 
-    fn views(&mut self, jumps: &[usize]) -> Vec<PodView<'a>> {
+    fn views(&self, jumps: &[usize]) -> Vec<PodView<'a>> {
         // Out of `self`, so that what is borrowed is the scenario and not the node.
         let scenario = self.scenario;
         let mut pods = Vec::with_capacity(scenario.pods.len());
@@ -185,8 +196,8 @@ impl<'a> Node<'a> {
                 id: self.ids[pod].clone(),
                 spec,
                 limit: self.actuator.limit(pod),
-                usage: self.kubelet.read(pod),
-                demand: self.agents[pod].demand(),
+                usage: self.seen[pod].0,
+                demand: self.seen[pod].1,
                 jumped: jumps.contains(&pod),
                 counters: self.kernel.groups[pod].counters,
             });

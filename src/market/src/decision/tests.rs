@@ -261,9 +261,9 @@ fn the_largest_numbers_are_exact() {
 #[test]
 fn another_format_and_what_is_no_decision_are_told_apart() {
     let line = three().line().unwrap();
-    let newer = line.replacen("\"format\":1", "\"format\":2", 1);
+    let newer = line.replacen(&format!("\"format\":{FORMAT}"), "\"format\":99", 1);
     let why = Decision::read(&newer).unwrap_err();
-    assert!(matches!(why, DecisionError::Format(2)), "{why}");
+    assert!(matches!(why, DecisionError::Format(99)), "{why}");
     for bad in [
         "",
         "{}",

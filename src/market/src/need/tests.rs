@@ -151,7 +151,17 @@ fn who_leaves_a_twentieth_of_its_limit_on_average_is_not_held_by_it() {
     };
     let cut = known.then(window(41, 900), lower);
     assert_eq!(cut.censored(), Some(Censor::Limit));
-    // Nor is it what a full node leaves that is told by the limit.
+    // Having been idle is no proof: who comes back to all of its limit is held at once.
+    let idle = (41..60).fold(known, |estimate, n| estimate.then(window(n, 100), waits));
+    let back = idle.then(window(60, 1000), waits);
+    assert_eq!((back.censored(), need(&back)), (Some(Censor::Limit), 1500));
+    // One that was let go by a tenth, and needs no more than before, is not taken at its limit for ever.
+    let calm = free(1000);
+    let grown = after(&[900], free(900)).then(window(2, 930), calm);
+    assert_eq!((grown.censored(), need(&grown)), (None, 1000));
+    let settled = (3..12).fold(grown, |estimate, n| estimate.then(window(n, 930), calm));
+    assert!((920..=930).contains(&need(&settled)), "{settled:?}");
+    // What a full node leaves it is told apart only well below its limit.
     let full = Surroundings {
         share: Some(MilliCpu::new(600)),
         ..waits

@@ -33,16 +33,6 @@ fn steady_input_has_steady_limits_in_a_crowd() {
     steady_input_has_steady_limits(&CROWDED);
 }
 
-/// The seeds at which limits went up and down before those who were held kept their need for a while.
-#[test]
-fn nobody_whose_need_nearly_meets_its_grant_goes_up_and_down() {
-    for seed in [10, 14] {
-        let outcome = run(&steady("1.05", 3, 12), Kind::Market, seed);
-        let reversals: u64 = outcome.pods.iter().map(|pod| pod.reversals).sum();
-        assert_eq!(reversals, 0, "seed {seed}");
-    }
-}
-
 /// Up to 0.9 of the node, and with requests that are right: latencies within 2 % of those without limits,
 /// and the same throughput within a thousandth.
 #[test]

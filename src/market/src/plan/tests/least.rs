@@ -76,6 +76,46 @@ fn nobody_is_written_to_where_requests_are_right() {
 }
 
 #[test]
+fn a_jump_is_worth_another_plan_where_a_limit_binds_or_somebody_is_short() {
+    let of = |plan: &Plan, world: &World, name: &str| {
+        let least = plan.jump(&world.snapshot, &id(name));
+        least.map(Demand::basis_points)
+    };
+    let (web, small) = (pod(600, 1000, 3900, 0), pod(300, 100, 500, 0));
+    let mut world = node(3900, 300, &[("small", small), ("web", web)]);
+    let calm = [("web", 300), ("small", 100)];
+    let mut plan = world.uses(&calm);
+    for _ in 0..4 {
+        plan = world.uses(&calm);
+    }
+    // A queue of eight; one that is at its cap on a roomy node can gain nothing.
+    assert_eq!(of(&plan, &world, "small"), Some(6_700));
+    assert_eq!(of(&plan, &world, "web"), None);
+    assert_eq!(of(&plan, &world, "gone"), None);
+    for keep in [
+        |p: &mut Observed| p.mode = mbcas_core::annotations::Mode::Recommend,
+        |p: &mut Observed| p.starting = true,
+    ] {
+        let before = world.of("small").clone();
+        keep(world.of("small"));
+        assert_eq!(of(&plan, &world, "small"), None);
+        *world.of("small") = before;
+    }
+    // On a short one it can, and who is short has said so already.
+    let burner = pod(100, 300, 3900, 10_000);
+    let mut world = node(
+        3900,
+        300,
+        &[("burner", burner), ("victim", pod(600, 900, 3900, 0))],
+    );
+    for _ in 0..4 {
+        plan = world.uses(&[("victim", 800), ("burner", 3000)]);
+    }
+    assert_eq!(of(&plan, &world, "victim"), Some(6_700));
+    assert_eq!(of(&plan, &world, "burner"), None);
+}
+
+#[test]
 fn where_requests_are_wrong_the_burner_is_held_and_the_victim_is_not() {
     // Starved by its request it uses 350m, and its queue grows.
     let mut world = node(
