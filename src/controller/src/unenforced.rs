@@ -44,6 +44,16 @@ impl Unenforced {
         self.nodes.contains_key(node)
     }
 
+    /// One to whom `node` has given itself away.
+    #[cfg(test)]
+    pub(crate) fn known(node: &str) -> Self {
+        let nodes = BTreeMap::from([(node.to_owned(), Duration::ZERO)]);
+        Self {
+            nodes,
+            ..Self::default()
+        }
+    }
+
     /// The nodes on which limits mean nothing.
     pub fn nodes(&self) -> impl Iterator<Item = &str> {
         self.nodes.keys().map(String::as_str)

@@ -150,6 +150,10 @@ fn everybody_who_has_a_say_can_hold_it_back() {
         "node"
     );
     assert_eq!(
+        recommends(|w| w.unenforced = Unenforced::known("n1")),
+        "no_quota"
+    );
+    assert_eq!(
         recommends(|w| listed(w, |w| &mut w.encounters.vertical)),
         "vpa"
     );

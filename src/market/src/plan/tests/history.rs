@@ -164,6 +164,26 @@ proptest! {
         }
     }
 
+    /// A new leader knows the limits and what is used, and not who was short since when, nor what was
+    /// written when.
+    #[test]
+    fn a_lost_ledger_costs_at_most_one_cool_down(
+        capacity in 500u64..6_000, participants in prop::collection::vec(participant(), 1..10),
+    ) {
+        let named: Vec<(String, Observed)> = participants.into_iter().enumerate().map(|(i, p)| (i.to_string(), p)).collect();
+        let named: Vec<(&str, Observed)> = named.iter().map(|(n, p)| (n.as_str(), p.clone())).collect();
+        let mut world = World::new(capacity, &named);
+        world.policy = Policy::default();
+        world.steps(40);
+        let before = world.limits();
+        world.ledger = Ledger::default();
+        let wait = world.policy.settings().reverse_after.as_secs().div_ceil(CYCLE.as_secs());
+        world.steps(usize::try_from(wait).unwrap() + 1);
+        let after = world.limits();
+        let rest: Vec<Plan> = world.steps(10);
+        prop_assert!(rest.iter().all(|plan| plan.writes.is_empty()), "{before:?} {after:?} {:?}", rest.iter().map(writes).collect::<Vec<_>>());
+    }
+
     #[test]
     fn a_node_where_nothing_changes_comes_to_rest(
         capacity in 500u64..6_000, participants in prop::collection::vec(participant(), 1..10),
