@@ -86,6 +86,8 @@ pub struct Row {
     pub need: String,
     /// Its budget, after its namespace's allotment.
     pub budget: String,
+    /// Its namespace asks for more than its BudgetPolicy's total, so that all of its budgets are lowered.
+    pub is_scaled: bool,
     /// Its demand, from 0 to 1, at that moment.
     pub demand: String,
     /// What is odd about what its agent says; absent if nothing is.
@@ -208,6 +210,7 @@ fn about(decision: &Decision<'_>, is_meant: impl Fn(&ContainerId) -> bool) -> Ve
             container: id.container.clone(),
             need: allocation.need.to_string(),
             budget: observed.budget.to_string(),
+            is_scaled: observed.is_scaled,
             demand: observed.demand.to_string(),
             doubt: plan.ledger.anomaly(id, observed).map(|odd| odd.to_string()),
             bid: allocation.bid.to_string(),

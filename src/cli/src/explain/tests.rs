@@ -56,6 +56,22 @@ DECIDED                TURN    NEED    DEMAND   BID       GRANT   REASON   LIMIT
 }
 
 #[tokio::test]
+async fn a_budget_that_its_namespace_s_total_lowers_is_told_as_such() {
+    let mut record = record();
+    for decision in &mut record {
+        for observed in decision.snapshot.to_mut().participants.values_mut() {
+            observed.is_scaled = true;
+        }
+    }
+    let answers = [lease(), web(), json!(lines(&record))];
+    let (report, _) = told(answers, &args("web", None, Format::Table)).await;
+    let text = report.unwrap().text;
+    let line =
+        "budget   600 (what the total of its namespace's BudgetPolicy leaves of it), with a demand";
+    assert!(text.contains(line), "{text}");
+}
+
+#[tokio::test]
 async fn a_pod_that_is_gone_is_looked_for_on_all_nodes() {
     let answers = [
         lease(),

@@ -79,8 +79,15 @@ fn last(row: &Row) -> String {
         (
             "budget",
             Some(format!(
-                "{}, with a demand of {} a bid of {}",
-                row.budget, row.demand, row.bid
+                "{}{}, with a demand of {} a bid of {}",
+                row.budget,
+                if row.is_scaled {
+                    " (what the total of its namespace's BudgetPolicy leaves of it)"
+                } else {
+                    ""
+                },
+                row.demand,
+                row.bid
             )),
         ),
         ("doubt", row.doubt.clone()),
