@@ -73,6 +73,8 @@ impl Course {
         if self.watches == 1 {
             self.relisting = self.relisting.max(held());
         }
+        // In pages and without a version: so API servers answer from their watch caches, page by page.
+        assert!(!query.contains("resourceVersion"), "{query}");
         let from = asked("continue").unwrap_or(0);
         let to = (from + asked("limit").unwrap()).min(fleet.pods());
         let more = if to < fleet.pods() {
