@@ -25,6 +25,8 @@ pub(crate) struct FakeApi {
     pub(crate) deployment: Option<&'static str>,
     /// Whether `pods/resize` is served.
     pub(crate) resize: bool,
+    /// Whether another manager owns the limits that are written.
+    pub(crate) is_contested: bool,
     /// The pods, whole.
     pub(crate) pods: Vec<Value>,
     /// Whether it answers no question about the switch.
@@ -85,6 +87,16 @@ async fn answer(api: &Shared, request: Request<Body>) -> Response<Body> {
 fn refusal(code: u16, reason: &str) -> (StatusCode, Value) {
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason});
     (StatusCode::from_u16(code).unwrap(), status)
+}
+
+/// What an API server answers to a server-side apply of a field that somebody else owns.
+fn contested() -> (StatusCode, Value) {
+    let (code, mut status) = refusal(409, "Conflict");
+    let conflict = "conflict with \"other-resizer\" with subresource \"resize\"";
+    let field = ".spec.containers[name=\"app\"].resources.limits.cpu";
+    let cause = json!({"reason": "FieldManagerConflict", "message": conflict, "field": field});
+    status["details"] = json!({"causes": [cause]});
+    (code, status)
 }
 
 impl FakeApi {
@@ -178,6 +190,9 @@ impl FakeApi {
             (&Method::GET, Some(pod)) => (StatusCode::OK, pod),
             (&Method::PATCH, Some(pod)) => {
                 self.writes.push((path.to_owned(), body));
+                if self.is_contested {
+                    return contested();
+                }
                 (StatusCode::OK, pod)
             }
             _ => refusal(404, "NotFound"),

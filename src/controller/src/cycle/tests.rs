@@ -274,7 +274,12 @@ async fn a_container_of_another_resizer_is_left_to_it() {
     let (api, view) = world(&[pod("shop", "top", &json!({}))]);
     let (mut market, _candidate) = market(&api, view, true).await;
     let id = named(&market.cluster.view(), "top");
-    market.respected.insert(id, Instant::now() + RESPECT);
+    api.lock().unwrap().is_contested = true;
+    market.cycle(Mode::Auto, 0).await;
+    assert_eq!(limits(&api).len(), 1);
+    assert!(market.respected.contains_key(&id));
+    // Nothing is forced, and nothing asked again as long as that is respected.
+    api.lock().unwrap().writes.clear();
     market.cycle(Mode::Auto, 0).await;
     assert!(limits(&api).is_empty());
     tokio::time::advance(RESPECT * 2).await;
