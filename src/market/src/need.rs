@@ -47,7 +47,8 @@ const FULL_PERCENT: u64 = 97;
 const LEFT_PERCENT: u64 = 85;
 
 /// Who was held by a limit, and then leaves more of it than the rest to so many percent on average, has what
-/// it asks for: a queue that never empties would use all of it. The average begins at the whole limit.
+/// it asks for, if the machine is not full: a queue that never empties would use all of it. The average begins at
+/// the whole limit.
 ///
 /// Without that, one that needs nine tenths of its grant is held there for ever: its latency is that of a
 /// queue that is nearly full, and reads as need. In simulation, of 72 services that need 0.93 to 0.95 of what they
@@ -160,7 +161,9 @@ impl Estimate {
         let is_held = was_held || matches!(censored, Some((Censor::Limit, _)));
         let is_near = |limit: &MilliCpu| usage.cpu >= limit.scaled(LEFT_PERCENT, 100);
         let near = around.limit.filter(is_near);
-        self.under = near.and_then(|limit| self.under_limit(limit, is_held, elapsed));
+        // On a full machine it may be the others that leave it no more.
+        let told = near.filter(|_| around.share.is_none());
+        self.under = told.and_then(|limit| self.under_limit(limit, is_held, elapsed));
         self.censored = censored.filter(|_| !self.leaves_some());
         self.near = near.filter(|_| was_held && self.censored.is_none() && !self.leaves_some());
         self.measured = around.measured;

@@ -161,13 +161,15 @@ fn who_leaves_a_twentieth_of_its_limit_on_average_is_not_held_by_it() {
     assert_eq!((grown.censored(), need(&grown)), (None, 1000));
     let settled = (3..12).fold(grown, |estimate, n| estimate.then(window(n, 930), calm));
     assert!((920..=930).contains(&need(&settled)), "{settled:?}");
-    // What a full node leaves it is told apart only well below its limit.
+    // On a full machine it may be the others that leave it no more: that is no proof of anything.
     let full = Surroundings {
         share: Some(MilliCpu::new(600)),
         ..waits
     };
-    let pressed = known.then(window(41, 600), full);
-    assert_eq!(pressed.censored(), Some(Censor::Node));
+    for (cpu, holds) in [(930, Censor::Limit), (870, Censor::Node)] {
+        let pressed = (41..60).fold(known, |estimate, n| estimate.then(window(n, cpu), full));
+        assert_eq!(pressed.censored(), Some(holds), "{cpu}: {pressed:?}");
+    }
 }
 
 #[test]
