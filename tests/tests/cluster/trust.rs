@@ -13,7 +13,7 @@ use crate::demand::arguments;
 use crate::support::prometheus::{Prometheus, Target};
 use crate::support::space::{cgroup, ip};
 use crate::support::wait::that;
-use crate::support::{Admission, Lab, Release, Space, http, on_cluster, wait_until};
+use crate::support::{Admission, Lab, Release, SOON, Space, http, on_cluster, wait_until};
 
 /// The grace after a start, and the windows of the kubelet's after which a need is known.
 const KNOWN: Duration = Duration::from_mins(3);
@@ -120,7 +120,11 @@ fn an_agent_that_sees_nothing_says_so_and_its_pod_counts_as_neutral() {
         let page = http::page(&agent, "/metrics").await.unwrap();
         assert!(!page.contains(METRIC), "{page}");
         let limit = space.limit("app", KNOWN, |limit| limit > 300).await;
-        let demand = value(space, METRIC, "app").await.unwrap();
+        // A cycle's figures are shown when its writes are done.
+        let demand = wait_until("the market shows it", SOON, async || {
+            value(space, METRIC, "app").await
+        })
+        .await;
         assert!((demand - 0.5).abs() < 1e-9, "{demand}");
         figure!(
             "an agent that sees nothing: null, counted as {demand:.2}; limit 200m → {limit}m by usage"
