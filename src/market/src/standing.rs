@@ -32,7 +32,8 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// The standing after a clearing at `now`. `is_full`: it uses all that it has.
+    /// The standing after a clearing at `now`. `is_full`: it uses all that it has, and was
+    /// not seen to leave some of it on average.
     #[must_use]
     pub(crate) fn then(
         self,

@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use mbcas_api::names::AGENT_CONTAINER;
-use mbcas_core::demand::{AGENT_PORT, DemandReport};
 
 use crate::support::space::{cgroup, container, ip, is_ready, restarts};
 use crate::support::wait::that;
-use crate::support::{Admission, Lab, SOON, Space, http, on_cluster, wait_until};
+use crate::support::{Admission, Lab, SOON, Space, on_cluster, wait_until};
 
 /// How long a pod whose agent was killed may stay unready. The kubelet starts a
 /// container again at once, and one that ended soon after a start 10 s later.
@@ -101,14 +100,12 @@ fn an_agent_that_may_see_the_apps_threads_says_what_they_could_use() {
             pod.spec.as_ref().unwrap().share_process_namespace,
             Some(true)
         );
-        let agent = format!("{}:{AGENT_PORT}", ip(&pod));
         let report = wait_until("its agent sees the threads wait", SOON, async || {
-            let body = http::page(&agent, "/demand").await?;
-            let report = DemandReport::parse(body.as_bytes(), &space.name, "app", "app");
-            let (report, _) = report.map_err(|why| format!("{why}: {body}"))?;
+            let report = space.report("app", &ip(&pod)).await?;
             let waits = report.breakdown.waiting > Some(0.9);
             let needs = report.need_millicores >= Some(1_000);
-            that(waits && needs && report.demand_intensity > Some(0.9), &body)?;
+            let is_urgent = report.demand_intensity > Some(0.9);
+            that(waits && needs && is_urgent, format!("{report:?}"))?;
             Ok(report)
         })
         .await;

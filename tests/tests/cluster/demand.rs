@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use mbcas_core::demand::{AGENT_PORT, DemandReport};
 use mbcas_core::exposition::samples;
 use mbcas_lab::load;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::space::{ip, limit_of};
 use crate::support::wait::that;
-use crate::support::{Admission, Lab, Release, SOON, Space, http, on_cluster, wait_until};
+use crate::support::{Admission, Lab, Release, SOON, Space, on_cluster, wait_until};
 
 /// The intensity falls by half every 10 s.
 const FALLEN: Duration = Duration::from_secs(90);
@@ -147,14 +146,11 @@ pub(crate) fn arguments(name: &str, ip: &str, rate: u32) -> load::Args {
     }
 }
 
-/// What the agent says, read as strictly as the controller does.
+/// What the agent says.
 async fn intensity(space: &Space, ip: &str) -> Result<f64, String> {
-    let body = http::page(&format!("{ip}:{AGENT_PORT}"), "/demand").await?;
-    let report = DemandReport::parse(body.as_bytes(), &space.name, "web", "app");
-    let (report, _) = report.map_err(|why| format!("{why}: {body}"))?;
-    report
-        .demand_intensity
-        .ok_or_else(|| format!("its agent sees nothing that tells: {body}"))
+    let report = space.report("web", ip).await?;
+    let nothing = || format!("its agent sees nothing that tells: {report:?}");
+    report.demand_intensity.ok_or_else(nothing)
 }
 
 /// What the market counts with.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
-use mbcas_core::demand::{AGENT_PORT, DemandReport};
 use mbcas_core::exposition::samples;
 use mbcas_lab::load;
 use tokio::time::{interval, sleep};
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::environment::workspace;
 use crate::support::space::{cgroup, ip};
-use crate::support::{Admission, Lab, Space, http, on_cluster};
+use crate::support::{Admission, Lab, Space, on_cluster};
 
 /// CPU time of a request, in seconds.
 const COST: f64 = 0.02;
@@ -202,11 +201,7 @@ fn offered(at: Duration) -> f64 {
 }
 
 async fn intensity(space: &Space, address: &str, name: &str) -> Option<f64> {
-    let body = http::page(&format!("{address}:{AGENT_PORT}"), "/demand")
-        .await
-        .ok()?;
-    let report = DemandReport::parse(body.as_bytes(), &space.name, name, "app");
-    report.ok()?.0.demand_intensity
+    space.report(name, address).await.ok()?.demand_intensity
 }
 
 /// The most, or the least, of `what` between two seconds.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mbcas_api::names::AGENT_CONTAINER;
-use mbcas_core::demand::{AGENT_PORT, DemandReport, METRIC};
+use mbcas_core::demand::{AGENT_PORT, METRIC};
 use mbcas_core::exposition::samples;
 use mbcas_lab::load;
 use tokio_util::sync::CancellationToken;
@@ -112,11 +112,10 @@ fn an_agent_that_sees_nothing_says_so_and_its_pod_counts_as_neutral() {
     on_cluster("blind", Admission::Labelled, async |space| {
         let lab = Lab::burn("app", 2).request("100m").limit("200m");
         let pod = space.start(&lab).await;
+        let report = space.report("app", &ip(&pod)).await.unwrap();
+        let is_silent = report.demand_intensity.is_none();
+        assert!(is_silent && report.sequence > 0, "{report:?}");
         let agent = format!("{}:{AGENT_PORT}", ip(&pod));
-        let body = http::page(&agent, "/demand").await.unwrap();
-        let (report, demand) =
-            DemandReport::parse(body.as_bytes(), &space.name, "app", "app").unwrap();
-        assert!(demand.is_none() && report.sequence > 0, "{body}");
         let page = http::page(&agent, "/metrics").await.unwrap();
         assert!(!page.contains(METRIC), "{page}");
         let limit = space.limit("app", KNOWN, |limit| limit > 300).await;

@@ -12,11 +12,13 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use mbcas_api::names::{AGENT_CONTAINER, INJECTION_ENABLED, INJECTION_LABEL};
 use mbcas_core::Quantity;
+use mbcas_core::demand::{AGENT_PORT, DemandReport};
 use serde_json::{Value, json};
 
 use super::cgroup::Cgroup;
 use super::diagnose::diagnose;
 use super::environment;
+use super::http::page;
 use super::wait::that;
 use super::{Lab, Release, SOON, wait_until};
 
@@ -238,6 +240,16 @@ impl Space {
     /// The pod as it is now.
     pub(crate) async fn pod(&self, name: &str) -> Pod {
         self.pods().get(name).await.unwrap()
+    }
+
+    /// What the agent at `address` says about the container `app` of the pod `name`, read as strictly as
+    /// the controller does.
+    pub(crate) async fn report(&self, name: &str, address: &str) -> Result<DemandReport, String> {
+        let body = page(&format!("{address}:{AGENT_PORT}"), "/demand").await?;
+        let report = DemandReport::parse(body.as_bytes(), &self.name, name, "app");
+        report
+            .map(|(report, _)| report)
+            .map_err(|why| format!("{why}: {body}"))
     }
 
     /// Waits until the container `app` runs with a limit that `fits`, in

@@ -86,6 +86,15 @@ fn happens(world: &mut World, event: Event) {
     }
 }
 
+/// A node of these, under the default policy.
+fn peopled(capacity: u64, participants: &[Observed]) -> World {
+    let mut world = World::new(capacity, &[]);
+    let named = (0..).map(|number: usize| id(&number.to_string()));
+    world.snapshot.participants = named.zip(participants.iter().cloned()).collect();
+    world.policy = Policy::default();
+    world
+}
+
 fn check(before: &NodeSnapshot, plan: &Plan) -> Result<(), TestCaseError> {
     let clearing = &plan.clearing;
     let grants: MilliCpu = clearing.allocations.iter().map(|a| a.grant).sum();
@@ -170,10 +179,7 @@ proptest! {
     fn a_lost_ledger_costs_at_most_one_cool_down(
         capacity in 500u64..6_000, participants in prop::collection::vec(participant(), 1..10),
     ) {
-        let named: Vec<(String, Observed)> = participants.into_iter().enumerate().map(|(i, p)| (i.to_string(), p)).collect();
-        let named: Vec<(&str, Observed)> = named.iter().map(|(n, p)| (n.as_str(), p.clone())).collect();
-        let mut world = World::new(capacity, &named);
-        world.policy = Policy::default();
+        let mut world = peopled(capacity, &participants);
         world.steps(40);
         let before = world.limits();
         world.ledger = Ledger::default();
@@ -188,10 +194,7 @@ proptest! {
     fn a_node_where_nothing_changes_comes_to_rest(
         capacity in 500u64..6_000, participants in prop::collection::vec(participant(), 1..10),
     ) {
-        let named: Vec<(String, Observed)> = participants.into_iter().enumerate().map(|(i, p)| (i.to_string(), p)).collect();
-        let named: Vec<(&str, Observed)> = named.iter().map(|(n, p)| (n.as_str(), p.clone())).collect();
-        let mut world = World::new(capacity, &named);
-        world.policy = Policy::default();
+        let mut world = peopled(capacity, &participants);
         let plans = world.steps(40);
         let late: usize = plans[30..].iter().map(|plan| plan.writes.len()).sum();
         prop_assert_eq!(late, 0, "{:?}", plans[30..].iter().map(writes).collect::<Vec<_>>());
