@@ -39,14 +39,11 @@ pub struct Cache(Mutex<World>);
 /// What is known.
 #[derive(Debug, Default)]
 pub struct World {
-    namespaces: HashMap<Arc<str>, Entry>,
-    /// By uid.
-    pods: HashMap<u128, Pod>,
+    namespaces: HashMap<Box<str>, Entry>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Pod {
-    namespace: Arc<str>,
     holding: Holding,
     round: u32,
 }
@@ -56,6 +53,9 @@ struct Entry {
     rules: Arc<Rules>,
     limit_ranges: BTreeMap<String, Vec<LimitRangeItem>>,
     quotas: BTreeMap<String, Quota>,
+    /// By uid. Each namespace has its own, so that no pod has to carry its namespace's name.
+    pods: HashMap<u128, Pod>,
+    /// What those take.
     held: Held,
     pending: Pending,
 }
@@ -120,9 +120,7 @@ impl Pending {
 
 impl Entry {
     fn is_empty(&self) -> bool {
-        self.held == Held::default()
-            && self.pending.admitted.is_empty()
-            && *self.rules == Rules::default()
+        self.pods.is_empty() && self.pending.admitted.is_empty() && *self.rules == Rules::default()
     }
 
     /// Makes the rules anew from what they are made of.
@@ -138,21 +136,16 @@ impl Entry {
 }
 
 impl World {
-    fn entry(&mut self, namespace: &str) -> (Arc<str>, &mut Entry) {
-        let name = match self.namespaces.get_key_value(namespace) {
-            Some((name, _)) => Arc::clone(name),
-            None => Arc::from(namespace),
-        };
-        let entry = self.namespaces.entry(Arc::clone(&name)).or_default();
-        (name, entry)
+    fn entry(&mut self, namespace: &str) -> &mut Entry {
+        self.namespaces.entry(namespace.into()).or_default()
     }
 
-    fn take_out(&mut self, uid: u128) {
-        if let Some(pod) = self.pods.remove(&uid)
-            && let Some(entry) = self.namespaces.get_mut(&pod.namespace)
+    fn take_out(&mut self, namespace: &str, uid: u128) {
+        if let Some(entry) = self.namespaces.get_mut(namespace)
+            && let Some(pod) = entry.pods.remove(&uid)
         {
             entry.held.take(pod.holding);
-            self.tidy(&pod.namespace);
+            self.tidy(namespace);
         }
     }
 
@@ -225,50 +218,46 @@ impl Cache {
         let holding = holding(meta);
         self.with(|world| {
             let Some(holding) = holding else {
-                world.take_out(uid);
+                world.take_out(namespace, uid);
                 return;
             };
-            let known = world.pods.contains_key(&uid);
-            world.take_out(uid);
-            let (namespace, entry) = world.entry(namespace);
-            entry.held.add(holding);
-            if !known {
-                entry.pending.appeared(holding);
+            let entry = world.entry(namespace);
+            match entry.pods.insert(uid, Pod { holding, round }) {
+                Some(before) => entry.held.take(before.holding),
+                None => entry.pending.appeared(holding),
             }
-            let pod = Pod {
-                namespace,
-                holding,
-                round,
-            };
-            world.pods.insert(uid, pod);
+            entry.held.add(holding);
         });
     }
 
     /// A pod is gone, or done.
     pub fn pod_gone(&self, meta: &ObjectMeta) {
-        if let Some((uid, _)) = identity(meta) {
-            self.with(|world| world.take_out(uid));
+        if let Some((uid, namespace)) = identity(meta) {
+            self.with(|world| world.take_out(namespace, uid));
         }
     }
 
     /// The listing number `round` is complete: pods that it did not show are gone.
     pub fn pods_listed(&self, round: u32) {
         self.with(|world| {
-            let gone: Vec<_> = world
-                .pods
-                .iter()
-                .filter(|(_, pod)| pod.round < round)
-                .map(|(uid, _)| *uid)
-                .collect();
-            for uid in gone {
-                world.take_out(uid);
+            for entry in world.namespaces.values_mut() {
+                for (_, pod) in entry.pods.extract_if(|_, pod| pod.round < round) {
+                    entry.held.take(pod.holding);
+                }
             }
+            world.sweep();
         });
     }
 
     /// How many pods are counted.
     pub fn pods(&self) -> usize {
-        self.with(|world| world.pods.len())
+        self.with(|world| {
+            world
+                .namespaces
+                .values()
+                .map(|entry| entry.pods.len())
+                .sum()
+        })
     }
 }
 
@@ -289,7 +278,6 @@ impl Rule for BudgetPolicy {
         let policy = rule.map(|rule| rule.spec.clone()).unwrap_or_default();
         world
             .entry(namespace)
-            .1
             .rewrite(|rules| rules.policy = policy);
     }
 
@@ -304,7 +292,7 @@ impl Rule for LimitRange {
     fn set(rule: Option<&Self>, namespace: &str, name: &str, world: &mut World) {
         let spec = rule.and_then(|rule| rule.spec.as_ref());
         let items = spec.map(|spec| spec.limits.clone()).unwrap_or_default();
-        let (_, entry) = world.entry(namespace);
+        let entry = world.entry(namespace);
         entry.limit_ranges.insert(name.to_owned(), items);
         entry.limit_ranges.retain(|_, items| !items.is_empty());
         entry.rewrite(|_| ());
@@ -321,7 +309,7 @@ impl Rule for LimitRange {
 impl Rule for ResourceQuota {
     fn set(rule: Option<&Self>, namespace: &str, name: &str, world: &mut World) {
         let quota = rule.and_then(Quota::of);
-        let (_, entry) = world.entry(namespace);
+        let entry = world.entry(namespace);
         entry.quotas.remove(name);
         entry
             .quotas

@@ -10,6 +10,9 @@ use std::process::ExitCode;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use thiserror::Error;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -205,14 +208,19 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// Logs of the libraries go to stderr; `MBCAS_LOG` says how much (default `off`:
 /// what matters is said in the error).
 pub fn init_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MBCAS_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let asked = std::env::var("MBCAS_LOG").unwrap_or_else(|_| "off".to_owned());
+    let filter: Targets = asked.parse().unwrap_or_else(|why| {
+        progress(&format!(
+            "MBCAS_LOG={asked:?} is refused ({why}), and nothing is logged; write a level such as debug"
+        ));
+        Targets::new()
+    });
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     // Fails only if there is a log already.
-    let _ = log.try_init();
+    let _ = lines.finish().with(filter).try_init();
 }
 
 #[cfg(test)]

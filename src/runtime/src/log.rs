@@ -4,8 +4,8 @@ use std::io::{IsTerminal, stderr};
 
 use clap::{Args, ValueEnum};
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// How much is logged, and in which form. Lines go to standard error.
@@ -65,24 +65,27 @@ impl LogArgs {
     /// # Errors
     /// [`LogError::Filter`] for a filter that cannot be read, [`LogError::Twice`] at the second call.
     pub fn init(&self) -> Result<(), LogError> {
+        let filter = self.filter()?;
         let lines = tracing_subscriber::fmt()
-            .with_env_filter(self.filter()?)
+            .with_max_level(LevelFilter::TRACE)
             .with_writer(stderr)
             .with_ansi(stderr().is_terminal());
         match self.log_format {
-            Format::Plain => lines.finish().try_init()?,
-            Format::Json => lines.json().flatten_event(true).finish().try_init()?,
+            Format::Plain => lines.finish().with(filter).try_init()?,
+            Format::Json => {
+                let lines = lines.json().flatten_event(true);
+                lines.finish().with(filter).try_init()?;
+            }
         }
         Ok(())
     }
 
-    fn filter(&self) -> Result<EnvFilter, LogError> {
-        EnvFilter::builder()
-            .parse(&self.log_level)
-            .map_err(|source| LogError::Filter {
-                filter: self.log_level.clone(),
-                source,
-            })
+    /// Levels and modules are all there is to filter by: `EnvFilter` would bring regular expressions into every process.
+    fn filter(&self) -> Result<Targets, LogError> {
+        self.log_level.parse().map_err(|source| LogError::Filter {
+            filter: self.log_level.clone(),
+            source,
+        })
     }
 }
 

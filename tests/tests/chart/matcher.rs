@@ -47,9 +47,10 @@ pub(crate) fn asked(objects: &[Value]) -> Vec<Asked<'_>> {
             conditions: &webhook["matchConditions"],
         })
     });
-    let policies = objects
-        .iter()
-        .filter(|object| object["kind"] == "ValidatingAdmissionPolicy");
+    let policies = objects.iter().filter(|object| {
+        let kind = &object["kind"];
+        kind == "ValidatingAdmissionPolicy" || kind == "MutatingAdmissionPolicy"
+    });
     let policies = policies.map(|policy| {
         let constraints = &policy["spec"]["matchConstraints"];
         Asked {

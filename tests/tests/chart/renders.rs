@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::sets::{self, Set};
+use crate::sets::{self, CLUSTERS, Set};
 use crate::support::{Helm, find, name, objects, output_of, rendered};
 
 /// What helm 4 makes of a set.
 pub(crate) struct Render {
     pub(crate) set: String,
+    pub(crate) cluster: &'static str,
     pub(crate) text: String,
     pub(crate) objects: Vec<Value>,
 }
@@ -23,6 +24,7 @@ pub(crate) fn all() -> &'static [Render] {
             let text = render(Helm::Four, set);
             Render {
                 set: set.name.clone(),
+                cluster: set.cluster,
                 objects: objects(&text),
                 text,
             }
@@ -38,7 +40,8 @@ pub(crate) fn everything() -> impl Iterator<Item = (&'static Render, &'static Va
 }
 
 fn render(helm: Helm, set: &Set) -> String {
-    output_of(&mut helm.template(&["--values", set.file.to_str().unwrap()]))
+    let values = set.file.to_str().unwrap();
+    output_of(&mut helm.template(&["--values", values, "--kube-version", set.cluster]))
 }
 
 /// helm is a process per set: as many at once as there are cores.
@@ -114,12 +117,24 @@ fn no_object_appears_twice_and_each_is_where_the_release_is() {
     }
 }
 
+/// Policies that change what they see came with 1.36: there is one, and nothing else depends on the version.
 #[test]
-fn what_is_rendered_does_not_depend_on_the_clusters_version() {
-    let at = |version: &str| output_of(&mut Helm::Four.template(&["--kube-version", version]));
-    let least = at("1.33.0");
-    for version in ["1.34.1", "1.35.0", "1.36.2", "1.37.2", "v1.33.1-gke.1000"] {
+fn what_is_rendered_depends_on_the_clusters_version_in_one_policy_only() {
+    let at = |version: &str| rendered(&["--kube-version", version]);
+    let least = at(CLUSTERS[0]);
+    for version in ["1.34.1", "1.35.0", "v1.33.1-gke.1000"] {
         assert_eq!(least, at(version), "{version}");
+    }
+    for version in ["1.36.2", "1.37.2", "v1.36.1-gke.1000"] {
+        let (more, same): (Vec<_>, Vec<_>) = at(version).into_iter().partition(|object| {
+            object["kind"].as_str().unwrap().starts_with("Mutating")
+                && object["kind"] != "MutatingWebhookConfiguration"
+        });
+        assert_eq!(least, same, "{version}");
+        let more: Vec<_> = more.iter().map(name).collect();
+        let record = ["Policy", "PolicyBinding"];
+        let record = record.map(|kind| format!("MutatingAdmission{kind} mbcas-guard-record"));
+        assert_eq!(more, record, "{version}");
     }
 }
 

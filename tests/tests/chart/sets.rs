@@ -122,17 +122,21 @@ const CHOICES: [(&str, &[&str]); 24] = [
     ),
 ];
 
-/// Values to render with, in a file.
+/// Versions of Kubernetes to render for: the oldest there is a chart for, and the first that gets more of it.
+pub(crate) const CLUSTERS: [&str; 2] = ["1.33.0", "1.36.0"];
+
+/// Values to render with, in a file, and the version of Kubernetes.
 pub(crate) struct Set {
     pub(crate) name: String,
     pub(crate) file: PathBuf,
+    pub(crate) cluster: &'static str,
 }
 
 /// The choices by number: which way, 0 for none, of each.
 type Choice = [usize; CHOICES.len()];
 
 /// Every set: the chart's own files, each way alone, and as many as it takes
-/// for every two ways of two choices to meet.
+/// for every two ways of two choices to meet; the versions take turns.
 pub(crate) fn all() -> Vec<Set> {
     let mut sets: Vec<Set> = files();
     let alone = (0..CHOICES.len()).flat_map(|at| {
@@ -149,6 +153,9 @@ pub(crate) fn all() -> Vec<Set> {
             .chain(together)
             .map(|(name, choice)| written(name, choice)),
     );
+    for (set, cluster) in sets.iter_mut().zip(CLUSTERS.into_iter().cycle()) {
+        set.cluster = cluster;
+    }
     sets
 }
 
@@ -165,6 +172,7 @@ fn files() -> Vec<Set> {
         .map(|file| Set {
             name: name(&file),
             file,
+            cluster: CLUSTERS[0],
         })
         .collect()
 }
@@ -179,7 +187,11 @@ fn written(name: String, choice: Choice) -> Set {
     }
     let file = scratch("sets").join(format!("{}.json", name.replace(' ', "-")));
     std::fs::write(&file, serde_json::to_string_pretty(&values).unwrap()).unwrap();
-    Set { name, file }
+    Set {
+        name,
+        file,
+        cluster: CLUSTERS[0],
+    }
 }
 
 fn merge(into: &mut Value, from: Value) {

@@ -52,6 +52,7 @@ mod injection;
 mod kubelet_tls;
 mod protection;
 mod quantities;
+mod record;
 mod refusal;
 mod resize;
 #[cfg(feature = "show")]

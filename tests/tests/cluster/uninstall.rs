@@ -11,8 +11,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, ResourceQuota, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use kube::ResourceExt;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::{Client, ResourceExt};
 use mbcas_api::names::{CA_SECRET, CONTROLLER_LEASE, WEBHOOK_CONFIGURATION};
 use serde::de::DeserializeOwned;
 
@@ -81,6 +82,8 @@ async fn nothing_is_left(space: &Space) {
             names(all::<ValidatingWebhookConfiguration>(&Api::all(client())).await).await,
             names(all::<ValidatingAdmissionPolicy>(&Api::all(client())).await).await,
             names(all::<ValidatingAdmissionPolicyBinding>(&Api::all(client())).await).await,
+            names(mutating(&client(), "MutatingAdmissionPolicy").await).await,
+            names(mutating(&client(), "MutatingAdmissionPolicyBinding").await).await,
             names(all::<ClusterRole>(&Api::all(client())).await).await,
             names(all::<ClusterRoleBinding>(&Api::all(client())).await).await,
             names(all::<Role>(&Api::namespaced(client(), NAMESPACE)).await).await,
@@ -103,6 +106,13 @@ async fn nothing_is_left(space: &Space) {
     assert!(secrets.get_opt(CA_SECRET).await.unwrap().is_none());
     let leases: Api<Lease> = Api::namespaced(client(), NAMESPACE);
     assert!(leases.get_opt(CONTROLLER_LEASE).await.unwrap().is_none());
+}
+
+/// Kinds of later versions than the client's own.
+async fn mutating(client: &Client, kind: &str) -> Result<Vec<String>, kube::Error> {
+    let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+    let resource = ApiResource::from_gvk(&kind);
+    all(&Api::<DynamicObject>::all_with(client.clone(), &resource)).await
 }
 
 async fn all<K>(objects: &Api<K>) -> Result<Vec<String>, kube::Error>

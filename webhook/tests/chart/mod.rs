@@ -81,3 +81,22 @@ fn the_ca_bundle_is_never_rendered_and_nothing_fails_closed() {
     assert!(!fields.contains("caBundle"));
     assert!(fields.contains("failurePolicy: Ignore") && !fields.contains("failurePolicy: Fail"));
 }
+
+/// The policy of annotations is executed on 100,000 updates; what the audit is asked about is told by the same words.
+#[test]
+fn the_audit_hears_of_the_updates_that_the_policy_looks_at() {
+    fn words(text: &str) -> String {
+        let words: Vec<_> = text.split_whitespace().collect();
+        words.join(" ")
+    }
+    let policy = words(include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../chart/files/policies/annotations.yaml"
+    )));
+    let of_update = policy.split_once("oldObject == null || ").unwrap().1;
+    let of_update = of_update.split_once(" variables:").unwrap().0;
+    assert!(of_update.len() > 300, "{of_update}");
+    let audit = words(template!("configuration.yaml"));
+    let expected = format!("request.resource.resource != 'pods' || {of_update} failurePolicy:");
+    assert!(audit.contains(&expected), "{expected}");
+}

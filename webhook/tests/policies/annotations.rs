@@ -9,11 +9,9 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
 
 use super::generate::{defaulted, pod};
-use super::{Policy, Request, Verdict, cases};
+use super::{Policy, Request, SETS, Verdict, cases};
 
 /// Tried on every run; the whole takes about a minute.
-const SETS: u32 = 100_000;
-
 fn pod_with(annotations: &Json) -> Json {
     json!({
         "metadata": {"name": "web", "annotations": annotations},

@@ -7,9 +7,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
 
 use super::generate::{Annotations, annotations};
-use super::{Policy, Request, Verdict, cases};
-
-const SETS: u32 = 20_000;
+use super::{Policy, Request, SETS, Verdict, cases};
 
 fn pod(annotations: &Annotations) -> Json {
     // A pod without annotations has no such field.

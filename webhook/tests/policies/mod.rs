@@ -10,6 +10,9 @@ mod update;
 
 use policy::{Policy, Request, Verdict};
 
+/// How many annotation sets are put to the policies and to the validator.
+const SETS: u32 = 100_000;
+
 /// How many generated cases a property is tried on: as many as `MBCAS_CASES` says, else `usual`.
 fn cases(usual: u32) -> proptest::test_runner::Config {
     let asked = std::env::var("MBCAS_CASES").map(|n| n.parse().expect("MBCAS_CASES is a number"));

@@ -8,9 +8,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
 
 use super::generate::{Annotations, annotations};
-use super::{Policy, Request, Verdict, cases};
-
-const SETS: u32 = 20_000;
+use super::{Policy, Request, SETS, Verdict, cases};
 
 /// Annotations before an update and after it.
 fn change() -> impl Strategy<Value = (Annotations, Annotations)> {
