@@ -22,6 +22,7 @@ mod ownership;
 mod plan;
 mod refusal;
 mod request;
+pub mod restore;
 pub mod rivals;
 mod settle;
 mod support;

@@ -4,7 +4,6 @@
 //! run it at any later time, since the original resources stand on the pods.
 //! It writes as the controller does, because the controller owns the fields.
 
-pub mod decide;
 mod stop;
 mod vacancy;
 
@@ -16,6 +15,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
 use kube::api::{Api, ListParams};
+use mbcas_actuator::restore::{self, Obstacle, Step, decide};
 use mbcas_actuator::{ApplyError, ResizePlan, Settled, resize, settle};
 use mbcas_api::names::{FIELD_MANAGER, ORIGINAL_ANNOTATION};
 use mbcas_core::quantity::Quantity;
@@ -27,7 +27,6 @@ use tokio::time::Instant;
 use crate::args::RestoreArgs;
 use crate::connect::{Cluster, objects};
 use crate::output::{self, Format, Level, OutputError, Report};
-use decide::{Obstacle, Step, decide};
 use vacancy::Vacancy;
 
 /// Pods that are restored at the same time.
@@ -242,7 +241,7 @@ async fn pods(cluster: &Cluster, args: &RestoreArgs) -> Result<Vec<Pod>, Restore
         let found = page
             .items
             .into_iter()
-            .filter(|pod| is_admitted(pod) && !decide::has_ended(pod));
+            .filter(|pod| is_admitted(pod) && !restore::has_ended(pod));
         admitted.extend(found.map(|mut pod| {
             // By far the largest part, and read again before the write.
             pod.metadata.managed_fields = None;
@@ -281,7 +280,7 @@ async fn allocatable(client: &Client, pods: &[Pod]) -> BTreeMap<String, MilliCpu
 
 fn not_reached(pod: &Pod, why: &str) -> Row {
     Row {
-        pod: decide::shown(pod),
+        pod: restore::shown(pod),
         container: String::new(),
         outcome: Outcome::NotReached,
         detail: why.to_owned(),
@@ -294,7 +293,7 @@ async fn restore(
     allocatable: &BTreeMap<String, MilliCpu>,
     dry_run: bool,
 ) -> Vec<Row> {
-    let shown = decide::shown(pod);
+    let shown = restore::shown(pod);
     let row = |container: &str, outcome, detail: String| Row {
         pod: shown.clone(),
         container: container.to_owned(),

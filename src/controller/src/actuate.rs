@@ -11,6 +11,7 @@
 //! its market has. A pod that fails holds back its own share of growth and no more.
 //! Every request that writes passes the [`fence`](crate::lease::fence).
 
+mod give_back;
 mod memory;
 mod order;
 mod pace;
@@ -164,6 +165,11 @@ impl Actuator {
     /// How many writes can have their turn before decisions of now are too old.
     pub fn affordable(&self) -> usize {
         self.pace.affordable(Instant::now() + self.fresh)
+    }
+
+    /// Which part of the budget of writes is used at this moment, from 0 to 1.
+    pub fn budget_used(&self) -> f64 {
+        self.pace.used()
     }
 
     /// Carries out the plans of several nodes, which a `turn` in the term `epoch` has made. `started` is

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use mbcas_actuator::ApplyError;
 use mbcas_core::ContainerId;
 use mbcas_core::annotations::Mode;
 use mbcas_market::decision::Turn;
@@ -32,11 +33,12 @@ use crate::govern::govern;
 use crate::ids::Ids;
 use crate::jumps::{Jump, Jumps, ears};
 use crate::kubelets::Evidence;
+use crate::leaving::{Gone, Leaving, leaving};
 use crate::metrics::Metrics;
 use crate::observe;
 use crate::permit::Circumstances;
 use crate::record::{Drafts, Occasion, Record};
-use crate::scribe::Scribe;
+use crate::scribe::{Contested, News, Scribe};
 use crate::senses::{Heard, Questions, Senses};
 use crate::switch::{Bound, Switch};
 use crate::unenforced::Unenforced;
@@ -87,6 +89,10 @@ pub struct Loop {
     pub epoch: Option<i32>,
     /// Containers that another resizer owns, and until when they are left to it.
     pub respected: BTreeMap<ContainerId, Instant>,
+    /// Those of them of whom nobody was told yet, with the API server's words.
+    pub contested: Vec<Contested>,
+    /// Pods that are let go and not as they were yet.
+    pub leaving: Leaving,
     /// What the participants are called.
     pub ids: Ids,
     /// The zero of the market's clock.
@@ -171,9 +177,11 @@ impl Loop {
             Step::Heard(cycle, heard) if self.under_way.cycle == Some(cycle) => {
                 self.under_way.fresh = Some(heard);
             }
-            Step::Noted(cycle) if self.under_way.cycle == Some(cycle) => self.end(cycle),
+            Step::Noted(cycle, gone) if self.under_way.cycle == Some(cycle) => {
+                self.end(cycle, &gone);
+            }
             // Of a cycle that was given up.
-            Step::Heard(..) | Step::Noted(_) => {}
+            Step::Heard(..) | Step::Noted(..) => {}
             Step::Acted(act, outcomes) => self.acted(*act, &outcomes),
         }
         let Some(term) = term else {
@@ -298,6 +306,7 @@ impl Loop {
             }
         }
         self.respect(outcomes);
+        self.metrics.write_budget.set(self.actuator.budget_used());
         observe::patched(&act.plans, outcomes, &self.metrics);
         if let Some(cycle) = act.cycle.filter(|_| act.cycle == self.under_way.cycle) {
             self.conclude(cycle, act.scene, act.plans, outcomes);
@@ -326,16 +335,30 @@ impl Loop {
         self.forget_gone(&scene);
         let (scribe, metrics) = (Arc::clone(&self.scribe), Arc::clone(&self.metrics));
         let Scene { view, governed, .. } = scene;
+        let due = leaving(&view, &governed, cycle.term.mode);
+        let due = self.leaving.due(due, Instant::now());
+        let actuator = Arc::clone(&self.actuator);
+        let contested = std::mem::take(&mut self.contested);
         self.under_way.steps.spawn(async move {
-            let (mut scribe, epoch) = (scribe.lock().await, cycle.term.epoch);
-            scribe
-                .write(&view, &plans, &governed, &metrics, epoch)
-                .await;
-            Step::Noted(cycle)
+            let epoch = cycle.term.epoch;
+            let gone = actuator.give_back(due, &view, epoch).await;
+            let news = News {
+                view: &view,
+                plans: &plans,
+                governed: &governed,
+                gone: &gone,
+                contested: &contested,
+            };
+            scribe.lock().await.write(news, &metrics, epoch).await;
+            Step::Noted(cycle, gone)
         });
     }
 
-    fn end(&mut self, cycle: Cycle) {
+    fn end(&mut self, cycle: Cycle, gone: &[Gone]) {
+        for one in gone {
+            self.leaving.learn(one, Instant::now());
+        }
+        observe::gave_back(gone, &self.metrics);
         let took = cycle.begun.elapsed().as_secs_f64();
         self.metrics.cycle_seconds.observe(took);
         self.under_way.cycle = None;
@@ -391,11 +414,10 @@ impl Loop {
     /// Leaves containers alone that another resizer owns.
     fn respect(&mut self, outcomes: &Outcomes) {
         for (id, outcome) in outcomes {
-            if matches!(
-                outcome,
-                Outcome::Refused(mbcas_actuator::ApplyError::Contested { .. })
-            ) {
+            if let Outcome::Refused(ApplyError::Contested { message, .. }) = outcome {
                 self.respected.insert(id.clone(), Instant::now() + RESPECT);
+                let (id, words) = (id.clone(), message.clone());
+                self.contested.push(Contested { id, words });
             }
         }
     }

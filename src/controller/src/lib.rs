@@ -37,6 +37,7 @@ pub mod jumps;
 pub mod kubelet;
 pub mod kubelets;
 pub mod lease;
+pub mod leaving;
 pub mod metrics;
 pub mod monitoring;
 mod observe;

@@ -5,8 +5,8 @@
 
 use mbcas_core::ContainerId;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
 };
 
 const CONTAINER: [&str; 3] = ["namespace", "pod", "container"];
@@ -38,6 +38,8 @@ pub struct Metrics {
     pub resizes: IntCounterVec,
     /// `mbcas_resize_outcomes_total`: what became of writes, by outcome.
     pub outcomes: IntCounterVec,
+    /// `mbcas_let_go_total`: tries to give a pod back what it had, by what let it go and outcome.
+    pub let_go: IntCounterVec,
     /// `mbcas_resize_seconds`: from the write to the kubelet's confirmation.
     pub resize_seconds: Histogram,
     /// `mbcas_price`: effective bid per millicore at clearing, 0 when nobody is short.
@@ -60,6 +62,8 @@ pub struct Metrics {
     pub unseen: IntGaugeVec,
     /// `mbcas_frozen`: 1 while the switch keeps everything as it is.
     pub frozen: IntGauge,
+    /// `mbcas_write_budget_used_ratio`: which part of the budget of writes the last turn's have used.
+    pub write_budget: Gauge,
     /// `mbcas_put_off_writes_total`: writes left for a later cycle, for others that bring more.
     pub put_off: IntCounter,
     /// `mbcas_quota_held_total`: growths left out because a ResourceQuota has no room.
@@ -116,6 +120,11 @@ impl Metrics {
                 &["namespace", "pod", "container", "action"],
             )?,
             outcomes: new.counts("mbcas_resize_outcomes_total", "Resize attempts, by outcome", &["outcome"])?,
+            let_go: new.counts(
+                "mbcas_let_go_total",
+                "Tries to give a pod that takes part no more what it had, by what let it go and outcome",
+                &["by", "outcome"],
+            )?,
             resize_seconds: new.histogram(
                 "mbcas_resize_seconds",
                 "Seconds from the accepted write to the kubelet's confirmation",
@@ -135,6 +144,10 @@ impl Metrics {
             conditions: new.ints("mbcas_node_conditions", "1 for a condition of a node's market", &["node", "condition"])?,
             unseen: new.ints("mbcas_unseen_kinds", "1 for a kind that may not be read, or is not installed", &["kind"])?,
             frozen: new.int("mbcas_frozen", "1 while the switch keeps everything as it is")?,
+            write_budget: new.float(
+                "mbcas_write_budget_used_ratio",
+                "Part of the cluster's budget of writes that is used after those of a cycle or an early turn; at 1 writes wait",
+            )?,
             put_off: new.count("mbcas_put_off_writes_total", "Writes left for a later cycle because others bring more")?,
             quota_held: new.count("mbcas_quota_held_total", "Growths left out because a ResourceQuota has no room")?,
             unwritten: new.counts("mbcas_unwritten_notes_total", "Notes to the cluster that were not taken", &["what"])?,
@@ -254,6 +267,10 @@ impl Registrar<'_> {
 
     fn int(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.keep(IntGauge::new(name, help)?)
+    }
+
+    fn float(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.keep(Gauge::new(name, help)?)
     }
 
     fn histogram(

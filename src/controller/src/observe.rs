@@ -15,6 +15,7 @@ use crate::govern::Governed;
 use crate::jumps::Jump;
 use crate::kubelet::UsageOf;
 use crate::kubelets::Evidence;
+use crate::leaving::Gone;
 use crate::metrics::Metrics;
 use crate::permit::Restraint;
 use crate::unenforced::Unenforced;
@@ -77,6 +78,14 @@ pub(crate) fn jumped(jumps: &[Jump], metrics: &Metrics) {
     for jump in jumps {
         let waited = jump.at.elapsed().as_secs_f64();
         metrics.jump_seconds.observe(waited);
+    }
+}
+
+/// Whoever was let go; the log has it from whoever did it.
+pub(crate) fn gave_back(gone: &[Gone], metrics: &Metrics) {
+    for one in gone {
+        let labels = [one.by.word(), one.outcome.word()];
+        metrics.let_go.with_label_values(&labels).inc();
     }
 }
 

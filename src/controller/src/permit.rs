@@ -70,6 +70,25 @@ impl Restraint {
             Self::WarmingUp => "warming_up",
         }
     }
+
+    /// Whether it lets a participant go, whose original limit returns then.
+    const fn lets_go(self) -> bool {
+        matches!(self, Self::Policy | Self::Pod | Self::Canary)
+    }
+
+    /// Whether everything is to stay as it is, or is somebody else's to set.
+    const fn keeps(self) -> bool {
+        matches!(
+            self,
+            Self::Controller
+                | Self::Switch
+                | Self::Frozen
+                | Self::Node
+                | Self::Vpa
+                | Self::Boost
+                | Self::Contested
+        )
+    }
 }
 
 /// How far MBCAS goes with a participant that it does not resize.
@@ -81,6 +100,8 @@ pub struct Restrained {
     pub by: Restraint,
     /// Nothing at all is to be written about it.
     pub is_frozen: bool,
+    /// Whose word lets it go, if nobody's keeps it as it is.
+    pub let_go: Option<Restraint>,
 }
 
 /// The participants that are not resized.
@@ -125,6 +146,9 @@ pub fn permit(
         for (id, observed) in &mut snapshot.participants {
             let words = house.words(id, &snapshot.node);
             let is_frozen = words.contains(&(Mode::Recommend, Restraint::Frozen));
+            let is_kept = words.iter().any(|(_, by)| by.keeps());
+            let let_go = words.iter().map(|(_, by)| *by).filter(|by| by.lets_go());
+            let let_go = let_go.min().filter(|_| !is_kept);
             let Some((mode, by)) = words.into_iter().min() else {
                 observed.mode = Mode::Auto;
                 continue;
@@ -134,6 +158,7 @@ pub fn permit(
                 mode,
                 by,
                 is_frozen,
+                let_go,
             };
             restraints.insert(id.clone(), restrained);
         }

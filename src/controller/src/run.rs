@@ -98,6 +98,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         ledgers: std::collections::BTreeMap::new(),
         epoch: None,
         respected: std::collections::BTreeMap::new(),
+        contested: Vec::new(),
+        leaving: crate::leaving::Leaving::default(),
         ids: Ids::default(),
         started: Instant::now(),
         under_way: UnderWay::default(),

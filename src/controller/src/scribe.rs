@@ -19,6 +19,7 @@ use mbcas_api::names::{
     RECOMMENDATION_ANNOTATION, RECOMMENDATION_FIELD_MANAGER, STATUS_FIELD_MANAGER,
 };
 use mbcas_api::{BUDGET_POLICY_NAME, BudgetPolicy};
+use mbcas_core::{ContainerId, PodId};
 use mbcas_market::Plan;
 use serde_json::json;
 use thiserror::Error;
@@ -29,6 +30,7 @@ use crate::cluster::View;
 use crate::govern::Governed;
 use crate::lease::Leader;
 use crate::lease::fence::fenced;
+use crate::leaving::{GivenBack, Gone};
 use crate::metrics::Metrics;
 use crate::permit::Restraints;
 use crate::recommend::{Recommendation, Recommended};
@@ -50,6 +52,30 @@ pub struct Scribe {
     statuses: BTreeMap<String, (Instant, BudgetPolicyStatus)>,
     recommended: Recommended,
     told: BTreeSet<Met>,
+}
+
+/// A container whose limit another resizer owns.
+#[derive(Clone, Debug)]
+pub struct Contested {
+    /// The container.
+    pub id: ContainerId,
+    /// The API server's words.
+    pub words: String,
+}
+
+/// What a cycle has to tell.
+#[derive(Clone, Copy, Debug)]
+pub struct News<'a> {
+    /// The cluster as it was seen.
+    pub view: &'a View,
+    /// What was decided.
+    pub plans: &'a [Plan],
+    /// What bounded it.
+    pub governed: &'a Governed,
+    /// Whoever was let go.
+    pub gone: &'a [Gone],
+    /// Whoever was found to be another resizer's.
+    pub contested: &'a [Contested],
 }
 
 /// What writes in one term and in no other.
@@ -89,6 +115,8 @@ enum Line {
     Status(String, BudgetPolicyStatus),
     Recommendation(Recommendation),
     Met(Met),
+    GaveBack(Gone),
+    Contested(Contested),
 }
 
 impl Line {
@@ -97,7 +125,7 @@ impl Line {
         match self {
             Self::Status(..) => "status",
             Self::Recommendation(_) => "recommendation",
-            Self::Met(_) => "event",
+            Self::Met(_) | Self::GaveBack(_) | Self::Contested(_) => "event",
         }
     }
 }
@@ -117,24 +145,20 @@ impl Scribe {
         }
     }
 
-    /// Writes what of a cycle in the term `epoch` is worth it.
-    pub async fn write(
-        &mut self,
-        view: &View,
-        plans: &[Plan],
-        governed: &Governed,
-        metrics: &Metrics,
-        epoch: i32,
-    ) {
+    /// Writes what of the `news` of a cycle in the term `epoch` is worth it.
+    pub async fn write(&mut self, news: News<'_>, metrics: &Metrics, epoch: i32) {
         if self.leader.epoch() != Some(epoch) {
             return;
         }
         let pen = self.pen(epoch);
+        let (plans, governed) = (news.plans, news.governed);
         let lines: Vec<_> = self
-            .statuses(view, plans, governed)
+            .statuses(news.view, plans, governed)
             .into_iter()
             .chain(self.events(&governed.encounters))
             .chain(self.recommendations(plans, &governed.restraints))
+            .chain(gave_back(news.gone))
+            .chain(news.contested.iter().cloned().map(Line::Contested))
             .collect();
         for (line, written) in lines.iter().zip(pen.write_all(&lines).await) {
             match (line, written) {
@@ -221,8 +245,17 @@ impl Pen {
         match line {
             Line::Status(namespace, status) => self.write_status(namespace, status).await,
             Line::Recommendation(recommendation) => self.recommend(recommendation).await,
-            Line::Met(met) => self.recorder.publish(&event(met), &reference(met)).await,
+            Line::Met(met) => self.tell(&event(met), &reference(met)).await,
+            Line::GaveBack(gone) => self.tell(&returned(gone), &pod(&gone.pod)).await,
+            Line::Contested(contested) => {
+                let about = pod(&contested.id.pod);
+                self.tell(&left_to(contested), &about).await
+            }
         }
+    }
+
+    async fn tell(&self, event: &Event, about: &ObjectReference) -> Result<(), kube::Error> {
+        self.recorder.publish(event, about).await
     }
 
     async fn write_status(
@@ -260,6 +293,52 @@ impl Pen {
         pods.patch_status(&pod.name, &params, &Patch::Apply(body))
             .await?;
         Ok(())
+    }
+}
+
+/// What people are told of those that have what they had, if it took a write.
+fn gave_back(gone: &[Gone]) -> impl Iterator<Item = Line> {
+    let done = gone
+        .iter()
+        .filter(|one| one.outcome == GivenBack::Done && !one.words.is_empty());
+    done.cloned().map(Line::GaveBack)
+}
+
+fn returned(gone: &Gone) -> Event {
+    Event {
+        type_: EventType::Normal,
+        reason: "Restored".to_owned(),
+        note: Some(format!(
+            "The CPU market lets it go ({}), and it has what it had before: {}",
+            gone.by.word(),
+            gone.words
+        )),
+        action: "Resize".to_owned(),
+        secondary: None,
+    }
+}
+
+fn left_to(contested: &Contested) -> Event {
+    Event {
+        type_: EventType::Warning,
+        reason: "AnotherResizer".to_owned(),
+        note: Some(format!(
+            "The CPU limit of container {} is another resizer's, so MBCAS leaves it alone for five minutes: {}",
+            contested.id.container, contested.words
+        )),
+        action: "Resize".to_owned(),
+        secondary: None,
+    }
+}
+
+fn pod(id: &PodId) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: Some(id.namespace.clone()),
+        name: Some(id.name.clone()),
+        uid: Some(id.uid.clone()),
+        ..ObjectReference::default()
     }
 }
 

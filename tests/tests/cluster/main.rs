@@ -50,6 +50,7 @@ mod guards;
 mod hand;
 mod injection;
 mod kubelet_tls;
+mod leaving;
 mod protection;
 mod quantities;
 mod record;

@@ -51,6 +51,11 @@ impl Pace {
         self.bucket().affordable(Instant::now(), deadline)
     }
 
+    /// Which part of the tokens is taken, from 0 to 1: at 1 the next write has to wait.
+    pub(super) fn used(&self) -> f64 {
+        self.bucket().used(Instant::now())
+    }
+
     /// The API server asks to `wait`: nobody writes before that, and up to a quarter longer,
     /// so that the replicas of several controllers do not come back together.
     pub(super) fn pause(&self, wait: Duration) {
@@ -99,6 +104,11 @@ impl Bucket {
         Ok(())
     }
 
+    fn used(&self, now: Instant) -> f64 {
+        let taken = self.full_at.saturating_duration_since(now);
+        taken.div_duration_f64(self.slack + self.every).min(1.0)
+    }
+
     /// How many tokens there are until `deadline`.
     fn affordable(&self, now: Instant, deadline: Instant) -> usize {
         let full_at = self.full_at.max(now);
@@ -121,6 +131,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_used_is_told_as_a_part_of_the_burst() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(20, 40, now);
+        let mut told = vec![bucket.used(now)];
+        while bucket.take(now).is_ok() {
+            told.push(bucket.used(now));
+        }
+        assert_eq!(
+            (told.len(), told[0], told[10], told[40]),
+            (41, 0.0, 0.25, 1.0)
+        );
+        assert_eq!(bucket.used(now + Duration::from_secs(1)), 0.5);
+    }
 
     proptest! {
         #[test]

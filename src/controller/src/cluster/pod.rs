@@ -1,6 +1,7 @@
 //! What the loop keeps of a pod.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
+use mbcas_actuator::{Field, Ownership, Side, restore};
+use mbcas_api::names::FIELD_MANAGER;
 use mbcas_api::participant::{cpu_limit, cpu_request};
 use mbcas_api::{NotParticipant, Participation};
 use mbcas_core::annotations::Settings;
@@ -36,6 +39,8 @@ pub struct PodView {
     uid_ends: u16,
     /// kube-startup-cpu-boost holds its resources at this moment.
     pub is_boosted: bool,
+    /// A CPU limit of it is one that the market wrote, and another than its owner's.
+    pub is_moved: bool,
     /// Its address, once it has one.
     pub address: Option<IpAddr>,
     /// Where it runs.
@@ -334,6 +339,7 @@ pub(crate) fn pod_view(pod: &Pod) -> Option<PodView> {
         words: [uid, &name[stem.len()..]].concat().into(),
         uid_ends: uid.len().try_into().ok()?,
         is_boosted: is_boosted(pod),
+        is_moved: is_moved(pod, node),
         address: status
             .and_then(|s| s.pod_ip.as_deref())
             .and_then(|ip| ip.parse().ok()),
@@ -370,6 +376,25 @@ fn workload(pod: &Pod) -> Option<Workload> {
         kind: owner.kind.clone(),
         name: owner.name.clone(),
     }))
+}
+
+/// Whether one of `pod`'s CPU limits is what we wrote, and another than it was. One that was absent
+/// cannot be taken away again, so that what stands in its place is ours for good.
+fn is_moved(pod: &Pod, node: &str) -> bool {
+    let unlimited = BTreeMap::from([(node.to_owned(), MilliCpu::new(u64::MAX))]);
+    let steps = restore::decide(pod, &unlimited).unwrap_or_default();
+    if steps.is_empty() {
+        return false;
+    }
+    let ours = Ownership::of(pod, FIELD_MANAGER).ours;
+    steps.into_iter().any(|step| {
+        ours.contains(&Field {
+            init: false,
+            container: step.container,
+            side: Side::Limits,
+            resource: mbcas_actuator::Resource::Cpu,
+        })
+    })
 }
 
 /// Whether kube-startup-cpu-boost has raised the pod's resources and not given them back.

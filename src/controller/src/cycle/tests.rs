@@ -10,7 +10,9 @@ use crate::kubelets::Kubelets;
 use crate::lease::Candidate;
 use kube::api::Api;
 
+mod leaving;
 mod record;
+mod rivals;
 mod under_way;
 
 fn pod(namespace: &str, name: &str, annotations: &Value) -> Value {
@@ -109,6 +111,8 @@ async fn market(api: &Shared, view: View, leads: bool) -> (Loop, Candidate) {
         ledgers: BTreeMap::new(),
         epoch: None,
         respected: BTreeMap::new(),
+        contested: Vec::new(),
+        leaving: Leaving::default(),
         ids: Ids::default(),
         started: Instant::now(),
         under_way: UnderWay::default(),
@@ -142,15 +146,22 @@ impl Loop {
 fn limits(api: &Shared) -> BTreeMap<String, String> {
     let writes = &api.lock().unwrap().writes;
     let limit = |body: &Value| {
-        body.pointer("/spec/containers/0/resources/limits/cpu")
-            .unwrap()
-            .as_str()
-            .unwrap()
-            .to_owned()
+        let limit = &body["spec"]["containers"][0]["resources"]["limits"]["cpu"];
+        limit.as_str().unwrap().to_owned()
     };
     writes
         .iter()
         .map(|(path, body)| (path.clone(), limit(body)))
+        .collect()
+}
+
+/// The Events that were written: reason and note.
+fn events(api: &Shared) -> Vec<(String, String)> {
+    let notes = &api.lock().unwrap().notes;
+    let events = notes.iter().filter(|(path, _)| path.contains("/events"));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    events
+        .map(|(_, event)| (text(&event["reason"]), text(&event["note"])))
         .collect()
 }
 
@@ -270,23 +281,6 @@ async fn a_pod_that_may_only_be_watched_is_not_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_of_another_resizer_is_left_to_it() {
-    let (api, view) = world(&[pod("shop", "top", &json!({}))]);
-    let (mut market, _candidate) = market(&api, view, true).await;
-    api.lock().unwrap().is_contested = true;
-    market.cycle(Mode::Auto, 0).await;
-    assert_eq!(limits(&api).len(), 1);
-    assert_eq!(market.respected.len(), 1);
-    // Nothing is forced, and nothing asked again as long as that is respected.
-    api.lock().unwrap().writes.clear();
-    market.cycle(Mode::Auto, 0).await;
-    assert!(limits(&api).is_empty());
-    tokio::time::advance(RESPECT * 2).await;
-    market.cycle(Mode::Recommend, 0).await;
-    assert!(market.respected.is_empty());
-}
-
-#[tokio::test(start_paused = true)]
 async fn nothing_is_written_before_usage_is_known_unless_the_kubelet_stays_silent() {
     let (api, mut view) = world(&[pod("shop", "top", &json!({}))]);
     let node = view.nodes.get_mut("n1").unwrap();
@@ -392,33 +386,6 @@ async fn where_it_only_recommends_the_pod_says_what_it_would_get() {
     candidate.lead().await;
     market.cycle(Mode::Auto, 0).await;
     assert_eq!(api.lock().unwrap().notes.len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_vertical_autoscaler_is_left_alone_and_told_once() {
-    let mut owned = pod("shop", "top", &json!({}));
-    owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "u", "controller": true}]);
-    let (api, mut view) = world(&[owned]);
-    let vertical = json!({"apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
-                          "metadata": {"name": "db", "namespace": "shop", "uid": "vpa"},
-                          "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db"}}});
-    let vertical: crate::autoscalers::VerticalPodAutoscaler =
-        serde_json::from_value(vertical).unwrap();
-    crate::cluster::Watched::keep(vertical, &mut view);
-    let (mut market, mut candidate) = market(&api, view, true).await;
-    for _ in 0..2 {
-        candidate.lead().await;
-        market.cycle(Mode::Auto, 0).await;
-    }
-    assert!(limits(&api).is_empty());
-    assert_eq!(
-        market.metrics.restrained.with_label_values(&["vpa"]).get(),
-        1
-    );
-    let notes = api.lock().unwrap().notes.clone();
-    let events = notes.iter().filter(|(path, _)| path.contains("/events"));
-    let events: Vec<_> = events.map(|(_, body)| body["reason"].clone()).collect();
-    assert_eq!(events, ["VerticalAutoscaler"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use crate::cluster::View;
 use crate::discover::Discovery;
 use crate::govern::Governed;
 use crate::jumps::Jump;
+use crate::leaving::Gone;
 use crate::record::{Drafts, Occasion};
 use crate::senses::Heard;
 
@@ -55,8 +56,8 @@ pub enum Step {
     Heard(Cycle, Heard),
     /// What was decided is written.
     Acted(Box<Act>, Outcomes),
-    /// A cycle's notes are written, and it is over.
-    Noted(Cycle),
+    /// Whoever was let go has what it had, a cycle's notes are written, and it is over.
+    Noted(Cycle, Vec<Gone>),
 }
 
 /// A decision that is carried out.

@@ -42,6 +42,7 @@ fn restraints(names: &[&str], mode: Mode, is_frozen: bool) -> Restraints {
         mode,
         by,
         is_frozen,
+        let_go: None,
     };
     names.iter().map(|name| (id(name), restrained)).collect()
 }

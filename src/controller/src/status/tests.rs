@@ -196,6 +196,7 @@ fn grants_prices_and_restraints_are_summed_by_namespace() {
         mode: Mode::Recommend,
         by,
         is_frozen: false,
+        let_go: None,
     };
     let restraints = Restraints::from([
         (id("shop", "a"), restrained(Restraint::Canary)),

@@ -1,12 +1,34 @@
 use std::collections::BTreeMap;
 
-use mbcas_actuator::{ResizePolicy, plan};
+use k8s_openapi::api::core::v1::Pod;
 use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Obstacle, Step, decide, has_ended};
-use crate::fixtures::{pod, typed};
+use crate::plan::plan;
+use crate::request::ResizePolicy;
+
+/// A running pod with one container that has these amounts, and that record.
+fn pod(name: &str, request: &str, limit: &str, record: Option<&str>) -> Value {
+    let container = crate::fixtures::container("app", request, limit);
+    let mut pod = json!({
+        "metadata": {"name": name, "namespace": "shop", "uid": "11aa", "resourceVersion": "70", "generation": 3},
+        "spec": {"nodeName": "node-1", "containers": [container]},
+        "status": {
+            "phase": "Running", "qosClass": "Burstable", "observedGeneration": 3,
+            "containerStatuses": [crate::fixtures::status("app", request, limit)],
+        },
+    });
+    if let Some(record) = record {
+        pod["metadata"]["annotations"] = json!({ "mbcas.dev/original": record });
+    }
+    pod
+}
+
+fn typed(pod: &Value) -> Pod {
+    serde_json::from_value(pod.clone()).unwrap()
+}
 
 fn nodes() -> BTreeMap<String, MilliCpu> {
     [("node-1".to_owned(), MilliCpu::new(1500))].into()
@@ -216,4 +238,65 @@ fn pods_that_end_have_ended() {
     web["status"]["phase"] = json!("Running");
     web["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     assert!(has_ended(&typed(&web)));
+}
+
+/// Amounts as owners write them; none where there is no text.
+fn amounts() -> impl proptest::strategy::Strategy<Value = Option<String>> {
+    use proptest::prelude::*;
+    let thousandths = (1_u32..64_000).prop_map(|thousandths| format!("{thousandths}m"));
+    let cores = (1_u32..64).prop_map(|cores| cores.to_string());
+    let decimals = (1_u32..640).prop_map(|tenths| format!("{}.{}", tenths / 10, tenths % 10));
+    let fine = (1_u32..900).prop_map(|micros| format!("{micros}u"));
+    let text = prop_oneof![4 => thousandths, 2 => cores, 2 => decimals, 1 => fine];
+    proptest::option::weighted(0.7, text)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 10_000, failure_persistence: None, ..Default::default() })]
+
+    /// Whatever the market has made of a pod, its record leads back, and then there is nothing left to do.
+    #[test]
+    fn a_record_leads_back_from_every_limit(
+        before in proptest::collection::vec((amounts(), amounts()), 1..4),
+        market in proptest::collection::vec(1_u64..64_000, 4),
+    ) {
+        let name = |number: usize| format!("c{number}");
+        let mut containers = Vec::new();
+        for (number, (request, limit)) in before.iter().enumerate() {
+            let mut resources = json!({});
+            for (side, amount) in [("requests", request), ("limits", limit)] {
+                if let Some(amount) = amount {
+                    resources[side]["cpu"] = json!(amount);
+                }
+            }
+            containers.push(json!({"name": name(number), "resources": resources}));
+        }
+        let mut pod = json!({"metadata": {"name": "web"}, "spec": {"nodeName": "node-1", "containers": containers}});
+        let original = mbcas_api::Original::of(&typed(&pod).spec.unwrap().containers, "c0");
+        pod["metadata"]["annotations"] = json!({"mbcas.dev/original": original.to_json().unwrap()});
+        for (number, to) in market.iter().enumerate().take(before.len()) {
+            pod["spec"]["containers"][number]["resources"]["limits"]["cpu"] = json!(format!("{to}m"));
+        }
+        for step in decide(&typed(&pod), &nodes()).unwrap() {
+            let number: usize = step.container[1..].parse().unwrap();
+            let resources = &mut pod["spec"]["containers"][number]["resources"];
+            for (side, amount) in [("limits", step.limit), ("requests", step.request)] {
+                if let Some(amount) = amount {
+                    resources[side]["cpu"] = json!(amount.canonical());
+                }
+            }
+        }
+        proptest::prop_assert_eq!(decide(&typed(&pod), &nodes()).unwrap(), []);
+        for (number, (request, limit)) in before.iter().enumerate() {
+            let now = &pod["spec"]["containers"][number]["resources"];
+            let amount = |text: &str| quantity(text).rounded_up_to_milli();
+            let now = |side: &str| now[side]["cpu"].as_str().map(amount);
+            proptest::prop_assert_eq!(now("requests"), request.as_deref().map(amount));
+            match limit {
+                Some(limit) => proptest::prop_assert_eq!(now("limits"), Some(amount(limit))),
+                // It cannot be removed, and hinders nobody.
+                None => proptest::prop_assert!(now("limits") >= Some(quantity("1500m"))),
+            }
+        }
+    }
 }

@@ -1,13 +1,17 @@
-//! What restoring a pod means, decided from the pod alone.
+//! What restoring a pod means, decided from the pod alone: by its record of what it had before MBCAS.
+//!
+//! `mbcas restore` and the controller, which lets pods go that take part no more, ask here.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use mbcas_actuator::{ResizePlan, ResizePolicy, ResizeRequest};
 use mbcas_api::original::{Original, OriginalCpu, OriginalError};
 use mbcas_core::quantity::{Quantity, QuantityError};
 use mbcas_core::units::MilliCpu;
 use thiserror::Error;
+
+use crate::plan::ResizePlan;
+use crate::request::{ResizePolicy, ResizeRequest};
 
 /// One container that is not as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +134,8 @@ impl Step {
             cpu: self.limit.clone(),
             cpu_request: self.request.clone(),
             policy: ResizePolicy::Limits,
+            // What was resized can be resized.
+            pod_level: true,
             ..ResizeRequest::default()
         }
     }
