@@ -6,6 +6,7 @@
 //!  agents  ──▶ demand ────┼─▶ rules ─▶ market::plan ─▶ quotas ─▶ actuate ─▶ pods/resize
 //!  kubelets ─▶ kubelets ──┘             (pure)                     │
 //!                                                  observe ──▶ log, /metrics
+//!                                                  leaving ──▶ originals, for who is let go
 //!                                                  scribe ───▶ statuses, Events
 //!                                                  record ───▶ /decisions
 //! ```

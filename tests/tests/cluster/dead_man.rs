@@ -6,6 +6,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, ListParams};
 use mbcas_api::names::CONTROLLER_LEASE;
 
+use super::cli::mbcas;
 use crate::support::release::NAMESPACE;
 use crate::support::space::restarts;
 use crate::support::wait::that;
@@ -41,6 +42,25 @@ fn when_nobody_leads_originals_return_by_themselves() {
         space.release.without_controller(returned(space)).await;
         // Whoever leads again sets limits again.
         space.limit("web", RUN, |limit| limit > 30).await;
+        assert_eq!(restarts(&space.pod("web").await), 0);
+    });
+}
+
+/// The record is on the pod, and who restores needs nobody of ours.
+#[test]
+fn with_every_process_dead_the_command_still_restores() {
+    on_cluster("all-dead", Admission::Labelled, async |space| {
+        let lab = Lab::serve("web", &[]).request("20m").limit("30m");
+        space.start(&lab).await;
+        space.limit("web", SOON, |limit| limit > 30).await;
+        let by_hand = async {
+            let (status, out, err) = mbcas(&["restore", "web", "--namespace", &space.name]);
+            assert_eq!(status, 0, "{out}{err}");
+            space.limit("web", SOON, |limit| limit == 30).await;
+        };
+        let release = &space.release;
+        let alone = release.without_webhook(by_hand);
+        release.without_controller(Box::pin(alone)).await;
         assert_eq!(restarts(&space.pod("web").await), 0);
     });
 }

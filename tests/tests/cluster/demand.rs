@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, PostParams};
 use mbcas_core::exposition::samples;
 use mbcas_lab::load;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::space::{ip, limit_of};
+use crate::support::space::{ip, is_ready, limit_of};
 use crate::support::wait::that;
 use crate::support::{Admission, Lab, Release, SOON, Space, on_cluster, wait_until};
 
@@ -114,6 +118,57 @@ fn a_jump_is_decided_about_between_two_cycles() {
             "{grown:?}: by the next cycle?"
         );
         Release::ensure();
+    });
+}
+
+/// An autoscaler that looks at a workload gives both the same; the market looks at pods.
+#[test]
+fn of_two_replicas_the_busy_one_is_granted_more() {
+    on_cluster("replicas", Admission::Labelled, async |space| {
+        let web = Lab::serve("web", &["--workers", "2"]).request("100m");
+        let mut deployment = web.limit("200m").deployment();
+        deployment.spec.as_mut().unwrap().replicas = Some(2);
+        let deployments: Api<Deployment> = Api::namespaced(space.client.clone(), &space.name);
+        let create = PostParams::default();
+        deployments.create(&create, &deployment).await.unwrap();
+        let [hot, cold] = wait_until("both replicas are Ready", SOON, async || {
+            let pods = space.pods().list(&ListParams::default()).await.unwrap();
+            let ready: Vec<_> = pods.items.into_iter().filter(is_ready).collect();
+            ready
+                .try_into()
+                .map_err(|ready: Vec<_>| format!("{} are", ready.len()))
+        })
+        .await;
+        let stop = CancellationToken::new();
+        let load = load::run(arguments("web", &ip(&hot), 40), stop.clone());
+        let of = |page: &str, metric: &str, pod: &Pod| {
+            let name = pod.name_any();
+            let mut all = samples(page, metric);
+            let ours = all.find(|one| one.label("pod") == Some(&name));
+            ours.map(|one| one.value)
+                .ok_or(format!("no {metric} of {name}"))
+        };
+        let granted = async {
+            let told = wait_until("the busy one is granted more", STARTED, async || {
+                let page = space.release.metrics().await?;
+                let grant = |pod| of(&page, "mbcas_alloc_cpu_mcores", pod);
+                let (hot, cold) = (grant(&hot)?, grant(&cold)?);
+                that(
+                    hot > 2.0 * cold && hot > 500.0,
+                    format!("{hot}m and {cold}m"),
+                )?;
+                Ok((hot, cold))
+            })
+            .await;
+            space
+                .limit(&hot.name_any(), SOON, |limit| limit > 500)
+                .await;
+            stop.cancel();
+            told
+        };
+        let (reports, (granted, other)) = tokio::join!(load, granted);
+        assert!(reports.unwrap()[0].ok > 0, "no request was answered");
+        figure!("of two replicas the busy one is granted {granted}m, the other {other}m");
     });
 }
 

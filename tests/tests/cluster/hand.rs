@@ -25,7 +25,7 @@ const MANAGER: &str = "mbcas-test";
 /// A kubelet of 1.36 or later needs 0.16 s.
 const CONFIRMED: Duration = Duration::from_secs(20);
 
-fn cpu(amount: &str) -> ResizeRequest {
+pub(super) fn cpu(amount: &str) -> ResizeRequest {
     ResizeRequest {
         cpu: Some(Quantity::parse(amount).unwrap()),
         container: Some("app".to_owned()),
@@ -33,7 +33,7 @@ fn cpu(amount: &str) -> ResizeRequest {
     }
 }
 
-fn by(policy: ResizePolicy, amount: &str) -> ResizeRequest {
+pub(super) fn by(policy: ResizePolicy, amount: &str) -> ResizeRequest {
     ResizeRequest {
         policy,
         ..cpu(amount)
@@ -41,7 +41,11 @@ fn by(policy: ResizePolicy, amount: &str) -> ResizeRequest {
 }
 
 /// A pod `web` with these resources, edited; Ready.
-async fn started(space: &Space, resources: &Value, edit: impl FnOnce(&mut Value)) -> Pod {
+pub(super) async fn started(
+    space: &Space,
+    resources: &Value,
+    edit: impl FnOnce(&mut Value),
+) -> Pod {
     let mut pod = serde_json::to_value(Lab::serve("web", &[]).bare_pod()).unwrap();
     pod["spec"]["containers"][0]["resources"] = resources.clone();
     edit(&mut pod);
@@ -51,11 +55,14 @@ async fn started(space: &Space, resources: &Value, edit: impl FnOnce(&mut Value)
     space.ready("web").await
 }
 
-fn burstable() -> Value {
+pub(super) fn burstable() -> Value {
     json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "200m"}})
 }
 
-async fn resized(space: &Space, request: &ResizeRequest) -> Result<ResizePlan, ApplyError> {
+pub(super) async fn resized(
+    space: &Space,
+    request: &ResizeRequest,
+) -> Result<ResizePlan, ApplyError> {
     let pods = space.pods();
     let (plan, applied) = resize(&pods, "web", request, MANAGER, false).await?;
     let generation = applied.and_then(|applied| applied.generation);

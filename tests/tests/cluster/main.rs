@@ -51,11 +51,13 @@ mod hand;
 mod injection;
 mod kubelet_tls;
 mod leaving;
+mod manners;
 mod protection;
 mod quantities;
 mod record;
 mod refusal;
 mod resize;
+mod rules;
 #[cfg(feature = "show")]
 mod show;
 mod support;

@@ -15,6 +15,8 @@ pub(crate) struct Cgroup {
     cpu: PathBuf,
     /// Of the controller `cpuacct`: usage. The same one in version 2.
     usage: PathBuf,
+    /// Of the controller `memory`. The same one in version 2.
+    memory: PathBuf,
 }
 
 impl Cgroup {
@@ -29,12 +31,19 @@ impl Cgroup {
                 .find_map(|path| containing(&path, id, 4))
         };
         let unified = Path::new(ROOT).join("cgroup.controllers").exists();
-        let (cpu, usage) = if unified {
-            (find("")?, find("")?)
-        } else {
-            (find("cpu")?, find("cpuacct")?)
-        };
-        Some(Self { cpu, usage })
+        let folder = |controller| find(if unified { "" } else { controller });
+        Some(Self {
+            cpu: folder("cpu")?,
+            usage: folder("cpuacct")?,
+            memory: folder("memory")?,
+        })
+    }
+
+    /// The most memory that it may have, in bytes; `None` where there is no such limit.
+    pub(crate) fn most_memory(&self) -> Option<u64> {
+        let text = fs::read_to_string(self.memory.join("memory.max"));
+        let text = text.unwrap_or_else(|_| self.read(&self.memory, "memory.limit_in_bytes"));
+        text.trim().parse().ok()
     }
 
     /// The quota in millicores; `None` where there is none.
@@ -74,6 +83,7 @@ impl Cgroup {
         let usage = pods.unwrap().to_owned();
         Self {
             cpu: usage.clone(),
+            memory: usage.clone(),
             usage,
         }
         .used()
