@@ -146,7 +146,7 @@ fn of_two_replicas_the_busy_one_is_granted_more() {
             let mut all = samples(page, metric);
             let ours = all.find(|one| one.label("pod") == Some(&name));
             ours.map(|one| one.value)
-                .ok_or(format!("no {metric} of {name}"))
+                .ok_or_else(|| format!("no {metric} of {name}"))
         };
         let granted = async {
             let told = wait_until("the busy one is granted more", STARTED, async || {
