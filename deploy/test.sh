@@ -26,6 +26,8 @@ chart() {
 long() {
   say "the laws of admission, ${MBCAS_CASES:=1000000} cases of each"
   MBCAS_CASES=$MBCAS_CASES cargo test --locked --release -p mbcas-webhook --lib admit::laws
+  say "as many records that lead back to what was"
+  MBCAS_CASES=$MBCAS_CASES cargo test --locked --release -p mbcas-actuator --lib restore::tests::a_record
   say "elections, $MBCAS_CASES of them (2 cores: 2 min)"
   MBCAS_CASES=$MBCAS_CASES cargo test --locked --release -p mbcas-controller --lib lease::rule::simulator
 }

@@ -10,8 +10,9 @@ use mbcas_core::quantity::{Quantity, QuantityError};
 use mbcas_core::units::MilliCpu;
 use thiserror::Error;
 
+use crate::ownership::{Field, Ownership};
 use crate::plan::ResizePlan;
-use crate::request::{ResizePolicy, ResizeRequest};
+use crate::request::{ResizePolicy, ResizeRequest, Resource, Side};
 
 /// One container that is not as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,40 @@ pub fn decide(pod: &Pod, allocatable: &BTreeMap<String, MilliCpu>) -> Result<Vec
         }
     }
     Ok(steps)
+}
+
+/// As [`decide`], of that only what `manager` itself has set by resizes: what somebody else has set since is his.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_own(
+    pod: &Pod,
+    allocatable: &BTreeMap<String, MilliCpu>,
+    manager: &str,
+) -> Result<Vec<Step>, Obstacle> {
+    let steps = decide(pod, allocatable)?;
+    if steps.is_empty() {
+        return Ok(steps);
+    }
+    let ours = Ownership::of(pod, manager).ours;
+    let own = |step: Step| {
+        let is_ours = |side| {
+            ours.contains(&Field {
+                init: false,
+                container: step.container.clone(),
+                side,
+                resource: Resource::Cpu,
+            })
+        };
+        let (limit, request) = (is_ours(Side::Limits), is_ours(Side::Requests));
+        let step = Step {
+            limit: step.limit.filter(|_| limit),
+            request: step.request.filter(|_| request),
+            ..step
+        };
+        Some(step).filter(|step| step.limit.is_some() || step.request.is_some())
+    };
+    Ok(steps.into_iter().filter_map(own).collect())
 }
 
 fn step(

@@ -13,7 +13,7 @@ use mbcas_core::demand::AGENT_PORT;
 use mbcas_runtime::log::LogError;
 use thiserror::Error;
 use tracing::{Level, error};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -191,8 +191,9 @@ impl Config {
             ConfigError::Listen(value)
         });
         let log = Log {
-            filter: parsed(level, &mut faults, |filter, source| {
-                LogError::Filter { filter, source }.into()
+            filter: parsed(level, &mut faults, |filter, why: ParseError| {
+                let why = why.to_string();
+                LogError::Filter { filter, why }.into()
             }),
             json: match &*format {
                 "" | "plain" => false,

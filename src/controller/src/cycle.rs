@@ -33,7 +33,7 @@ use crate::govern::govern;
 use crate::ids::Ids;
 use crate::jumps::{Jump, Jumps, ears};
 use crate::kubelets::Evidence;
-use crate::leaving::{Gone, Leaving, leaving};
+use crate::leaving::{Leaver, Leaving, leaving};
 use crate::metrics::Metrics;
 use crate::observe;
 use crate::permit::Circumstances;
@@ -112,6 +112,8 @@ impl Loop {
         if self.epoch.replace(term.epoch) != Some(term.epoch) {
             self.ledgers.clear();
             self.actuator.forget();
+            self.leaving = Leaving::default();
+            self.contested.clear();
         }
         let view = self.cluster.view();
         let questions = Questions::of(&view, &discover(&view, &mut self.ids));
@@ -177,8 +179,8 @@ impl Loop {
             Step::Heard(cycle, heard) if self.under_way.cycle == Some(cycle) => {
                 self.under_way.fresh = Some(heard);
             }
-            Step::Noted(cycle, gone) if self.under_way.cycle == Some(cycle) => {
-                self.end(cycle, &gone);
+            Step::Noted(cycle, leavers) if self.under_way.cycle == Some(cycle) => {
+                self.end(cycle, &leavers);
             }
             // Of a cycle that was given up.
             Step::Heard(..) | Step::Noted(..) => {}
@@ -205,6 +207,7 @@ impl Loop {
         (under_way.cycle, under_way.heard, under_way.fresh) = (None, None, None);
         under_way.late.clear();
         self.jumps.listen_to_nobody();
+        self.metrics.write_budget.set(0.0);
     }
 
     /// The middle of a cycle, which has `heard` what it asked for.
@@ -306,11 +309,16 @@ impl Loop {
             }
         }
         self.respect(outcomes);
-        self.metrics.write_budget.set(self.actuator.budget_used());
+        self.tell_budget();
         observe::patched(&act.plans, outcomes, &self.metrics);
         if let Some(cycle) = act.cycle.filter(|_| act.cycle == self.under_way.cycle) {
             self.conclude(cycle, act.scene, act.plans, outcomes);
         }
+    }
+
+    fn tell_budget(&self) {
+        let used = self.actuator.budget_used();
+        self.metrics.write_budget.set(used);
     }
 
     /// Publishes what a cycle has done, and begins to write its notes.
@@ -341,24 +349,25 @@ impl Loop {
         let contested = std::mem::take(&mut self.contested);
         self.under_way.steps.spawn(async move {
             let epoch = cycle.term.epoch;
-            let gone = actuator.give_back(due, &view, epoch).await;
+            let leavers = actuator.give_back(due, &view, epoch).await;
             let news = News {
                 view: &view,
                 plans: &plans,
                 governed: &governed,
-                gone: &gone,
+                leavers: &leavers,
                 contested: &contested,
             };
             scribe.lock().await.write(news, &metrics, epoch).await;
-            Step::Noted(cycle, gone)
+            Step::Noted(cycle, leavers)
         });
     }
 
-    fn end(&mut self, cycle: Cycle, gone: &[Gone]) {
-        for one in gone {
+    fn end(&mut self, cycle: Cycle, leavers: &[Leaver]) {
+        for one in leavers {
             self.leaving.learn(one, Instant::now());
         }
-        observe::gave_back(gone, &self.metrics);
+        observe::gave_back(leavers, &self.metrics);
+        self.tell_budget();
         let took = cycle.begun.elapsed().as_secs_f64();
         self.metrics.cycle_seconds.observe(took);
         self.under_way.cycle = None;

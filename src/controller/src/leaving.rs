@@ -3,10 +3,11 @@
 //! | let go by | kept as they are by |
 //! | --- | --- |
 //! | its own `mbcas.enabled: "false"`, its namespace without the label | the controller's mode, the switch |
-//! | a BudgetPolicy's mode, its own, the canary | a frozen namespace, a node that is labelled out |
-//! |  | whoever else sets its CPU |
+//! | a BudgetPolicy's mode, its own, the canary | a frozen namespace that has the label, a node that is labelled out |
+//! |  | another that sets a participant's CPU |
 //!
-//! What lets go says that the market is over for this pod; what keeps says that nothing is to be written now.
+//! What lets go says that the market is over for this pod; what keeps says that nothing is to be written now. Only
+//! what MBCAS itself has written and nobody since is taken back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::cluster::View;
 use crate::govern::Governed;
 use crate::permit::Restraint;
 
-/// How many are given theirs back in one cycle: no cycle is to last for longer than five seconds because of it.
-const AT_ONCE: usize = 100;
+/// How many are given theirs back in one cycle: by the usual budget of writes it lasts three seconds longer then.
+const PER_CYCLE: usize = 60;
 
 /// How long is waited after the first failure; twice as long after each further one.
 const FIRST: Duration = Duration::from_secs(15);
@@ -82,9 +83,11 @@ pub fn leaving(view: &View, governed: &Governed, mode: Mode) -> Vec<(PodId, LetG
 }
 
 /// What became of giving a pod back what it had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GivenBack {
-    /// It is as it was.
+    /// It was as it was before.
+    AsBefore,
+    /// The API server took what it had before.
     Done,
     /// It is gone, or somebody else resizes it.
     NotOurs,
@@ -98,6 +101,7 @@ impl GivenBack {
     /// One word, from a closed set.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::AsBefore => "as_before",
             Self::Done => "done",
             Self::NotOurs => "not_ours",
             Self::NotReached => "not_reached",
@@ -108,7 +112,7 @@ impl GivenBack {
 
 /// A pod that was let go, and what became of it.
 #[derive(Clone, Debug)]
-pub struct Gone {
+pub struct Leaver {
     /// The pod.
     pub pod: PodId,
     /// What let it go.
@@ -143,7 +147,7 @@ impl Leaving {
             let note = self.0.get(&pod.uid);
             note.and_then(|note| note.next).is_some_and(|at| at <= now)
         };
-        let due = all.into_iter().filter(is_due).take(AT_ONCE).collect();
+        let due = all.into_iter().filter(is_due).take(PER_CYCLE).collect();
         for uid in new {
             let note = Note {
                 next: Some(now),
@@ -155,12 +159,12 @@ impl Leaving {
     }
 
     /// Remembers what became of one.
-    pub fn learn(&mut self, gone: &Gone, now: Instant) {
-        let Some(note) = self.0.get_mut(&gone.pod.uid) else {
+    pub fn learn(&mut self, leaver: &Leaver, now: Instant) {
+        let Some(note) = self.0.get_mut(&leaver.pod.uid) else {
             return;
         };
-        note.next = match gone.outcome {
-            GivenBack::Done | GivenBack::NotOurs => None,
+        note.next = match leaver.outcome {
+            GivenBack::AsBefore | GivenBack::Done | GivenBack::NotOurs => None,
             GivenBack::NotReached => Some(now),
             GivenBack::Failed => {
                 let wait = (FIRST * (1 << note.failures.min(6))).min(MOST);

@@ -15,7 +15,7 @@ use crate::govern::Governed;
 use crate::jumps::Jump;
 use crate::kubelet::UsageOf;
 use crate::kubelets::Evidence;
-use crate::leaving::Gone;
+use crate::leaving::{GivenBack, Leaver};
 use crate::metrics::Metrics;
 use crate::permit::Restraint;
 use crate::unenforced::Unenforced;
@@ -82,8 +82,9 @@ pub(crate) fn jumped(jumps: &[Jump], metrics: &Metrics) {
 }
 
 /// Whoever was let go; the log has it from whoever did it.
-pub(crate) fn gave_back(gone: &[Gone], metrics: &Metrics) {
-    for one in gone {
+pub(crate) fn gave_back(leavers: &[Leaver], metrics: &Metrics) {
+    let told = leavers.iter();
+    for one in told.filter(|one| one.outcome != GivenBack::AsBefore) {
         let labels = [one.by.word(), one.outcome.word()];
         metrics.let_go.with_label_values(&labels).inc();
     }

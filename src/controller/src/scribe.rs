@@ -2,7 +2,7 @@
 //! autoscalers, recommendations on pods.
 //!
 //! None of it is needed for the next cycle, so nothing here fails one: what the API server
-//! does not take is logged, counted and tried again later. Like every write it passes the
+//! does not take is logged and counted, and, but for Events about pods, tried again later. Like every write it passes the
 //! [`fence`](crate::lease::fence).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ use crate::cluster::View;
 use crate::govern::Governed;
 use crate::lease::Leader;
 use crate::lease::fence::fenced;
-use crate::leaving::{GivenBack, Gone};
+use crate::leaving::{GivenBack, Leaver};
 use crate::metrics::Metrics;
 use crate::permit::Restraints;
 use crate::recommend::{Recommendation, Recommended};
@@ -38,6 +38,12 @@ use crate::status::{Held, held, is_due};
 
 /// How many writes are on their way at once.
 const AT_ONCE: usize = 8;
+
+/// Of how many containers that another resizer owns a cycle tells; the log and the metrics have all.
+const CONTESTED: usize = 20;
+
+/// The longest note that an Event may have, in bytes.
+const NOTE: usize = 1_024;
 
 /// How long all writes of a cycle may take together.
 const PHASE: Duration = Duration::from_secs(5);
@@ -73,7 +79,7 @@ pub struct News<'a> {
     /// What bounded it.
     pub governed: &'a Governed,
     /// Whoever was let go.
-    pub gone: &'a [Gone],
+    pub leavers: &'a [Leaver],
     /// Whoever was found to be another resizer's.
     pub contested: &'a [Contested],
 }
@@ -115,7 +121,7 @@ enum Line {
     Status(String, BudgetPolicyStatus),
     Recommendation(Recommendation),
     Met(Met),
-    GaveBack(Gone),
+    GaveBack(Leaver),
     Contested(Contested),
 }
 
@@ -157,8 +163,14 @@ impl Scribe {
             .into_iter()
             .chain(self.events(&governed.encounters))
             .chain(self.recommendations(plans, &governed.restraints))
-            .chain(gave_back(news.gone))
-            .chain(news.contested.iter().cloned().map(Line::Contested))
+            .chain(gave_back(news.leavers))
+            .chain(
+                news.contested
+                    .iter()
+                    .take(CONTESTED)
+                    .cloned()
+                    .map(Line::Contested),
+            )
             .collect();
         for (line, written) in lines.iter().zip(pen.write_all(&lines).await) {
             match (line, written) {
@@ -245,17 +257,20 @@ impl Pen {
         match line {
             Line::Status(namespace, status) => self.write_status(namespace, status).await,
             Line::Recommendation(recommendation) => self.recommend(recommendation).await,
-            Line::Met(met) => self.tell(&event(met), &reference(met)).await,
-            Line::GaveBack(gone) => self.tell(&returned(gone), &pod(&gone.pod)).await,
+            Line::Met(met) => self.tell(event(met), &reference(met)).await,
+            Line::GaveBack(leaver) => self.tell(returned(leaver), &pod(&leaver.pod)).await,
             Line::Contested(contested) => {
                 let about = pod(&contested.id.pod);
-                self.tell(&left_to(contested), &about).await
+                self.tell(left_to(contested), &about).await
             }
         }
     }
 
-    async fn tell(&self, event: &Event, about: &ObjectReference) -> Result<(), kube::Error> {
-        self.recorder.publish(event, about).await
+    async fn tell(&self, mut event: Event, about: &ObjectReference) -> Result<(), kube::Error> {
+        if let Some(note) = &mut event.note {
+            note.truncate(note.floor_char_boundary(NOTE));
+        }
+        self.recorder.publish(&event, about).await
     }
 
     async fn write_status(
@@ -296,22 +311,32 @@ impl Pen {
     }
 }
 
-/// What people are told of those that have what they had, if it took a write.
-fn gave_back(gone: &[Gone]) -> impl Iterator<Item = Line> {
-    let done = gone
+/// What people are told of those that were let go, if anything was tried.
+fn gave_back(leavers: &[Leaver]) -> impl Iterator<Item = Line> {
+    let told = leavers
         .iter()
-        .filter(|one| one.outcome == GivenBack::Done && !one.words.is_empty());
-    done.cloned().map(Line::GaveBack)
+        .filter(|one| matches!(one.outcome, GivenBack::Done | GivenBack::Failed));
+    told.cloned().map(Line::GaveBack)
 }
 
-fn returned(gone: &Gone) -> Event {
+fn returned(leaver: &Leaver) -> Event {
+    let by = leaver.by.word();
+    let (type_, reason, what) = if leaver.outcome == GivenBack::Done {
+        (
+            EventType::Normal,
+            "Restored",
+            "it is given back what it had",
+        )
+    } else {
+        let what = "not all that it had could be given back, which is tried again";
+        (EventType::Warning, "NotRestored", what)
+    };
     Event {
-        type_: EventType::Normal,
-        reason: "Restored".to_owned(),
+        type_,
+        reason: reason.to_owned(),
         note: Some(format!(
-            "The CPU market lets it go ({}), and it has what it had before: {}",
-            gone.by.word(),
-            gone.words
+            "The CPU market lets it go ({by}), and {what}: {}",
+            leaver.words
         )),
         action: "Resize".to_owned(),
         secondary: None,

@@ -46,13 +46,13 @@ pub enum Format {
 pub enum LogError {
     /// The filter is not one.
     #[error(
-        "log filter {filter:?} is refused ({source}); write a level such as info in --log-level or MBCAS_LOG"
+        "log filter {filter:?} is refused ({why}); write a level such as info in --log-level or MBCAS_LOG"
     )]
     Filter {
         /// The text that was given.
         filter: String,
         /// What is wrong with it.
-        source: ParseError,
+        why: String,
     },
     /// Something set up logging before.
     #[error("logging is set up already; set it up once, in main ({0})")]
@@ -82,10 +82,20 @@ impl LogArgs {
 
     /// Levels and modules are all there is to filter by: `EnvFilter` would bring regular expressions into every process.
     fn filter(&self) -> Result<Targets, LogError> {
-        self.log_level.parse().map_err(|source| LogError::Filter {
+        let refused = |why: String| LogError::Filter {
             filter: self.log_level.clone(),
-            source,
-        })
+            why,
+        };
+        // `Targets` would take nothing for errors everywhere, and a span for a module.
+        let mut parts = self.log_level.split(',');
+        if parts.any(|part| part.trim().is_empty()) {
+            return Err(refused("a part of it is empty".to_owned()));
+        }
+        if self.log_level.contains('[') {
+            return Err(refused("it filters by levels and modules only".to_owned()));
+        }
+        let filter: Result<Targets, ParseError> = self.log_level.parse();
+        filter.map_err(|why| refused(why.to_string()))
     }
 }
 
@@ -130,6 +140,12 @@ mod tests {
             message.contains("\"mbcas=loud\"") && message.contains("MBCAS_LOG"),
             "{message}"
         );
+        for filter in ["info,", "", "mbcas[cycle]=debug"] {
+            assert!(
+                args(&["--log-level", filter]).unwrap().filter().is_err(),
+                "{filter:?}"
+            );
+        }
         assert!(args(&["--log-format", "xml"]).is_err());
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::matcher::{Asked, Request, asked};
 use crate::renders;
-use crate::support::rendered;
+use crate::support::{find, rendered};
 
 /// Whether a condition holds for a request.
 pub(crate) fn holds(expression: &str, request: &Request) -> Result<bool, String> {
@@ -197,6 +197,36 @@ fn the_audit_hears_of_policies_and_of_changed_annotations_and_of_nothing_else() 
             update.old
         );
     }
+}
+
+/// What it makes of them is watched on the cluster: `record::what_an_author_writes_in_our_name_is_taken_away`.
+#[test]
+fn a_new_pod_that_speaks_in_our_name_is_looked_at_and_no_other() {
+    let objects = rendered(&["--kube-version", "1.36.0"]);
+    let all = asked(&objects);
+    let guard = entry(&all, "mbcas-guard-record ");
+    let create =
+        |annotations: Value| request("CREATE", "pods", annotated(&annotations), Value::Null);
+    for (annotations, is_asked) in [
+        (json!({"mbcas.dev/original": "x"}), true),
+        (json!({"a": "b", "mbcas.dev/": "x"}), true),
+        (
+            json!({"mbcas.budget": "600", "mbcas.development": "x"}),
+            false,
+        ),
+        (json!({}), false),
+    ] {
+        let asked = guard.is_asked_about(&create(annotations.clone()));
+        assert_eq!(asked, is_asked, "{annotations}");
+    }
+    let ours = || annotated(&json!({"mbcas.dev/original": "x"}));
+    assert!(!guard.is_asked_about(&request("UPDATE", "pods", ours(), ours())));
+    let bare = json!({"metadata": {"name": "a"}});
+    assert!(!guard.is_asked_about(&request("CREATE", "pods", bare, Value::Null)));
+    let policy = find(&objects, "MutatingAdmissionPolicy", "mbcas-guard-record");
+    // Nothing slips through, and what the webhook writes stays when all are asked again.
+    assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+    assert_eq!(policy["spec"]["reinvocationPolicy"], "Never");
 }
 
 #[test]

@@ -16,6 +16,15 @@ fn cluster(shown: &'static str) -> (Client, UnboundedSender<Value>) {
     let (sender, events) = unbounded::<Value>();
     let events = Arc::new(std::sync::Mutex::new(Some(events)));
     let answer = move |request: Request<kube::client::Body>| {
+        // Of pods, of which there are many and large ones, nothing comes but their metadata.
+        let accepts = request.headers().get("accept");
+        let accepts = accepts.map_or("", |accepts| accepts.to_str().unwrap());
+        let is_metadata = accepts.contains("as=PartialObjectMetadata");
+        assert_eq!(
+            request.uri().path().ends_with("/pods"),
+            is_metadata,
+            "{accepts}"
+        );
         let is_watch = request.uri().query().unwrap_or_default().contains("watch=");
         let shown = request.uri().path().ends_with(shown);
         let body = if !is_watch {

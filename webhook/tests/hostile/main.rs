@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // clippy excuses test functions only, and these have helpers
 
 mod attacks;
+mod bounds;
 mod client;
 mod honest;
 mod scene;

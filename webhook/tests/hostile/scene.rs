@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use super::attacks::Attack;
+use super::client::Target;
 use super::honest::{self, Seen, percentile};
 use super::server::Server;
 
@@ -77,6 +78,14 @@ pub(crate) fn play(name: &str, attack: fn() -> Attack) {
         "{name}: the server had {} kB",
         most / 1024
     );
+}
+
+/// Talks to a server that nobody else talks to.
+pub(crate) fn alone(talk: impl AsyncFnOnce(Target)) {
+    let _stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::start();
+    let audience = runtime("honest", false);
+    audience.block_on(talk(server.target()));
 }
 
 fn report(name: &str, peace: &Seen, war: &Seen, memory: [usize; 2]) {

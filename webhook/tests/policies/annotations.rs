@@ -11,7 +11,6 @@ use serde_json::{Value as Json, json};
 use super::generate::{defaulted, pod};
 use super::{Policy, Request, SETS, Verdict, cases};
 
-/// Tried on every run; the whole takes about a minute.
 fn pod_with(annotations: &Json) -> Json {
     json!({
         "metadata": {"name": "web", "annotations": annotations},

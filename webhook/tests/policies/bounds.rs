@@ -1,9 +1,13 @@
 //! The policy of bounds lets through what a namespace's BudgetPolicy allows.
 
+use mbcas_api::BudgetPolicySpec;
 use mbcas_core::annotations::{Mode, Settings};
 use mbcas_core::{MilliCpu, Quantity};
+use mbcas_webhook::Namespace;
+use mbcas_webhook::allotment::Allotment;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::generate::{Annotations, annotations};
@@ -71,12 +75,25 @@ fn within(annotations: &Annotations, spec: &Json) -> bool {
         cpu("/cpu/minPerPod").is_none_or(|bound| min >= bound)
             && most.is_none_or(|bound| min <= bound)
     });
-    let most = settings
-        .max_cpu
-        .is_none_or(|max| most.is_none_or(|bound| max <= bound));
+    let most = settings.max_cpu.is_none_or(|max| {
+        cpu("/cpu/minPerPod").is_none_or(|bound| max >= bound)
+            && most.is_none_or(|bound| max <= bound)
+    });
     let mode = settings.mode.is_none_or(|mode| mode <= most_mode(spec));
     let stays = settings.is_enabled() || spec["optOut"] != "Deny";
     budget && least && most && mode && stays
+}
+
+/// As the resource definition has it: nobody can be bound by a policy that nothing is within.
+fn is_consistent(policy: &BudgetPolicySpec) -> bool {
+    let (budget, cpu) = (&policy.budget, &policy.cpu);
+    let least_cpu = cpu.min_per_pod.map(MilliCpu::from);
+    let most_cpu = cpu.max_per_pod.map(MilliCpu::from);
+    budget
+        .min
+        .zip(budget.max)
+        .is_none_or(|(min, max)| min <= max)
+        && least_cpu.zip(most_cpu).is_none_or(|(min, max)| min <= max)
 }
 
 fn most_mode(spec: &Json) -> Mode {
@@ -113,9 +130,27 @@ fn a_new_pod_is_refused_exactly_if_it_is_out_of_bounds() {
             let verdict = policy.judge(&request);
             // Whatever is written, it can be evaluated: an error would let it through.
             prop_assert!(!matches!(verdict, Verdict::Error(_)), "{:?}", verdict);
-            if Settings::parse(&annotations).is_ok() {
-                let denied = matches!(verdict, Verdict::Denied(_));
-                prop_assert_eq!(denied, !within(&annotations, &spec), "{:?}", verdict);
+            let Ok(settings) = Settings::parse(&annotations) else {
+                return Ok(());
+            };
+            let denied = matches!(verdict, Verdict::Denied(_));
+            prop_assert_eq!(denied, !within(&annotations, &spec), "{:?}", verdict);
+            // The webhook says the same, but of a pod that opts out: it is bound by nothing there. Here it is, as it
+            // may come back without any of these being changed.
+            if let Ok(written) = BudgetPolicySpec::deserialize(&spec)
+                && is_consistent(&written)
+            {
+                let namespace = Namespace::with_policy("shop", written);
+                let refused = !Allotment::within_bounds(&settings, None, &namespace)
+                    .faults
+                    .is_empty();
+                let is_excepted = denied && settings.enabled == Some(false);
+                prop_assert!(
+                    denied == refused || is_excepted,
+                    "{:?} {}",
+                    verdict,
+                    refused
+                );
             }
             Ok(())
         },
@@ -192,7 +227,12 @@ fn a_refusal_says_what_is_allowed_and_who_can_change_it() {
         (
             "mbcas.maxCPU",
             "2.5",
-            "mbcas.maxCPU: \"2500m\" is more than 2, ",
+            "mbcas.maxCPU: \"2500m\" is not between 50m and 2, ",
+        ),
+        (
+            "mbcas.maxCPU",
+            "40m",
+            "mbcas.maxCPU: \"40m\" is not between 50m and 2, ",
         ),
     ] {
         let message = refusal(key, value);

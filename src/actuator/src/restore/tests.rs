@@ -5,7 +5,7 @@ use mbcas_core::quantity::Quantity;
 use mbcas_core::units::MilliCpu;
 use serde_json::{Value, json};
 
-use super::{Obstacle, Step, decide, has_ended};
+use super::{Obstacle, Step, decide, decide_own, has_ended};
 use crate::plan::plan;
 use crate::request::ResizePolicy;
 
@@ -229,6 +229,23 @@ fn records_that_cannot_be_read_are_obstacles() {
     );
 }
 
+/// Somebody has set another container's limit since, and this one's request.
+#[test]
+fn what_others_have_set_since_is_no_step_of_ours() {
+    let record = r#"{"version":1,"containers":{"app":{"request":"100m","limit":"200m"},"log":{"limit":"20m"}}}"#;
+    let mut web = pod("web", "150m", "300m", Some(record));
+    let log = json!({"name": "log", "resources": {"limits": {"cpu": "50m"}}});
+    web["spec"]["containers"].as_array_mut().unwrap().push(log);
+    let own = |web: &Value| decide_own(&typed(web), &nodes(), "mbcas").unwrap();
+    assert_eq!(own(&web), []);
+    let owner = |fields: &[&str]| crate::fixtures::owner("mbcas", "Apply", Some("resize"), fields);
+    web["metadata"]["managedFields"] = json!([owner(&["limits.cpu"])]);
+    assert_eq!(own(&web), [step(Some("200m"), None)]);
+    web["metadata"]["managedFields"] = json!([owner(&["limits.cpu", "requests.cpu"])]);
+    assert_eq!(own(&web), [step(Some("200m"), Some("100m"))]);
+    assert_eq!(decide(&typed(&web), &nodes()).unwrap().len(), 2);
+}
+
 #[test]
 fn pods_that_end_have_ended() {
     let mut web = pod("web", "1", "1", None);
@@ -251,8 +268,18 @@ fn amounts() -> impl proptest::strategy::Strategy<Value = Option<String>> {
     proptest::option::weighted(0.7, text)
 }
 
+/// 10,000, or as many as `MBCAS_CASES` says (`make test-long`: a million).
+fn cases() -> proptest::test_runner::Config {
+    let asked = std::env::var("MBCAS_CASES").ok();
+    proptest::test_runner::Config {
+        cases: asked.map_or(10_000, |cases| cases.parse().unwrap()),
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
 proptest::proptest! {
-    #![proptest_config(proptest::test_runner::Config { cases: 10_000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases())]
 
     /// Whatever the market has made of a pod, its record leads back, and then there is nothing left to do.
     #[test]

@@ -1,30 +1,39 @@
 //! Giving pods back what they had before the market: see [`crate::leaving`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
-use mbcas_actuator::restore::{decide, has_ended};
-use mbcas_actuator::{ApplyError, resize_through};
+use mbcas_actuator::restore::{decide_own, has_ended};
+use mbcas_actuator::{ApplyError, Gate, resize_through};
 use mbcas_api::names::FIELD_MANAGER;
 use mbcas_core::PodId;
 use mbcas_core::units::MilliCpu;
 use mbcas_market::decision::Turn;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Actuator, Cycle, is_fenced};
 use crate::cluster::View;
 use crate::lease::fence::fenced;
-use crate::leaving::{GivenBack, Gone, LetGo};
+use crate::leaving::{GivenBack, Leaver, LetGo};
 
 /// How many pods are given back theirs at a time.
-const AT_ONCE: usize = 8;
+const IN_FLIGHT: usize = 8;
+
+/// How long reading one may take: whoever does not answer keeps the next cycle from nothing.
+const ANSWER: Duration = Duration::from_secs(4);
 
 impl Actuator {
     /// Gives the pods in `due` back what they had, in the term `epoch`. What a limit is raised to that was
     /// absent is what the pod's node has.
-    pub async fn give_back(&self, due: Vec<(PodId, LetGo)>, view: &View, epoch: i32) -> Vec<Gone> {
+    pub async fn give_back(
+        &self,
+        due: Vec<(PodId, LetGo)>,
+        view: &View,
+        epoch: i32,
+    ) -> Vec<Leaver> {
         if due.is_empty() {
             return Vec::new();
         }
@@ -43,9 +52,11 @@ impl Actuator {
         let (cycle, allocatable) = (&cycle, &allocatable);
         let each = due.into_iter().map(|(pod, by)| async move {
             let (outcome, words) = cycle.give_back(&pod, allocatable).await;
-            tracing::info!(pod = %format!("{}/{}", pod.namespace, pod.name), by = by.word(),
-                outcome = outcome.word(), %words, "Let go");
-            Gone {
+            if outcome != GivenBack::AsBefore {
+                tracing::info!(pod = %format!("{}/{}", pod.namespace, pod.name), by = by.word(),
+                    outcome = outcome.word(), %words, "Let go");
+            }
+            Leaver {
                 pod,
                 by,
                 outcome,
@@ -53,44 +64,53 @@ impl Actuator {
             }
         });
         let each: Vec<_> = each.map(FutureExt::boxed).collect();
-        let each = futures::stream::iter(each).buffer_unordered(AT_ONCE);
+        let each = futures::stream::iter(each).buffer_unordered(IN_FLIGHT);
         each.collect().await
     }
 }
 
 impl Cycle<'_> {
+    /// What becomes of one pod. What of it another has set is left to him, and the rest is given back.
     async fn give_back(
         &self,
         id: &PodId,
         allocatable: &BTreeMap<String, MilliCpu>,
     ) -> (GivenBack, String) {
-        let failed = |why: &dyn std::fmt::Display| (GivenBack::Failed, why.to_string());
+        if !self.is_open() || Instant::now() >= self.deadline {
+            return (GivenBack::NotReached, String::new());
+        }
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &id.namespace);
-        let pod = match pods.get_opt(&id.name).await {
-            Ok(pod) => pod.filter(|pod| pod.metadata.uid.as_ref() == Some(&id.uid)),
-            Err(error) if is_fenced(&error) => return (GivenBack::NotReached, String::new()),
-            Err(error) => return failed(&error),
+        let pod = match timeout(ANSWER, pods.get_opt(&id.name)).await {
+            Ok(Ok(pod)) => pod.filter(|pod| pod.metadata.uid.as_ref() == Some(&id.uid)),
+            Ok(Err(error)) => return (GivenBack::Failed, error.to_string()),
+            Err(late) => return (GivenBack::Failed, format!("reading it: {late}")),
         };
         let Some(pod) = pod.filter(|pod| !has_ended(pod)) else {
-            return (GivenBack::NotOurs, "it is gone".to_owned());
+            return (GivenBack::NotOurs, "it has ended".to_owned());
         };
-        let steps = match decide(&pod, allocatable) {
+        let steps = match decide_own(&pod, allocatable, FIELD_MANAGER) {
             Ok(steps) => steps,
-            Err(obstacle) => return failed(&obstacle),
+            Err(obstacle) => return (GivenBack::Failed, obstacle.to_string()),
         };
-        let mut said = Vec::new();
+        let (mut outcome, mut words) = (GivenBack::AsBefore, Vec::new());
         for step in &steps {
             let request = step.request(Some(id.uid.clone()));
             let done = resize_through(self, &pods, &id.name, &request, FIELD_MANAGER, false).await;
-            match done {
-                Ok((plan, _)) => said.push(format!("{}: {}", step.container, step.detail(&plan))),
+            let (one, said) = match done {
+                Ok((_, None)) => continue,
+                Ok((plan, Some(_))) => (GivenBack::Done, step.detail(&plan)),
                 Err(ApplyError::Stopped(_)) => return (GivenBack::NotReached, String::new()),
-                Err(error @ (ApplyError::Gone(_) | ApplyError::Contested { .. })) => {
-                    return (GivenBack::NotOurs, error.to_string());
+                Err(ApplyError::Failed { source, .. }) if is_fenced(&source) => {
+                    return (GivenBack::NotReached, String::new());
                 }
-                Err(error) => return failed(&error),
-            }
+                Err(error @ (ApplyError::Gone(_) | ApplyError::Contested { .. })) => {
+                    (GivenBack::NotOurs, error.to_string())
+                }
+                Err(error) => (GivenBack::Failed, error.to_string()),
+            };
+            outcome = outcome.max(one);
+            words.push(format!("{}: {said}", step.container));
         }
-        (GivenBack::Done, said.join("; "))
+        (outcome, words.join("; "))
     }
 }

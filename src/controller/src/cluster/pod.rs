@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
-use mbcas_actuator::{Field, Ownership, Side, restore};
+use mbcas_actuator::restore;
 use mbcas_api::names::FIELD_MANAGER;
 use mbcas_api::participant::{cpu_limit, cpu_request};
 use mbcas_api::{NotParticipant, Participation};
@@ -39,7 +39,7 @@ pub struct PodView {
     uid_ends: u16,
     /// kube-startup-cpu-boost holds its resources at this moment.
     pub is_boosted: bool,
-    /// A CPU limit of it is one that the market wrote, and another than its owner's.
+    /// A CPU limit of it is one that the market wrote, and another than its owner's; always, where he wrote none.
     pub is_moved: bool,
     /// Its address, once it has one.
     pub address: Option<IpAddr>,
@@ -378,23 +378,12 @@ fn workload(pod: &Pod) -> Option<Workload> {
     }))
 }
 
-/// Whether one of `pod`'s CPU limits is what we wrote, and another than it was. One that was absent
+/// Whether one of `pod`'s CPU amounts is what we wrote, and another than it was. A limit that was absent
 /// cannot be taken away again, so that what stands in its place is ours for good.
 fn is_moved(pod: &Pod, node: &str) -> bool {
     let unlimited = BTreeMap::from([(node.to_owned(), MilliCpu::new(u64::MAX))]);
-    let steps = restore::decide(pod, &unlimited).unwrap_or_default();
-    if steps.is_empty() {
-        return false;
-    }
-    let ours = Ownership::of(pod, FIELD_MANAGER).ours;
-    steps.into_iter().any(|step| {
-        ours.contains(&Field {
-            init: false,
-            container: step.container,
-            side: Side::Limits,
-            resource: mbcas_actuator::Resource::Cpu,
-        })
-    })
+    let steps = restore::decide_own(pod, &unlimited, FIELD_MANAGER);
+    steps.is_ok_and(|steps| !steps.is_empty())
 }
 
 /// Whether kube-startup-cpu-boost has raised the pod's resources and not given them back.

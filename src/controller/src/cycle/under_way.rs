@@ -13,7 +13,7 @@ use crate::cluster::View;
 use crate::discover::Discovery;
 use crate::govern::Governed;
 use crate::jumps::Jump;
-use crate::leaving::Gone;
+use crate::leaving::Leaver;
 use crate::record::{Drafts, Occasion};
 use crate::senses::Heard;
 
@@ -57,7 +57,7 @@ pub enum Step {
     /// What was decided is written.
     Acted(Box<Act>, Outcomes),
     /// Whoever was let go has what it had, a cycle's notes are written, and it is over.
-    Noted(Cycle, Vec<Gone>),
+    Noted(Cycle, Vec<Leaver>),
 }
 
 /// A decision that is carried out.

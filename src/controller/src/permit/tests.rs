@@ -73,6 +73,12 @@ impl World {
 
     /// How far it goes, and what keeps it.
     fn verdict(&self) -> (Mode, Option<Restraint>) {
+        let (mode, restrained) = self.permitted();
+        (mode, restrained.map(|restrained| restrained.by))
+    }
+
+    /// The same with all that is said of it.
+    fn permitted(&self) -> (Mode, Option<Restrained>) {
         let observed = Observed {
             request: MilliCpu::new(100),
             limit: None,
@@ -111,7 +117,7 @@ impl World {
         let mode = nodes[0].participants[&self.id()].mode;
         let restrained = restraints.get(&self.id());
         assert!(restrained.is_none_or(|restrained| restrained.mode == mode));
-        (mode, restrained.map(|restrained| restrained.by))
+        (mode, restrained.copied())
     }
 }
 
@@ -124,57 +130,72 @@ fn with_nothing_in_the_way_it_is_resized() {
     );
 }
 
+/// How somebody says it.
+type Say = fn(&mut World);
+
+/// Everybody who has a say, by word.
+const WORDS: [(&str, Say); 14] = [
+    ("controller", |w| w.mode = Mode::Recommend),
+    ("switch", |w| w.switch.most = Mode::Recommend),
+    ("frozen", |w| w.switch.is_frozen = true),
+    ("frozen", |w| {
+        w.view.namespaces.get_mut("shop").unwrap().is_frozen = true;
+    }),
+    ("policy", |w| w.policy(Mode::Recommend)),
+    ("node", |w| {
+        w.view.nodes.get_mut("n1").unwrap().is_opted_out = true;
+    }),
+    ("no_quota", |w| w.unenforced = Unenforced::known("n1")),
+    ("vpa", |w| {
+        let id = w.id();
+        w.encounters.vertical.insert(id);
+    }),
+    ("boost", |w| {
+        let mut pod = w.view.pods.get("web").unwrap().clone();
+        pod.is_boosted = true;
+        w.view.pods.insert(pod);
+    }),
+    ("limit_range", |w| {
+        let id = w.id();
+        w.refused.insert(id);
+    }),
+    ("contested", |w| {
+        w.contested.extend([(w.id(), Instant::now())]);
+    }),
+    ("canary", |w| w.canary = "0".parse().unwrap()),
+    ("warming_up", |w| w.warming_up.extend(["n1".to_owned()])),
+    ("pod", |w| *w = world(&json!({"mbcas.mode": "recommend"}))),
+];
+
 #[test]
 fn everybody_who_has_a_say_can_hold_it_back() {
-    fn listed(w: &mut World, list: fn(&mut World) -> &mut BTreeSet<ContainerId>) {
-        let id = w.id();
-        list(w).insert(id);
-    }
-    let recommends = |edit: fn(&mut World)| {
+    for (word, say) in WORDS {
         let mut world = world(&json!({}));
-        edit(&mut world);
+        say(&mut world);
         let (mode, by) = world.verdict();
         assert_eq!(mode, Mode::Recommend, "{by:?}");
-        by.unwrap().word()
-    };
-    assert_eq!(recommends(|w| w.mode = Mode::Recommend), "controller");
-    assert_eq!(recommends(|w| w.switch.most = Mode::Recommend), "switch");
-    assert_eq!(recommends(|w| w.switch.is_frozen = true), "frozen");
-    assert_eq!(
-        recommends(|w| w.view.namespaces.get_mut("shop").unwrap().is_frozen = true),
-        "frozen"
-    );
-    assert_eq!(recommends(|w| w.policy(Mode::Recommend)), "policy");
-    assert_eq!(
-        recommends(|w| w.view.nodes.get_mut("n1").unwrap().is_opted_out = true),
-        "node"
-    );
-    assert_eq!(
-        recommends(|w| w.unenforced = Unenforced::known("n1")),
-        "no_quota"
-    );
-    assert_eq!(
-        recommends(|w| listed(w, |w| &mut w.encounters.vertical)),
-        "vpa"
-    );
-    assert_eq!(
-        recommends(|w| {
-            let mut pod = w.view.pods.get("web").unwrap().clone();
-            pod.is_boosted = true;
-            w.view.pods.insert(pod);
-        }),
-        "boost"
-    );
-    assert_eq!(recommends(|w| listed(w, |w| &mut w.refused)), "limit_range");
-    assert_eq!(
-        recommends(|w| w.contested.extend([(w.id(), Instant::now())])),
-        "contested"
-    );
-    assert_eq!(recommends(|w| w.canary = "0".parse().unwrap()), "canary");
-    assert_eq!(
-        recommends(|w| w.warming_up.extend(["n1".to_owned()])),
-        "warming_up"
-    );
+        assert_eq!(by.unwrap().word(), word);
+    }
+}
+
+#[test]
+fn some_let_it_go_unless_another_keeps_it_as_it_is() {
+    for (word, say) in WORDS {
+        let mut world = world(&json!({}));
+        say(&mut world);
+        let alone = world.permitted().1.unwrap().let_go;
+        let lets_go = ["policy", "pod", "canary"].contains(&word);
+        assert_eq!(alone.map(Restraint::word), lets_go.then_some(word));
+        // Beside a namespace that lets it go.
+        world.policy(Mode::Recommend);
+        let beside = world.permitted().1.unwrap().let_go;
+        let says_nothing = ["no_quota", "limit_range", "warming_up"].contains(&word);
+        assert_eq!(
+            beside.is_some(),
+            lets_go || says_nothing,
+            "{word}: {beside:?}"
+        );
+    }
 }
 
 #[test]

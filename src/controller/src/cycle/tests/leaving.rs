@@ -87,6 +87,13 @@ async fn what_stops_the_market_leaves_limits_as_they_are() {
         view.nodes.get_mut("n1").unwrap().is_opted_out = true;
     })
     .await;
+    stays(Mode::Auto, |_, view, _| view.nodes.clear()).await;
+    stays(Mode::Auto, |_, view, _| {
+        let mut pod = view.pods.get("web").unwrap().clone();
+        pod.is_boosted = true;
+        view.pods.insert(pod);
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,6 +106,44 @@ async fn what_another_set_or_nobody_moved_is_left_alone() {
     for pod in [anothers, as_it_was] {
         assert_eq!(written(pod, 3, Mode::Auto, same).await, NOTHING);
     }
+}
+
+/// Another leader may have moved it since.
+#[tokio::test(start_paused = true)]
+async fn what_was_done_in_another_term_is_done_again() {
+    let (api, view) = world(&[opted_out()]);
+    let (mut market, _candidate) = market(&api, view, true).await;
+    for _ in 0..3 {
+        market.cycle(Mode::Auto, 0).await;
+    }
+    assert_eq!(api.lock().unwrap().writes.len(), 1);
+    // It led in another term between.
+    market.epoch = Some(7);
+    for _ in 0..3 {
+        market.cycle(Mode::Auto, 0).await;
+    }
+    assert_eq!(api.lock().unwrap().writes.len(), 2);
+}
+
+/// The API server does not take it: said, and tried again later.
+#[tokio::test(start_paused = true)]
+async fn what_fails_is_said_and_tried_again() {
+    let (api, view) = world(&[opted_out()]);
+    api.lock().unwrap().pods[0]["metadata"]["annotations"]["mbcas.dev/original"] = json!("{");
+    let (mut market, mut candidate) = market(&api, view, true).await;
+    for _ in 0..3 {
+        market.cycle(Mode::Auto, 0).await;
+    }
+    let failed = market
+        .metrics
+        .let_go
+        .with_label_values(&["opted_out", "failed"]);
+    assert_eq!(failed.get(), 1);
+    assert!(matches!(&events(&api)[..], [(reason, _)] if reason == "NotRestored"));
+    tokio::time::advance(Duration::from_secs(20)).await;
+    candidate.lead().await;
+    market.cycle(Mode::Auto, 0).await;
+    assert_eq!(failed.get(), 2);
 }
 
 #[tokio::test(start_paused = true)]
