@@ -12,66 +12,13 @@ use mbcas_actuator::{
     ApplyError, Ban, Progress, Refusal, ResizePlan, ResizePolicy, ResizeRequest, Settled, apply,
     plan, resize, settle,
 };
-use mbcas_core::Quantity;
 use serde_json::{Value, json};
 
 use crate::support::environment::{local_cluster, local_kubelet, output_of};
+use crate::support::one::{MANAGER, burstable, by, cpu, resized, started};
 use crate::support::space::{cgroup, container, limit_of, millicores, restarts};
 use crate::support::wait::that;
 use crate::support::{Lab, SOON, Space, on_any_cluster, wait_until};
-
-/// As whom the tests write.
-const MANAGER: &str = "mbcas-test";
-/// A kubelet of 1.36 or later needs 0.16 s.
-const CONFIRMED: Duration = Duration::from_secs(20);
-
-pub(super) fn cpu(amount: &str) -> ResizeRequest {
-    ResizeRequest {
-        cpu: Some(Quantity::parse(amount).unwrap()),
-        container: Some("app".to_owned()),
-        ..ResizeRequest::default()
-    }
-}
-
-pub(super) fn by(policy: ResizePolicy, amount: &str) -> ResizeRequest {
-    ResizeRequest {
-        policy,
-        ..cpu(amount)
-    }
-}
-
-/// A pod `web` with these resources, edited; Ready.
-pub(super) async fn started(
-    space: &Space,
-    resources: &Value,
-    edit: impl FnOnce(&mut Value),
-) -> Pod {
-    let mut pod = serde_json::to_value(Lab::serve("web", &[]).bare_pod()).unwrap();
-    pod["spec"]["containers"][0]["resources"] = resources.clone();
-    edit(&mut pod);
-    let pod: Pod = serde_json::from_value(pod).unwrap();
-    let created = space.pods().create(&PostParams::default(), &pod).await;
-    created.unwrap();
-    space.ready("web").await
-}
-
-pub(super) fn burstable() -> Value {
-    json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "200m"}})
-}
-
-pub(super) async fn resized(
-    space: &Space,
-    request: &ResizeRequest,
-) -> Result<ResizePlan, ApplyError> {
-    let pods = space.pods();
-    let (plan, applied) = resize(&pods, "web", request, MANAGER, false).await?;
-    let generation = applied.and_then(|applied| applied.generation);
-    match settle(&pods, &plan, generation.or(plan.generation), CONFIRMED).await {
-        Settled::Done(after) => figure!("{:?}: confirmed after {after:.2?}", request.policy),
-        other => panic!("{request:?}: {other:?}"),
-    }
-    Ok(plan)
-}
 
 /// What the API server says to the same change without us in between; nothing is changed.
 async fn raw(space: &Space, resources: &Value) -> Result<Pod, String> {

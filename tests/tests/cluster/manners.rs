@@ -7,7 +7,7 @@ use mbcas_actuator::{ApplyError, Refusal, ResizePolicy, ResizeRequest};
 use mbcas_core::Quantity;
 use serde_json::json;
 
-use super::hand::{burstable, by, cpu, resized, started};
+use crate::support::one::{burstable, by, cpu, resized, started};
 use crate::support::space::{cgroup, is_ready};
 use crate::support::wait::that;
 use crate::support::{SOON, Space, on_any_cluster, wait_until};
