@@ -57,6 +57,19 @@ wait_for() {
   done
 }
 
+# injects: waits until a pod that is created in mbcas-demo gets an agent. API servers call a webhook that has
+# become ready a moment later, and pods that come before that start as they are.
+injects() {
+  local probe='{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "annotations": {"mbcas.enabled": "true"}},
+    "spec": {"containers": [{"name": "app", "image": "probe", "resources": {"requests": {"cpu": "10m"}}}]}}'
+  for _ in $(seq 60); do
+    "${kubectl[@]}" --namespace mbcas-demo create --dry-run=server --filename - --output json <<<"$probe" 2>/dev/null |
+      grep --quiet mbcas-demand-agent && return
+    sleep 0.5
+  done
+  fail "the webhook does not inject into namespace mbcas-demo: see its log (kubectl --namespace mbcas-system logs deployment/mbcas-webhook)."
+}
+
 # clear_broken: takes away what an interrupted install or uninstall left; helm would not upgrade it.
 clear_broken() {
   local state
@@ -112,6 +125,8 @@ cores=$("${kubectl[@]}" get node "$node" -o 'jsonpath={.status.capacity.cpu}')
 noise_threads=$(((cores + 1) / 2))
 
 say "three services and a place for the load on node $node (20 s)"
+sed '/^---$/q' "$demo/services.yaml" | "${kubectl[@]}" apply -f - >/dev/null
+injects
 apply services.yaml
 apply load.yaml
 wait_for mbcas-demo

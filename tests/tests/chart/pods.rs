@@ -125,6 +125,8 @@ fn a_replica_outlives_its_service_and_comes_before_the_old_one_goes() {
         spec["strategy"]["rollingUpdate"],
         json!({"maxUnavailable": 0, "maxSurge": 1})
     );
+    // Who waits for the rollout may create pods right after it: API servers need a moment to hear of a ready replica.
+    assert_eq!(spec["minReadySeconds"], 3);
     let objects = rendered(&["--set", "webhook.hostNetwork=true"]);
     let spec = &find(&objects, "Deployment", "mbcas-webhook")["spec"];
     assert_eq!(
