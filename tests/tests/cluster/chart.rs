@@ -1,6 +1,6 @@
 //! The release on a real cluster: tried by `helm test`, upgraded under way, applied by others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -106,6 +106,7 @@ fn helm_test_says_what_does_not_answer() {
 #[test]
 fn every_pod_that_is_created_during_an_upgrade_is_injected() {
     on_cluster("upgrade", Admission::Labelled, async |space| {
+        install_earlier();
         let before = bundle(&space.client).await;
         assert!(!before.is_empty());
         let pods = space.pods();
@@ -138,6 +139,15 @@ fn every_pod_that_is_created_during_an_upgrade_is_injected() {
             "the upgrade replaced the caBundle"
         );
     });
+}
+
+/// Takes an earlier release to upgrade from, if one is named; else it is the one that is here.
+fn install_earlier() {
+    let named = std::env::var("MBCAS_TEST_UPGRADE_FROM").unwrap_or_default();
+    let words: Vec<_> = named.split_whitespace().collect();
+    if let [chart, words @ ..] = &words[..] {
+        Release::upgrade_to(Path::new(chart), words);
+    }
 }
 
 /// The chart as its next version.

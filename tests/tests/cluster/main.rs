@@ -15,6 +15,7 @@
 //! | `MBCAS_TEST_PROMETHEUS` | prometheus | the one on the PATH |
 //! | `MBCAS_TEST_PROMTOOL` | promtool | the one on the PATH |
 //! | `MBCAS_ROTATIONS` | how often the authority changes in the test of that | once |
+//! | `MBCAS_TEST_UPGRADE_FROM` | an earlier chart's folder, and words for helm that name its images, to upgrade from | this chart |
 //! | `MBCAS_TEST_HELM_ARGS` | more words for `helm upgrade`, for measuring variants | none |
 //!
 //! One test at a time: they share the node, and what one takes another misses.
