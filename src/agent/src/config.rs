@@ -10,10 +10,10 @@ use std::str::FromStr;
 
 use mbcas_core::annotations::{AppMetrics, Slo};
 use mbcas_core::demand::AGENT_PORT;
-use mbcas_runtime::log::LogError;
+use mbcas_runtime::log::{self, LogError};
 use thiserror::Error;
 use tracing::{Level, error};
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -191,10 +191,12 @@ impl Config {
             ConfigError::Listen(value)
         });
         let log = Log {
-            filter: parsed(level, &mut faults, |filter, why: ParseError| {
-                let why = why.to_string();
-                LogError::Filter { filter, why }.into()
-            }),
+            filter: Some(level)
+                .filter(|level| !level.is_empty())
+                .and_then(|level| {
+                    let filter = log::filter(&level).map_err(|why| faults.push(why.into()));
+                    filter.ok()
+                }),
             json: match &*format {
                 "" | "plain" => false,
                 "json" => true,
@@ -233,8 +235,7 @@ fn parsed<T: FromStr>(
     }
 }
 
-/// How much is logged, and in which form. The other processes' filter knows more than this one
-/// does, and is as large as all the rest of a log.
+/// How much is logged, and in which form.
 #[derive(Debug)]
 struct Log {
     filter: Option<Targets>,

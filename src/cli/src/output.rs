@@ -8,6 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use mbcas_runtime::log::filter;
 use serde::Serialize;
 use thiserror::Error;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -209,10 +210,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// what matters is said in the error).
 pub fn init_log() {
     let asked = std::env::var("MBCAS_LOG").unwrap_or_else(|_| "off".to_owned());
-    let filter: Targets = asked.parse().unwrap_or_else(|why| {
-        progress(&format!(
-            "MBCAS_LOG={asked:?} is refused ({why}), and nothing is logged; write a level such as debug"
-        ));
+    let filter = filter(&asked).unwrap_or_else(|why| {
+        progress(&format!("{why}; nothing is logged"));
         Targets::new()
     });
     let lines = tracing_subscriber::fmt()

@@ -167,7 +167,7 @@ impl Actuator {
         self.pace.affordable(Instant::now() + self.fresh)
     }
 
-    /// Which part of the budget of writes is used at this moment, from 0 to 1.
+    /// Which part of the budget of writes was used at most since this was asked last, from 0 to 1.
     pub fn budget_used(&self) -> f64 {
         self.pace.used()
     }

@@ -309,16 +309,10 @@ impl Loop {
             }
         }
         self.respect(outcomes);
-        self.tell_budget();
         observe::patched(&act.plans, outcomes, &self.metrics);
         if let Some(cycle) = act.cycle.filter(|_| act.cycle == self.under_way.cycle) {
             self.conclude(cycle, act.scene, act.plans, outcomes);
         }
-    }
-
-    fn tell_budget(&self) {
-        let used = self.actuator.budget_used();
-        self.metrics.write_budget.set(used);
     }
 
     /// Publishes what a cycle has done, and begins to write its notes.
@@ -344,7 +338,8 @@ impl Loop {
         let (scribe, metrics) = (Arc::clone(&self.scribe), Arc::clone(&self.metrics));
         let Scene { view, governed, .. } = scene;
         let due = leaving(&view, &governed, cycle.term.mode);
-        let due = self.leaving.due(due, Instant::now());
+        let affordable = self.actuator.affordable();
+        let due = self.leaving.due(due, affordable, Instant::now());
         let actuator = Arc::clone(&self.actuator);
         let contested = std::mem::take(&mut self.contested);
         self.under_way.steps.spawn(async move {
@@ -367,7 +362,8 @@ impl Loop {
             self.leaving.learn(one, Instant::now());
         }
         observe::gave_back(leavers, &self.metrics);
-        self.tell_budget();
+        let used = self.actuator.budget_used();
+        self.metrics.write_budget.set(used);
         let took = cycle.begun.elapsed().as_secs_f64();
         self.metrics.cycle_seconds.observe(took);
         self.under_way.cycle = None;

@@ -136,8 +136,14 @@ struct Note {
 
 impl Leaving {
     /// Those of `all` whose turn it is. Nobody's is in the cycle in which it is first seen to leave, so that a
-    /// label that was taken away by mistake, or missed for a moment, can come back.
-    pub fn due(&mut self, all: Vec<(PodId, LetGo)>, now: Instant) -> Vec<(PodId, LetGo)> {
+    /// label that was taken away by mistake, or missed for a moment, can come back. `affordable` is how many writes can
+    /// have their turn in this cycle.
+    pub fn due(
+        &mut self,
+        all: Vec<(PodId, LetGo)>,
+        affordable: usize,
+        now: Instant,
+    ) -> Vec<(PodId, LetGo)> {
         let uids: BTreeSet<_> = all.iter().map(|(pod, _)| pod.uid.as_str()).collect();
         self.0.retain(|uid, _| uids.contains(uid.as_str()));
         let new = |uid: &str| !self.0.contains_key(uid);
@@ -147,7 +153,11 @@ impl Leaving {
             let note = self.0.get(&pod.uid);
             note.and_then(|note| note.next).is_some_and(|at| at <= now)
         };
-        let due = all.into_iter().filter(is_due).take(PER_CYCLE).collect();
+        let due = all
+            .into_iter()
+            .filter(is_due)
+            .take(PER_CYCLE.min(affordable))
+            .collect();
         for uid in new {
             let note = Note {
                 next: Some(now),

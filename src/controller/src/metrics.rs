@@ -62,7 +62,7 @@ pub struct Metrics {
     pub unseen: IntGaugeVec,
     /// `mbcas_frozen`: 1 while the switch keeps everything as it is.
     pub frozen: IntGauge,
-    /// `mbcas_write_budget_used_ratio`: which part of the budget of writes the last turn's have used.
+    /// `mbcas_write_budget_used_ratio`: which part of the budget of writes was used at most in the last cycle and since the one before.
     pub write_budget: Gauge,
     /// `mbcas_put_off_writes_total`: writes left for a later cycle, for others that bring more.
     pub put_off: IntCounter,
@@ -146,7 +146,7 @@ impl Metrics {
             frozen: new.int("mbcas_frozen", "1 while the switch keeps everything as it is")?,
             write_budget: new.float(
                 "mbcas_write_budget_used_ratio",
-                "Part of the cluster's budget of writes that is used after those of a cycle or an early turn; at 1 writes wait",
+                "Most of the cluster's budget of writes that was used at one moment of the last cycle; at 1 writes had to wait",
             )?,
             put_off: new.count("mbcas_put_off_writes_total", "Writes left for a later cycle because others bring more")?,
             quota_held: new.count("mbcas_quota_held_total", "Growths left out because a ResourceQuota has no room")?,

@@ -89,6 +89,8 @@ pub struct News<'a> {
 struct Pen {
     epoch: i32,
     client: Client,
+    reporter: Reporter,
+    /// Tells the same once, and then only how often.
     recorder: Recorder,
 }
 
@@ -101,7 +103,8 @@ impl Pen {
         let client = fenced(client, leader, epoch);
         Self {
             epoch,
-            recorder: Recorder::new(client.clone(), reporter),
+            recorder: Recorder::new(client.clone(), reporter.clone()),
+            reporter,
             client,
         }
     }
@@ -257,7 +260,7 @@ impl Pen {
         match line {
             Line::Status(namespace, status) => self.write_status(namespace, status).await,
             Line::Recommendation(recommendation) => self.recommend(recommendation).await,
-            Line::Met(met) => self.tell(event(met), &reference(met)).await,
+            Line::Met(met) => self.recorder.publish(&event(met), &reference(met)).await,
             Line::GaveBack(leaver) => self.tell(returned(leaver), &pod(&leaver.pod)).await,
             Line::Contested(contested) => {
                 let about = pod(&contested.id.pod);
@@ -266,11 +269,13 @@ impl Pen {
         }
     }
 
+    /// An Event of its own: a recorder that remembers would repeat what it has said of the pod before.
     async fn tell(&self, mut event: Event, about: &ObjectReference) -> Result<(), kube::Error> {
         if let Some(note) = &mut event.note {
             note.truncate(note.floor_char_boundary(NOTE));
         }
-        self.recorder.publish(&event, about).await
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        recorder.publish(&event, about).await
     }
 
     async fn write_status(

@@ -65,7 +65,7 @@ impl LogArgs {
     /// # Errors
     /// [`LogError::Filter`] for a filter that cannot be read, [`LogError::Twice`] at the second call.
     pub fn init(&self) -> Result<(), LogError> {
-        let filter = self.filter()?;
+        let filter = filter(&self.log_level)?;
         let lines = tracing_subscriber::fmt()
             .with_max_level(LevelFilter::TRACE)
             .with_writer(stderr)
@@ -79,24 +79,31 @@ impl LogArgs {
         }
         Ok(())
     }
+}
 
-    /// Levels and modules are all there is to filter by: `EnvFilter` would bring regular expressions into every process.
-    fn filter(&self) -> Result<Targets, LogError> {
-        let refused = |why: String| LogError::Filter {
-            filter: self.log_level.clone(),
-            why,
-        };
-        // `Targets` would take nothing for errors everywhere, and a span for a module.
-        let mut parts = self.log_level.split(',');
-        if parts.any(|part| part.trim().is_empty()) {
-            return Err(refused("a part of it is empty".to_owned()));
-        }
-        if self.log_level.contains('[') {
-            return Err(refused("it filters by levels and modules only".to_owned()));
-        }
-        let filter: Result<Targets, ParseError> = self.log_level.parse();
-        filter.map_err(|why| refused(why.to_string()))
+/// Reads a filter. Levels and modules are all there is to filter by: `EnvFilter` would bring regular expressions into
+/// every process.
+///
+/// # Errors
+/// [`LogError::Filter`] for what is not one, and for what [`Targets`] would take for something else: nothing for
+/// errors everywhere, and a span for a module.
+pub fn filter(text: &str) -> Result<Targets, LogError> {
+    let refused = |why: &str| LogError::Filter {
+        filter: text.to_owned(),
+        why: why.to_owned(),
+    };
+    let parts: Vec<_> = text.split(',').map(str::trim).collect();
+    if parts
+        .iter()
+        .any(|part| part.is_empty() || part.ends_with('='))
+    {
+        return Err(refused("a part of it is empty"));
     }
+    if text.contains('[') {
+        return Err(refused("it filters by levels and modules only"));
+    }
+    let filter: Result<Targets, ParseError> = parts.join(",").parse();
+    filter.map_err(|why| refused(&why.to_string()))
 }
 
 #[cfg(test)]
@@ -122,30 +129,34 @@ mod tests {
             (log.log_level.as_str(), log.log_format),
             ("info", Format::Plain)
         );
-        assert_eq!(log.filter().unwrap().to_string(), "info");
+        assert_eq!(filter(&log.log_level).unwrap().to_string(), "info");
     }
 
     #[test]
     fn a_filter_may_name_modules() {
         let log = args(&["--log-level", "info,kube=debug", "--log-format", "json"]).unwrap();
         assert_eq!(log.log_format, Format::Json);
-        assert!(log.filter().unwrap().to_string().contains("kube=debug"));
+        assert!(
+            filter(&log.log_level)
+                .unwrap()
+                .to_string()
+                .contains("kube=debug")
+        );
     }
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused_by_name() {
         let log = args(&["--log-level", "mbcas=loud"]).unwrap();
-        let message = log.filter().unwrap_err().to_string();
+        let message = filter(&log.log_level).unwrap_err().to_string();
         assert!(
             message.contains("\"mbcas=loud\"") && message.contains("MBCAS_LOG"),
             "{message}"
         );
-        for filter in ["info,", "", "mbcas[cycle]=debug"] {
-            assert!(
-                args(&["--log-level", filter]).unwrap().filter().is_err(),
-                "{filter:?}"
-            );
+        for text in ["info,", "", "kube=", "mbcas[cycle]=debug"] {
+            assert!(filter(text).is_err(), "{text:?}");
         }
+        let spaced = filter("info, kube=debug").unwrap();
+        assert!(spaced.would_enable("kube", &tracing::Level::DEBUG));
         assert!(args(&["--log-format", "xml"]).is_err());
     }
 }

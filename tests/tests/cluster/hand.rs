@@ -174,6 +174,36 @@ fn a_container_that_would_restart_and_a_sidecar_that_nobody_named_are_left_alone
 }
 
 #[test]
+fn a_pod_with_resources_of_its_own_is_resized_within_them() {
+    on_any_cluster("hand-pod-level", async |space| {
+        let own = json!({"requests": {"cpu": "200m"}, "limits": {"cpu": "500m"}});
+        started(space, &burstable(), |pod| pod["spec"]["resources"] = own).await;
+        let refused = resized(space, &cpu("300m")).await.unwrap_err();
+        let is_refused = |error: &ApplyError, holds: fn(&Refusal) -> bool| matches!(error, ApplyError::Refused(why) if holds(why));
+        // As to a server before 1.36.
+        assert!(
+            is_refused(&refused, |why| matches!(why, Refusal::PodLevelResources(_))),
+            "{refused}"
+        );
+        let knowing = |amount| ResizeRequest {
+            pod_level: true,
+            ..cpu(amount)
+        };
+        resized(space, &knowing("300m")).await.unwrap();
+        let pod = space.pod("web").await;
+        assert_eq!((amounts(&pod), restarts(&pod)), ((100, 300), 0));
+        assert_eq!(cgroup(&pod, "app").unwrap().quota(), Some(300));
+        let above = resized(space, &knowing("600m")).await.unwrap_err();
+        assert!(
+            is_refused(&above, |why| matches!(why, Refusal::AbovePod { .. })),
+            "{above}"
+        );
+        let said = raw(space, &json!({"limits": {"cpu": "600m"}})).await;
+        assert!(said.is_err(), "the API server takes it");
+    });
+}
+
+#[test]
 fn more_than_the_node_has_is_infeasible_at_once() {
     on_any_cluster("hand-infeasible", async |space| {
         started(space, &burstable(), |_| {}).await;

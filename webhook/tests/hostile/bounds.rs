@@ -93,15 +93,17 @@ fn what_is_begun_and_does_not_go_on_is_closed() {
     scene::alone(async |target: Target| {
         let head = b"POST /inject HTTP/1.1\r\nHost: x\r\nContent-";
         let whole = b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";
-        let tcp = || async { target.tcp().await.unwrap() };
-        let tls = || async { target.tls("http/1.1").await.unwrap() };
-        let silent = closed(tcp().await, b"");
+        let tls = || target.tls("http/1.1");
+        let silent = closed(target.tcp(), b"");
         // The beginning of a ClientHello of 512 bytes.
-        let hello = closed(tcp().await, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
-        let quiet = closed(tls().await, b"");
-        let first = closed(tls().await, head);
+        let hello = closed(
+            target.tcp(),
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        );
+        let quiet = closed(tls(), b"");
+        let first = closed(tls(), head);
         let second = [&whole[..], &head[..]].concat();
-        let second = closed(tls().await, &second);
+        let second = closed(tls(), &second);
         let took = tokio::join!(silent, hello, quiet, first, second);
         let (silent, hello, quiet, first, second) = took;
         for (what, took) in [
@@ -116,9 +118,13 @@ fn what_is_begun_and_does_not_go_on_is_closed() {
     });
 }
 
-/// How long it takes until the server has closed `stream`, on which `said` was all that came.
-async fn closed(mut stream: impl AsyncRead + AsyncWrite + Unpin, said: &[u8]) -> Duration {
+/// How long it takes until the server has closed a connection on which `said` was all that came.
+async fn closed<S: AsyncRead + AsyncWrite + Unpin>(
+    connect: impl Future<Output = io::Result<S>>,
+    said: &[u8],
+) -> Duration {
     let begin = Instant::now();
+    let mut stream = connect.await.unwrap();
     stream.write_all(said).await.unwrap();
     let mut answer = Vec::new();
     // A close without farewell is one, too.

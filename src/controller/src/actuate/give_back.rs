@@ -7,22 +7,22 @@ use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use mbcas_actuator::restore::{decide_own, has_ended};
-use mbcas_actuator::{ApplyError, Gate, resize_through};
+use mbcas_actuator::{ApplyError, Gate, Refusal, resize_through};
 use mbcas_api::names::FIELD_MANAGER;
 use mbcas_core::PodId;
 use mbcas_core::units::MilliCpu;
 use mbcas_market::decision::Turn;
 use tokio::time::{Instant, timeout};
 
-use super::{Actuator, Cycle, is_fenced};
+use super::{Actuator, Cycle};
 use crate::cluster::View;
-use crate::lease::fence::fenced;
+use crate::lease::fence::{Fenced, fenced};
 use crate::leaving::{GivenBack, Leaver, LetGo};
 
 /// How many pods are given back theirs at a time.
 const IN_FLIGHT: usize = 8;
 
-/// How long reading one may take: whoever does not answer keeps the next cycle from nothing.
+/// How long reading one may take: the next cycle waits for it.
 const ANSWER: Duration = Duration::from_secs(4);
 
 impl Actuator {
@@ -99,13 +99,14 @@ impl Cycle<'_> {
             let (one, said) = match done {
                 Ok((_, None)) => continue,
                 Ok((plan, Some(_))) => (GivenBack::Done, step.detail(&plan)),
-                Err(ApplyError::Stopped(_)) => return (GivenBack::NotReached, String::new()),
-                Err(ApplyError::Failed { source, .. }) if is_fenced(&source) => {
+                Err(ApplyError::Stopped(_) | ApplyError::Unanswered { .. }) => {
                     return (GivenBack::NotReached, String::new());
                 }
-                Err(error @ (ApplyError::Gone(_) | ApplyError::Contested { .. })) => {
-                    (GivenBack::NotOurs, error.to_string())
+                // It may have been taken: the next cycle sees.
+                Err(ApplyError::Failed { source, .. }) if Fenced::of(&source).is_some() => {
+                    return (GivenBack::NotReached, String::new());
                 }
+                Err(error) if is_anothers(&error) => (GivenBack::NotOurs, error.to_string()),
                 Err(error) => (GivenBack::Failed, error.to_string()),
             };
             outcome = outcome.max(one);
@@ -113,4 +114,17 @@ impl Cycle<'_> {
         }
         (outcome, words.join("; "))
     }
+}
+
+/// Whether what somebody else has done since keeps it from being as it was: the pod is gone, the amount is his, or his
+/// request is above the limit that it had.
+const fn is_anothers(error: &ApplyError) -> bool {
+    matches!(
+        error,
+        ApplyError::Gone(_)
+            | ApplyError::Contested { .. }
+            | ApplyError::Refused(
+                Refusal::LimitBelowRequest { .. } | Refusal::QosWouldChange { .. }
+            )
+    )
 }

@@ -51,9 +51,9 @@ impl Pace {
         self.bucket().affordable(Instant::now(), deadline)
     }
 
-    /// Which part of the tokens is taken, from 0 to 1: at 1 the next write has to wait.
+    /// Which part of the tokens was taken at most since this was asked last, from 0 to 1: at 1 a write had to wait.
     pub(super) fn used(&self) -> f64 {
-        self.bucket().used(Instant::now())
+        std::mem::take(&mut self.bucket().most_used)
     }
 
     /// The API server asks to `wait`: nobody writes before that, and up to a quarter longer,
@@ -79,6 +79,8 @@ struct Bucket {
     slack: Duration,
     full_at: Instant,
     paused_until: Instant,
+    /// Which part of the tokens was taken at most.
+    most_used: f64,
 }
 
 impl Bucket {
@@ -89,6 +91,7 @@ impl Bucket {
             slack: every * (burst.max(1) - 1),
             full_at: now,
             paused_until: now,
+            most_used: 0.0,
         }
     }
 
@@ -98,9 +101,11 @@ impl Bucket {
         let from = full_at.checked_sub(self.slack).unwrap_or(now);
         let from = from.max(self.paused_until);
         if from > now {
+            self.most_used = 1.0;
             return Err(from);
         }
         self.full_at = full_at + self.every;
+        self.most_used = self.most_used.max(self.used(now));
         Ok(())
     }
 
@@ -133,19 +138,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_is_told_as_a_part_of_the_burst() {
+    fn what_was_used_at_most_is_told_once_as_a_part_of_the_burst() {
+        let pace = Pace::new(20, 40);
         let now = Instant::now();
-        let mut bucket = Bucket::new(20, 40, now);
-        let mut told = vec![bucket.used(now)];
-        while bucket.take(now).is_ok() {
-            told.push(bucket.used(now));
-        }
-        assert_eq!(
-            (told.len(), told[0], told[10], told[40]),
-            (41, 0.0, 0.25, 1.0)
-        );
-        let later = bucket.used(now + Duration::from_secs(1));
-        assert!((later - 0.5).abs() < 1e-9, "{later}");
+        let take = |count, now| (0..count).all(|_| pace.bucket().take(now).is_ok());
+        let used = || (pace.used() * 1e6).round() / 1e6;
+        assert_eq!(used().to_string(), "0");
+        assert!(take(10, now));
+        // What is free again since does not make it less.
+        assert!(take(1, now + Duration::from_secs(9)));
+        assert_eq!((used(), used()), (0.25, 0.0));
+        assert!(!take(41, now + Duration::from_secs(20)));
+        assert_eq!(used().to_string(), "1");
     }
 
     proptest! {
