@@ -69,7 +69,7 @@ fn oracle(amount: u64, takers: &[(u64, u64)]) -> Vec<f64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
     fn the_sum_fits_and_everybody_is_within_its_bounds((capacity, claimants) in node()) {
@@ -111,8 +111,8 @@ proptest! {
     fn more_capacity_harms_nobody((capacity, claimants) in node(), more in 1u64..500) {
         let (less, more) = (tiers(capacity, &claimants), tiers(capacity + more, &claimants));
         for (before, after) in less.grants.iter().zip(&more.grants) {
-            // Largest remainders flicker by one quantum, once in each of the tiers.
-            prop_assert!(after + 2 >= *before, "{before} {after}");
+            // Of the tiers only one ever divides what is left, so that nobody is a whole quantum from his exact share.
+            prop_assert!(after + 1 >= *before, "{before} {after}");
         }
     }
 
@@ -122,7 +122,7 @@ proptest! {
         claimants.push(another);
         let after = tiers(capacity + another.floor, &claimants);
         for (before, after) in before.grants.iter().zip(&after.grants) {
-            prop_assert!(*after <= before + 2, "{before} {after}");
+            prop_assert!(*after <= before + 1, "{before} {after}");
         }
     }
 
@@ -135,7 +135,7 @@ proptest! {
         let mut claimants = claimants;
         claimants[0] = one;
         let after = tiers(capacity, &claimants).grants[0];
-        prop_assert!(after + 2 >= before, "{before} {after}");
+        prop_assert!(after + 1 >= before, "{before} {after}");
     }
 
     #[test]
@@ -154,7 +154,7 @@ proptest! {
         let there = tiers(capacity, &claimants).grants;
         let back = tiers(capacity, &reversed).grants;
         for (a, b) in there.iter().zip(back.iter().rev()) {
-            prop_assert!(a.abs_diff(*b) <= 2, "{a} {b}");
+            prop_assert!(a.abs_diff(*b) <= 1, "{a} {b}");
         }
     }
 
@@ -190,7 +190,7 @@ proptest! {
             tiers(capacity, &all).grants[claimants.len()..].iter().sum::<u64>()
         };
         let (one, many) = (with(&[times(parts)]), with(&vec![whole; usize::try_from(parts).unwrap()]));
-        prop_assert!(one.abs_diff(many) <= 2 * parts, "{one} as one, {many} as {parts}");
+        prop_assert!(one.abs_diff(many) <= parts, "{one} as one, {many} as {parts}");
     }
 }
 

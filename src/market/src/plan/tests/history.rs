@@ -138,7 +138,7 @@ fn check(before: &NodeSnapshot, plan: &Plan) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn every_history_keeps_the_promises(
@@ -148,7 +148,6 @@ proptest! {
         let mut world = World::new(capacity, &[]);
         world.policy = Policy::default();
         world.snapshot.supply.curve = curve;
-        let mut broken = 0;
         for events in cycles {
             for event in events {
                 happens(&mut world, event);
@@ -158,9 +157,10 @@ proptest! {
             check(&before, &plan)?;
             let again = super::plan(&before, &ledger, &world.policy, world.now);
             prop_assert_eq!(&plan, &again);
-            // Nothing happens any more: two cycles later the kernel protects all.
-            broken = if conditions(&plan).contains(&"unprotected") { broken + 1 } else { 0 };
         }
+        // Nothing happens any more: eight cycles later the kernel protects all, if their floors fit. Two are enough but
+        // for one history in a thousand, four but for one in a hundred thousand: cuts are made by halves, and whoever
+        // recovers is cut after a minute.
         for p in world.snapshot.participants.values_mut() {
             p.starting = false;
         }
@@ -168,8 +168,8 @@ proptest! {
             let before = world.snapshot.clone();
             let plan = world.step();
             check(&before, &plan)?;
-            broken = if conditions(&plan).contains(&"unprotected") { broken + 1 } else { 0 };
-            prop_assert!(cycle < 8 || broken == 0, "still unprotected after {cycle} quiet cycles: {:?} {:?} {:?}", plan.conditions, held(&plan), plan.clearing.allocations.iter().map(|a| (a.need.get(), a.grant.get(), a.protected.get(), a.is_short, a.limit.get(), a.limit_reason.word())).collect::<Vec<_>>());
+            let is_protected = !conditions(&plan).contains(&"unprotected");
+            prop_assert!(cycle < 8 || is_protected || !plan.clearing.feasible, "after {cycle} quiet cycles: {:?} {:?} {:?}", plan.conditions, held(&plan), plan.clearing.allocations);
         }
     }
 
