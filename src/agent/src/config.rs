@@ -4,18 +4,16 @@
 //! a fault that the agent reports for as long as it lives. Only `--help` and
 //! `--version` end it.
 
-use std::io::{IsTerminal, Write as _, stderr, stdout};
+use std::io::{Write as _, stdout};
 use std::net::{AddrParseError, IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use mbcas_core::annotations::{AppMetrics, Slo};
 use mbcas_core::demand::AGENT_PORT;
-use mbcas_runtime::log::{self, LogError};
+use mbcas_runtime::log::{self, Format, LogError};
 use thiserror::Error;
 use tracing::{Level, error};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Args, Asked, environment};
 
@@ -246,17 +244,12 @@ impl Log {
     fn start(self) -> Result<(), LogError> {
         let usual = || Targets::new().with_default(Level::INFO);
         let filter = self.filter.unwrap_or_else(usual);
-        let lines = tracing_subscriber::fmt()
-            .with_max_level(Level::TRACE)
-            .with_writer(stderr)
-            .with_ansi(stderr().is_terminal());
-        if self.json {
-            let lines = lines.json().flatten_event(true);
-            lines.finish().with(filter).try_init()?;
+        let format = if self.json {
+            Format::Json
         } else {
-            lines.finish().with(filter).try_init()?;
-        }
-        Ok(())
+            Format::Plain
+        };
+        log::start(filter, format)
     }
 }
 

@@ -8,12 +8,9 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use mbcas_runtime::log::filter;
+use mbcas_runtime::log;
 use serde::Serialize;
 use thiserror::Error;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -210,16 +207,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// what matters is said in the error).
 pub fn init_log() {
     let asked = std::env::var("MBCAS_LOG").unwrap_or_else(|_| "off".to_owned());
-    let filter = filter(&asked).unwrap_or_else(|why| {
+    let filter = log::filter(&asked).or_else(|why| {
         progress(&format!("{why}; nothing is logged"));
-        Targets::new()
+        log::filter("off")
     });
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
     // Fails only if there is a log already.
-    let _ = lines.finish().with(filter).try_init();
+    let _ = filter.and_then(|filter| log::start(filter, log::Format::Plain));
 }
 
 #[cfg(test)]

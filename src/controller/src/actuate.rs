@@ -44,6 +44,7 @@ use tokio::time::Instant;
 use crate::lease::Leader;
 use crate::lease::fence::{Fenced, fenced};
 use memory::Memory;
+pub(crate) use memory::{MOST, back_off};
 use order::{Lanes, covered, in_turn};
 pub use pace::Pace;
 

@@ -10,25 +10,19 @@
 //! what MBCAS itself has written and nobody since is taken back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use mbcas_api::NotParticipant;
 use mbcas_core::PodId;
 use mbcas_core::annotations::Mode;
 use tokio::time::Instant;
 
+use crate::actuate::{MOST, back_off};
 use crate::cluster::View;
 use crate::govern::Governed;
 use crate::permit::Restraint;
 
 /// How many are given theirs back in one cycle: by the usual budget of writes it lasts three seconds longer then.
 const PER_CYCLE: usize = 60;
-
-/// How long is waited after the first failure; twice as long after each further one.
-const FIRST: Duration = Duration::from_secs(15);
-
-/// The longest that failures lead to.
-const MOST: Duration = Duration::from_mins(10);
 
 /// What lets a pod go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,24 +140,22 @@ impl Leaving {
     ) -> Vec<(PodId, LetGo)> {
         let uids: BTreeSet<_> = all.iter().map(|(pod, _)| pod.uid.as_str()).collect();
         self.0.retain(|uid, _| uids.contains(uid.as_str()));
-        let new = |uid: &str| !self.0.contains_key(uid);
-        let new: Vec<_> = uids.into_iter().filter(|uid| new(uid)).collect();
-        let new: Vec<_> = new.into_iter().map(str::to_owned).collect();
-        let is_due = |(pod, _): &(PodId, LetGo)| {
-            let note = self.0.get(&pod.uid);
-            note.and_then(|note| note.next).is_some_and(|at| at <= now)
-        };
-        let due = all
-            .into_iter()
-            .filter(is_due)
-            .take(PER_CYCLE.min(affordable))
-            .collect();
-        for uid in new {
-            let note = Note {
-                next: Some(now),
-                failures: 0,
-            };
-            self.0.insert(uid, note);
+        let most = PER_CYCLE.min(affordable);
+        let mut due = Vec::new();
+        for leaver in all {
+            match self.0.get(&leaver.0.uid) {
+                None => {
+                    let note = Note {
+                        next: Some(now),
+                        failures: 0,
+                    };
+                    self.0.insert(leaver.0.uid, note);
+                }
+                Some(note) if due.len() < most && note.next.is_some_and(|at| at <= now) => {
+                    due.push(leaver);
+                }
+                Some(_) => {}
+            }
         }
         due
     }
@@ -177,7 +169,7 @@ impl Leaving {
             GivenBack::AsBefore | GivenBack::Done | GivenBack::NotOurs => None,
             GivenBack::NotReached => Some(now),
             GivenBack::Failed => {
-                let wait = (FIRST * (1 << note.failures.min(6))).min(MOST);
+                let wait = back_off(note.failures, MOST);
                 note.failures += 1;
                 Some(now + wait)
             }

@@ -336,26 +336,26 @@ fn returned(leaver: &Leaver) -> Event {
         let what = "not all that it had could be given back, which is tried again";
         (EventType::Warning, "NotRestored", what)
     };
-    Event {
-        type_,
-        reason: reason.to_owned(),
-        note: Some(format!(
-            "The CPU market lets it go ({by}), and {what}: {}",
-            leaver.words
-        )),
-        action: "Resize".to_owned(),
-        secondary: None,
-    }
+    let note = format!(
+        "The CPU market lets it go ({by}), and {what}: {}",
+        leaver.words
+    );
+    resize_event(type_, reason, note)
 }
 
 fn left_to(contested: &Contested) -> Event {
+    let note = format!(
+        "The CPU limit of container {} is another resizer's, so MBCAS leaves it alone for five minutes: {}",
+        contested.id.container, contested.words
+    );
+    resize_event(EventType::Warning, "AnotherResizer", note)
+}
+
+fn resize_event(type_: EventType, reason: &str, note: String) -> Event {
     Event {
-        type_: EventType::Warning,
-        reason: "AnotherResizer".to_owned(),
-        note: Some(format!(
-            "The CPU limit of container {} is another resizer's, so MBCAS leaves it alone for five minutes: {}",
-            contested.id.container, contested.words
-        )),
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note),
         action: "Resize".to_owned(),
         secondary: None,
     }
@@ -386,13 +386,7 @@ fn event(met: &Met) -> Event {
              with it what this autoscaler sees; MBCAS leaves their requests alone.",
         ),
     };
-    Event {
-        type_: EventType::Warning,
-        reason: reason.to_owned(),
-        note: Some(note.to_owned()),
-        action: "Resize".to_owned(),
-        secondary: None,
-    }
+    resize_event(EventType::Warning, reason, note.to_owned())
 }
 
 fn reference(met: &Met) -> ObjectReference {

@@ -65,20 +65,27 @@ impl LogArgs {
     /// # Errors
     /// [`LogError::Filter`] for a filter that cannot be read, [`LogError::Twice`] at the second call.
     pub fn init(&self) -> Result<(), LogError> {
-        let filter = filter(&self.log_level)?;
-        let lines = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::TRACE)
-            .with_writer(stderr)
-            .with_ansi(stderr().is_terminal());
-        match self.log_format {
-            Format::Plain => lines.finish().with(filter).try_init()?,
-            Format::Json => {
-                let lines = lines.json().flatten_event(true);
-                lines.finish().with(filter).try_init()?;
-            }
-        }
-        Ok(())
+        start(filter(&self.log_level)?, self.log_format)
     }
+}
+
+/// Sets up logging for the whole process: what passes `filter`, in that form.
+///
+/// # Errors
+/// [`LogError::Twice`] at the second call.
+pub fn start(filter: Targets, format: Format) -> Result<(), LogError> {
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal());
+    match format {
+        Format::Plain => lines.finish().with(filter).try_init()?,
+        Format::Json => {
+            let lines = lines.json().flatten_event(true);
+            lines.finish().with(filter).try_init()?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a filter. Levels and modules are all there is to filter by: `EnvFilter` would bring regular expressions into

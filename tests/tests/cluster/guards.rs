@@ -104,7 +104,7 @@ fn binding(metadata: &Value, kind: &str, users: &[&String]) -> Value {
     })
 }
 
-async fn create<K>(api: &Api<K>, object: Value)
+pub(crate) async fn create<K>(api: &Api<K>, object: Value)
 where
     K: Clone + Debug + DeserializeOwned + Serialize,
 {

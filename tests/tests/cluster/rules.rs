@@ -1,20 +1,16 @@
 //! The rules that come from a simulation, on the real kernel (docs/decisions/0005), and those of a namespace.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
-use kube::Resource;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use mbcas_core::exposition::samples;
 use mbcas_lab::load;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::demand::arguments;
+use super::guards::create;
 use crate::support::space::{ip, limit_of};
 use crate::support::wait::that;
 use crate::support::{Admission, Lab, SOON, Space, on_cluster, wait_until};
@@ -59,10 +55,10 @@ fn beside_a_burner_right_requests_need_no_limit() {
 fn in_a_narrow_namespace_nothing_is_refused() {
     on_cluster("narrow", Admission::Labelled, async |space| {
         let range = json!({"metadata": {"name": "narrow"}, "spec": {"limits": [{"type": "Container", "max": {"cpu": "400m"}}]}});
-        create::<LimitRange>(space, range).await;
+        create::<LimitRange>(&Api::namespaced(space.client.clone(), &space.name), range).await;
         // Two agents, two apps, and 300m besides.
         let quota = json!({"metadata": {"name": "narrow"}, "spec": {"hard": {"limits.cpu": "1"}}});
-        create::<ResourceQuota>(space, quota).await;
+        create::<ResourceQuota>(&Api::namespaced(space.client.clone(), &space.name), quota).await;
         let refusals = async || {
             let page = space.release.metrics().await.unwrap();
             let all = samples(&page, "mbcas_resize_outcomes_total");
@@ -96,20 +92,6 @@ fn in_a_narrow_namespace_nothing_is_refused() {
         assert!(limits.iter().all(|limit| *limit <= 400) && limits.iter().sum::<u64>() <= 600);
         assert!(refused < 1.0, "{refused} writes were refused");
     });
-}
-
-async fn create<K>(space: &Space, object: Value)
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize,
-{
-    let objects: Api<K> = Api::namespaced(space.client.clone(), &space.name);
-    let object = serde_json::from_value(object).unwrap();
-    let create = PostParams::default();
-    objects.create(&create, &object).await.unwrap();
 }
 
 async fn limits(space: &Space) -> [(Option<u64>, Option<i64>); 2] {

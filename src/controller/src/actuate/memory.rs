@@ -21,7 +21,7 @@ const DEFERRED: Duration = Duration::from_mins(3);
 /// How long a container is left alone after its first refusal; twice as long after each further one.
 const FIRST: Duration = Duration::from_secs(15);
 /// The longest that the API server's refusals lead to.
-const MOST: Duration = Duration::from_mins(10);
+pub(crate) const MOST: Duration = Duration::from_mins(10);
 /// The longest that our own lead to: they cost a read, and what they are about passes.
 const MOST_OWN: Duration = Duration::from_mins(1);
 
@@ -47,6 +47,11 @@ enum Why {
     Refused,
     /// Its turn did not come: it is served first next time.
     PutOff,
+}
+
+/// How long is waited after a refusal that came `count` times before: twice as long each time, and `most` at last.
+pub(crate) fn back_off(count: u32, most: Duration) -> Duration {
+    (FIRST * (1 << count.min(6))).min(most)
 }
 
 impl Memory {
@@ -76,7 +81,7 @@ impl Memory {
             before.map_or(0, |note| note.count.saturating_add(1))
         };
         let count = again(Why::Refused);
-        let doubled = |most: Duration| (FIRST * (1 << count.min(6))).min(most);
+        let doubled = |most| back_off(count, most);
         let (why, wait) = match outcome {
             Outcome::Infeasible | Outcome::Refused(ApplyError::Infeasible { .. }) => {
                 (Why::Infeasible(write.to), INFEASIBLE)
