@@ -144,6 +144,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::schedule::LEAF_LIFETIME;
 
     #[test]
     fn an_authority_survives_its_own_pem() {
@@ -159,7 +160,7 @@ mod tests {
     fn it_signs_for_a_year_by_p256_and_began_five_minutes_ago() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
         let authority = Authority::generate(now).unwrap();
-        let leaf = authority.issue("a.b.svc", now).unwrap();
+        let leaf = authority.issue("a.b.svc", now, LEAF_LIFETIME).unwrap();
         for (certificate, days) in [(authority.certificate(), 365), (leaf.certificate(), 7)] {
             let (_, read) = X509Certificate::from_der(certificate).unwrap();
             let key = read.public_key();

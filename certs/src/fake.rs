@@ -6,14 +6,18 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::stream::{self, StreamExt};
+use http::header::DATE;
 use http::{Method, Request, Response};
 use http_body_util::StreamBody;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Bytes, Frame};
 use k8s_openapi::ByteString;
+use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::fmt::rfc2822::DateTimePrinter;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -41,6 +45,8 @@ type Answer = UnsyncBoxBody<Bytes, Infallible>;
 /// What the server holds, and what was asked of it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
+    /// What its clock shows, which every answer carries.
+    clock: fn() -> SystemTime,
     pub(crate) deployment_uid: &'static str,
     pub(crate) secret: Option<Value>,
     /// By name.
@@ -61,7 +67,7 @@ pub(crate) struct Cluster {
 pub(crate) type Shared = Arc<Mutex<Cluster>>;
 
 /// A fresh install: the chart's objects and nothing of ours.
-pub(crate) fn cluster() -> (Client, Shared) {
+pub(crate) fn cluster(clock: fn() -> SystemTime) -> (Client, Shared) {
     let entry = |name: &str| {
         json!({"name": name, "clientConfig": {"service": {"name": "mbcas-webhook", "namespace": NAMESPACE}},
                "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 2})
@@ -82,6 +88,7 @@ pub(crate) fn cluster() -> (Client, Shared) {
         &["workloads.mbcas.dev", "audit.mbcas.dev"],
     );
     let cluster = Cluster {
+        clock,
         deployment_uid: "uid-1",
         secret: None,
         configurations: BTreeMap::from([("00-mbcas", mutating), ("mbcas", validating)]),
@@ -116,7 +123,10 @@ pub(crate) fn client(shared: &Shared) -> Client {
             };
             let lines = values.map(|value| Ok(Frame::data(Bytes::from(format!("{value}\n")))));
             let body = Answer::new(StreamBody::new(lines));
-            respond.send_response(Response::builder().status(code).body(body).unwrap());
+            let date = Timestamp::try_from((cluster.clock)()).unwrap();
+            let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&date);
+            let answer = Response::builder().status(code);
+            respond.send_response(answer.header(DATE, date.unwrap()).body(body).unwrap());
         }
     });
     Client::new(service, NAMESPACE)

@@ -20,7 +20,6 @@ use tracing::info;
 use crate::pair::{Pair, PairError};
 use crate::report::{Event, Report, Told};
 use crate::resolver::LiveCertificate;
-use crate::schedule::LEAST_REMAINING;
 
 /// How often the files are read.
 pub const PERIOD: Duration = Duration::from_secs(1);
@@ -84,10 +83,10 @@ impl Files {
         }
         if let Some((_, pair)) = &self.served {
             report.leaf = Some(pair.validity);
-            report.ready = pair.validity.remaining(now) >= LEAST_REMAINING;
+            report.ready = !pair.validity.is_ending(now);
             if !report.ready {
                 report.troubles.push(format!(
-                    "the served certificate ends within the hour, or has ended, and {} holds no better one; renew it",
+                    "the served certificate is about to end, or has ended, and {} holds no better one; renew it",
                     self.directory.display()
                 ));
             }

@@ -17,8 +17,9 @@ use crate::pace::{Allowance, Steady};
 use crate::report::{Event, Report, Told};
 use crate::resolver::LiveCertificate;
 use crate::rotation::Authorities;
-use crate::schedule::LEAST_REMAINING;
+use crate::schedule::LEAF_LIFETIME;
 use crate::store::CaStore;
+use crate::time::ServerTime;
 
 /// How often a replica looks where no watch tells it to: the safety net.
 pub const PERIOD: Duration = Duration::from_secs(10);
@@ -32,8 +33,8 @@ pub const RETRY: Duration = Duration::from_secs(1);
 /// roll-out has replaced them. As long as a Deployment's roll-out may take.
 pub const HANDOVER: Duration = Duration::from_mins(10);
 
-/// A wall clock that has gone this much further than the monotonic one was set,
-/// or the machine slept: the certificate is looked at anew, at once.
+/// A wall clock that has gone this much further than the monotonic one was set, the API server's
+/// perhaps with it, or the machine slept: the certificate is looked at anew, at once.
 const LEAP: Duration = Duration::from_mins(1);
 
 /// Keeps one replica's leaf fresh and the configurations' `caBundle`s in agreement with it.
@@ -42,7 +43,10 @@ pub struct Keeper {
     store: CaStore,
     targets: [Target; 2],
     name: String,
-    clock: fn() -> SystemTime,
+    lifetime: Duration,
+    time: Arc<ServerTime>,
+    /// This machine's own, which only says when to look.
+    wall: fn() -> SystemTime,
     begun: Instant,
     live: Arc<LiveCertificate>,
     /// As last read. A leaf can be renewed from it while the API server is away.
@@ -67,18 +71,9 @@ struct Target {
 }
 
 impl Keeper {
-    /// A keeper for the replica in `namespace` that serves from `live`.
+    /// A keeper for the replica in `namespace` that serves from `live`, by the API server's clock.
     pub fn new(client: Client, namespace: &str, live: Arc<LiveCertificate>) -> Self {
-        Self::with_clock(client, namespace, live, SystemTime::now)
-    }
-
-    /// As [`Self::new`], with a wall clock of the caller's.
-    pub fn with_clock(
-        client: Client,
-        namespace: &str,
-        live: Arc<LiveCertificate>,
-        clock: fn() -> SystemTime,
-    ) -> Self {
+        let (client, time) = ServerTime::of(client);
         let targets = Configuration::ours(&client).map(|configuration| Target {
             configuration,
             live: Live::default(),
@@ -90,7 +85,9 @@ impl Keeper {
             store: CaStore::new(client, namespace),
             targets,
             name: crate::server_name(namespace),
-            clock,
+            lifetime: LEAF_LIFETIME,
+            time,
+            wall: SystemTime::now,
             begun: Instant::now(),
             live,
             held: None,
@@ -100,14 +97,29 @@ impl Keeper {
         }
     }
 
+    /// Whose leaves live for `lifetime` instead of [`LEAF_LIFETIME`], which none may outlive.
+    #[must_use]
+    pub fn with_leaves_of(self, lifetime: Duration) -> Self {
+        Self {
+            lifetime: lifetime.min(LEAF_LIFETIME),
+            ..self
+        }
+    }
+
+    /// With another wall clock than this machine's.
+    #[cfg(test)]
+    fn with_wall(self, wall: fn() -> SystemTime) -> Self {
+        Self { wall, ..self }
+    }
+
     /// Looks once: configurations, authority, `caBundle`s, leaf. Whatever fails,
     /// what was served is served on, and the rest is done.
     pub async fn look(&mut self) -> Report {
-        let now = (self.clock)();
         let mut report = Report::default();
         // In this order: who writes a caBundle has then read the Secret after the
         // configuration, and its resourceVersion keeps him from undoing a newer one.
         self.read(&mut report).await;
+        let now = self.time.now();
         let settled = self.carried.settled(Instant::now());
         match self.store.ensure(now, settled).await {
             Ok((held, event)) => {
@@ -218,7 +230,7 @@ impl Keeper {
         if good(&self.served) {
             self.next = None;
         } else if !good(&self.next) {
-            self.next = Some(held.signing().issue(&self.name, now)?);
+            self.next = Some(held.signing().issue(&self.name, now, self.lifetime)?);
         }
         Ok(())
     }
@@ -232,7 +244,7 @@ impl Keeper {
         };
         let trusts = |entry: &Entry, leaf: &Leaf| self.check(entry, leaf, now).is_ok();
         if let Some(served) = &self.served
-            && served.validity().remaining(now) >= LEAST_REMAINING
+            && !served.validity().is_ending(now)
         {
             let heard = served.is_from(held.signing()) || self.is_settled(held);
             let lost = |entry| trusts(entry, served) && !(heard && trusts(entry, next));
@@ -244,8 +256,8 @@ impl Keeper {
             return false;
         }
         if let Some(leaf) = self.next.take() {
-            let days = leaf.validity().remaining(now).as_secs() / 86_400;
-            info!(days, "serving a new certificate");
+            let hours = leaf.validity().remaining(now).as_secs() / 3_600;
+            info!(hours, "serving a new certificate");
             self.live.set(leaf.certified());
             self.served = Some(leaf);
         }
@@ -271,7 +283,7 @@ impl Keeper {
             return;
         };
         report.leaf = Some(leaf.validity());
-        let lasts = leaf.validity().remaining(now) >= LEAST_REMAINING;
+        let lasts = !leaf.validity().is_ending(now);
         for (rank, entry) in self.entries().enumerate() {
             let verdict = self.check(entry, leaf, now);
             report.ready |= rank == 0 && lasts && verdict.is_ok();
@@ -295,7 +307,7 @@ impl Keeper {
             let report = self.look().await;
             told.tell(&report.troubles);
             observe(&report);
-            let bundle = self.held.as_ref().map(|held| held.bundle((self.clock)()));
+            let bundle = self.held.as_ref().map(|held| held.bundle(self.time.now()));
             let calm = report.ready && report.troubles.is_empty() && self.common() == bundle;
             self.wait(&mut changes, if calm { PERIOD } else { retry })
                 .await;
@@ -305,7 +317,7 @@ impl Keeper {
 
     /// Waits `limit`, or less where something happens, but [`RETRY`] always.
     async fn wait(&self, changes: &mut (impl Stream<Item = ()> + Unpin), limit: Duration) {
-        let (started, wall) = (Instant::now(), (self.clock)());
+        let (started, wall) = (Instant::now(), (self.wall)());
         sleep(RETRY).await;
         // Several changes are one look.
         let mut woken = false;
@@ -315,7 +327,7 @@ impl Keeper {
         while !woken && started.elapsed() < limit {
             woken = tokio::select! {
                 _ = changes.next() => true,
-                () = sleep(RETRY) => leapt(wall, (self.clock)(), started.elapsed()),
+                () = sleep(RETRY) => leapt(wall, (self.wall)(), started.elapsed()),
             };
         }
     }

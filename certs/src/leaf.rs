@@ -1,7 +1,7 @@
 //! The certificate that one replica serves. Its key never leaves the process.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
@@ -12,9 +12,9 @@ use thiserror::Error;
 
 use crate::authority::{Authority, AuthorityError, random_serial};
 use crate::bundle;
-use crate::schedule::{LEAF_LIFETIME, Validity};
+use crate::schedule::Validity;
 
-/// A server certificate with its key, ready for rustls: ECDSA on P-256, seven days.
+/// A server certificate with its key, ready for rustls: ECDSA on P-256, short-lived.
 #[derive(Clone, Debug)]
 pub struct Leaf {
     certified: Arc<CertifiedKey>,
@@ -41,12 +41,17 @@ pub enum LeafError {
 }
 
 impl Authority {
-    /// Signs a new leaf for `name`, its only name, that is valid from `now` on.
+    /// Signs a new leaf for `name`, its only name, that is valid from `now` on for `lifetime`.
     ///
     /// # Errors
     /// Only if the crypto library fails, or `name` is no DNS name.
-    pub fn issue(&self, name: &str, now: SystemTime) -> Result<Leaf, LeafError> {
-        let validity = Validity::starting(now, LEAF_LIFETIME);
+    pub fn issue(
+        &self,
+        name: &str,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<Leaf, LeafError> {
+        let validity = Validity::starting(now, lifetime);
         let mut params = CertificateParams::new([name.to_owned()])?;
         params.not_before = validity.not_before.into();
         params.not_after = validity.not_after.into();
@@ -98,6 +103,7 @@ impl Leaf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::LEAF_LIFETIME;
     use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
     #[test]
@@ -105,8 +111,8 @@ mod tests {
         let now = SystemTime::now();
         let authority = Authority::generate(now).unwrap();
         let (one, two) = (
-            authority.issue("a.b.svc", now).unwrap(),
-            authority.issue("a.b.svc", now).unwrap(),
+            authority.issue("a.b.svc", now, LEAF_LIFETIME).unwrap(),
+            authority.issue("a.b.svc", now, LEAF_LIFETIME).unwrap(),
         );
         let (_, first) = X509Certificate::from_der(one.certificate()).unwrap();
         let (_, second) = X509Certificate::from_der(two.certificate()).unwrap();

@@ -16,6 +16,7 @@
 //! | [`rotation`] | how one authority follows another (pure but for randomness) |
 //! | [`store`] | the Secret: created or adopted by whichever replica comes first |
 //! | [`configuration`] | the one field of the webhook configurations that is ours |
+//! | `time` | the API server's clock, by which all of it is judged |
 //! | [`pace`] | how often we write, and how long we wait before something counts as seen |
 //! | [`resolver`] | the certificate that rustls serves, swapped without a restart |
 //! | [`keeper`] | the loop that holds all of it together |
@@ -38,6 +39,7 @@ pub mod resolver;
 pub mod rotation;
 pub mod schedule;
 pub mod store;
+mod time;
 
 #[cfg(test)]
 mod fake;

@@ -7,7 +7,7 @@ use crate::schedule::Validity;
 /// What one look found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The served leaf has an hour left, and whoever calls by the live configuration trusts it.
+    /// The served leaf is not about to end, and whoever calls by the live configuration trusts it.
     pub ready: bool,
     /// The served leaf.
     pub leaf: Option<Validity>,

@@ -1,13 +1,16 @@
 //! When a certificate is renewed.
 //!
-//! Pure: time is an argument, and it is the wall clock's. A machine that was
-//! suspended over the date finds that out at its next look, which a timer set
-//! on the monotonic clock would not.
+//! Pure: time is an argument, and it is the API server's where that is known (`time`). A machine
+//! that was suspended over the date finds that out at its next look, which a timer set on the
+//! monotonic clock would not.
 
 use std::time::{Duration, SystemTime};
 
-/// How long a leaf lives.
+/// How long a leaf lives unless it is told otherwise, and the longest that it can be told.
 pub const LEAF_LIFETIME: Duration = Duration::from_hours(7 * 24);
+
+/// The shortest life that a leaf can be told: three looks fit between when it is due and its end.
+pub const SHORTEST_LEAF_LIFETIME: Duration = Duration::from_mins(2);
 
 /// How long an authority lives.
 pub const AUTHORITY_LIFETIME: Duration = Duration::from_hours(365 * 24);
@@ -24,7 +27,8 @@ pub const PUBLISHED_FOR: Duration = Duration::from_mins(1);
 /// place: as long as its last leaf can live, and the skew that is forgiven besides.
 pub const TRUSTED_AFTER: Duration = LEAF_LIFETIME.saturating_add(BACKDATED);
 
-/// A replica whose leaf ends sooner than this is not ready: something keeps it from renewing.
+/// A replica whose certificate ends sooner than this, or than after a sixth of its life, is not
+/// ready: something keeps it from renewing.
 pub const LEAST_REMAINING: Duration = Duration::from_hours(1);
 
 /// From when until when a certificate is valid.
@@ -57,11 +61,18 @@ impl Validity {
 
     /// Whether two thirds of the life are over, so that a third is left to get a renewal done.
     pub fn is_due(&self, now: SystemTime) -> bool {
-        let life = self
-            .not_after
-            .duration_since(self.not_before)
-            .unwrap_or_default();
-        now >= self.not_before + life / 3 * 2
+        self.remaining(now) <= self.life() / 3
+    }
+
+    /// Whether so little is left that something must keep it from being renewed, see [`LEAST_REMAINING`].
+    pub fn is_ending(&self, now: SystemTime) -> bool {
+        self.remaining(now) < LEAST_REMAINING.min(self.life() / 6)
+    }
+
+    /// How long it was to live when it was made.
+    fn life(&self) -> Duration {
+        let begun = self.not_before + BACKDATED;
+        self.not_after.duration_since(begun).unwrap_or_default()
     }
 
     /// What is left at `now`; nothing after the end.
@@ -81,8 +92,19 @@ mod tests {
         let leaf = Validity::starting(now, LEAF_LIFETIME);
         assert!(leaf.holds(now) && leaf.holds(now - Duration::from_mins(5)));
         assert!(!leaf.holds(now - Duration::from_mins(6)));
-        assert!(!leaf.is_due(now + Duration::from_hours(4 * 24 + 15)));
-        assert!(leaf.is_due(now + Duration::from_hours(4 * 24 + 17)));
+        let due = now + Duration::from_hours(4 * 24 + 16);
+        assert!(!leaf.is_due(due - Duration::from_secs(1)) && leaf.is_due(due));
+    }
+
+    #[test]
+    fn an_hour_has_to_be_left_or_a_sixth_of_a_shorter_life() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        for (life, least) in [(LEAF_LIFETIME, 3600), (SHORTEST_LEAF_LIFETIME, 20)] {
+            let leaf = Validity::starting(now, life);
+            let last = leaf.not_after - Duration::from_secs(least);
+            assert!(!leaf.is_ending(last) && leaf.is_ending(last + Duration::from_secs(1)));
+            assert!(leaf.is_due(last), "it is renewed long before");
+        }
     }
 
     #[test]
@@ -100,10 +122,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_due_stays_due_and_what_is_new_is_not(life in 3_600u64..100_000_000, at in 0u64..200_000_000) {
+        fn what_is_due_stays_due_and_what_is_new_is_not(life in 120u64..100_000_000, at in 0u64..200_000_000) {
             let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
             let validity = Validity::starting(now, Duration::from_secs(life));
-            prop_assert!(!validity.is_due(now));
+            prop_assert!(!validity.is_due(now) && !validity.is_ending(now));
             let later = now + Duration::from_secs(at);
             prop_assert!(!validity.is_due(later) || validity.is_due(later + Duration::from_secs(1)));
             // Renewal begins while the certificate still serves.

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use clap::Parser;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use mbcas_certs::schedule::LEAF_LIFETIME;
 use mbcas_certs::{Authority, LiveCertificate, server_name};
 use mbcas_runtime::log::LogArgs;
 use mbcas_runtime::shutdown;
@@ -34,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     args.log.init()?;
     let (now, live) = (SystemTime::now(), Arc::new(LiveCertificate::default()));
-    let leaf = Authority::generate(now)?.issue(&server_name("mbcas-system"), now)?;
+    let leaf = Authority::generate(now)?.issue(&server_name("mbcas-system"), now, LEAF_LIFETIME)?;
     live.set(leaf.certified());
     let metrics = Metrics::register(&Registry::new())?;
     let judge = common::judge();

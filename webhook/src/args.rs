@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use k8s_openapi::jiff::SignedDuration;
 use mbcas_api::names::CERTIFICATE_DIR;
+use mbcas_certs::schedule::{LEAF_LIFETIME, SHORTEST_LEAF_LIFETIME};
 use mbcas_runtime::admin::AdminArgs;
 use mbcas_runtime::log::LogArgs;
 
@@ -50,6 +53,17 @@ pub struct Args {
     )]
     pub certificates: Certificates,
 
+    /// With --certificates auto: how long what it makes for itself is valid, from 2m to 168h; renewed
+    /// after two thirds.
+    #[arg(
+        long,
+        env = "MBCAS_LEAF_LIFETIME",
+        default_value = "168h",
+        value_parser = leaf_lifetime,
+        value_name = "TIME"
+    )]
+    pub leaf_lifetime: Duration,
+
     /// With --certificates files: the directory that holds tls.crt and tls.key.
     #[arg(
         long,
@@ -74,6 +88,14 @@ pub struct Args {
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+fn leaf_lifetime(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<SignedDuration>().ok();
+    let lifetime = parsed.and_then(|time| Duration::try_from(time).ok());
+    lifetime
+        .filter(|time| (SHORTEST_LEAF_LIFETIME..=LEAF_LIFETIME).contains(time))
+        .ok_or_else(|| "it must be a time with its unit from 2m to 168h, such as 24h".to_owned())
 }
 
 impl Args {
@@ -185,8 +207,23 @@ mod tests {
         assert_eq!(args.addr.port(), mbcas_api::names::WEBHOOK_PORT);
         assert_eq!(args.certificates, Certificates::Auto);
         assert_eq!(args.certificate_dir, PathBuf::from("/etc/mbcas/tls"));
+        assert_eq!(args.leaf_lifetime, LEAF_LIFETIME);
         assert_eq!(policy.agent().pull_policy, PullPolicy::IfNotPresent);
         assert_eq!(policy.default_max_cpu(), MilliCpu::new(64_000));
+    }
+
+    #[test]
+    fn a_leaf_lives_for_two_minutes_at_the_least_and_a_week_at_the_most() {
+        let with = |time| {
+            let flag = LEAST.iter().copied().chain(["--leaf-lifetime", time]);
+            Args::try_parse_from(flag).map(|args| args.leaf_lifetime)
+        };
+        assert_eq!(with("2m").unwrap(), SHORTEST_LEAF_LIFETIME);
+        assert_eq!(with("24h").unwrap(), Duration::from_hours(24));
+        for bad in ["119s", "169h", "-2m", "24", "soon"] {
+            let said = with(bad).unwrap_err().to_string();
+            assert!(said.contains("from 2m to 168h, such as 24h"), "{said}");
+        }
     }
 
     #[test]

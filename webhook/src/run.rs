@@ -108,7 +108,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     let (keeping, namespace, served) = ("certificate", &args.namespace, Arc::clone(&live));
     match args.certificates {
         Certificates::Auto => {
-            let keeper = Keeper::new(client, namespace, served);
+            let keeper = Keeper::new(client, namespace, served).with_leaves_of(args.leaf_lifetime);
             tasks.spawn(keeping, until(token.clone(), keeper.run(keep)));
         }
         Certificates::Files => {

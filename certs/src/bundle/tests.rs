@@ -16,10 +16,10 @@ fn a_bundle_vouches_for_leaves_of_each_of_its_authorities_and_of_no_other() {
     let both = bundle(&[&old, &new]);
     assert_eq!(both.len(), 2);
     for authority in [&old, &new] {
-        let leaf = authority.issue(NAME, now).unwrap();
+        let leaf = authority.issue(NAME, now, LEAF_LIFETIME).unwrap();
         both.verify(leaf.certificate(), NAME, now).unwrap();
     }
-    let leaf = foreign.issue(NAME, now).unwrap();
+    let leaf = foreign.issue(NAME, now, LEAF_LIFETIME).unwrap();
     assert!(matches!(
         both.verify(leaf.certificate(), NAME, now),
         Err(TrustError::Refused(_))
@@ -30,7 +30,7 @@ fn a_bundle_vouches_for_leaves_of_each_of_its_authorities_and_of_no_other() {
 fn another_name_or_another_time_is_refused() {
     let now = SystemTime::now();
     let authority = Authority::generate(now).unwrap();
-    let leaf = authority.issue(NAME, now).unwrap();
+    let leaf = authority.issue(NAME, now, LEAF_LIFETIME).unwrap();
     let check = |name: &str, at| bundle(&[&authority]).verify(leaf.certificate(), name, at);
     check(NAME, now).unwrap();
     assert!(check("mbcas-webhook.default.svc", now).is_err());
@@ -45,7 +45,7 @@ fn an_authority_that_ended_or_has_not_begun_vouches_for_nothing() {
     let [ended, to_come] = [now - AUTHORITY_LIFETIME, now + AUTHORITY_LIFETIME]
         .map(|at| Authority::generate(at - Duration::from_hours(1)).unwrap());
     for authority in [ended, to_come] {
-        let leaf = authority.issue(NAME, now).unwrap();
+        let leaf = authority.issue(NAME, now, LEAF_LIFETIME).unwrap();
         let verdict = bundle(&[&authority]).verify(leaf.certificate(), NAME, now);
         assert!(matches!(verdict, Err(TrustError::NoAuthority)));
     }
@@ -54,7 +54,10 @@ fn an_authority_that_ended_or_has_not_begun_vouches_for_nothing() {
 #[test]
 fn garbage_vouches_for_nothing() {
     let now = SystemTime::now();
-    let leaf = Authority::generate(now).unwrap().issue(NAME, now).unwrap();
+    let leaf = Authority::generate(now)
+        .unwrap()
+        .issue(NAME, now, LEAF_LIFETIME)
+        .unwrap();
     for text in [
         "",
         "Cg==",

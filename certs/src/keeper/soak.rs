@@ -201,12 +201,12 @@ fn age_of_the_youngest(replicas: &[Keeper]) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn ten_authorities_and_a_hundred_leaves_pass_and_no_handshake_fails() {
-    let (first, shared) = cluster();
+    let (first, shared) = cluster(now);
     let lives = [(); 2].map(|()| Arc::new(LiveCertificate::default()));
     let [a, b] = [first, client(&shared)];
     let mut replicas = [
-        Keeper::with_clock(a, NAMESPACE, Arc::clone(&lives[0]), now),
-        Keeper::with_clock(b, NAMESPACE, Arc::clone(&lives[1]), now),
+        Keeper::new(a, NAMESPACE, Arc::clone(&lives[0])),
+        Keeper::new(b, NAMESPACE, Arc::clone(&lives[1])),
     ];
     let stage = Arc::new(Stage {
         cluster: shared,

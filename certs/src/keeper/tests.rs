@@ -25,9 +25,9 @@ macro_rules! clock {
 
 /// One replica of a fresh install, after its first look.
 async fn replica(clock: fn() -> SystemTime) -> (Keeper, Shared, Arc<LiveCertificate>) {
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(clock);
     let live = Arc::new(LiveCertificate::default());
-    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::clone(&live), clock);
+    let mut keeper = Keeper::new(client, NAMESPACE, Arc::clone(&live));
     assert!(live.current().is_none());
     let report = keeper.look().await;
     assert!(report.ready && report.troubles.is_empty(), "{report:?}");
@@ -64,10 +64,10 @@ async fn a_fresh_install_is_ready_after_one_look_and_then_quiet() {
 #[tokio::test]
 async fn replicas_share_the_authority_and_not_the_leaf() {
     clock!(CLOCK);
-    let (one, shared) = cluster();
+    let (one, shared) = cluster(now);
     let lives = [(); 2].map(|()| Arc::new(LiveCertificate::default()));
-    let mut a = Keeper::with_clock(one, NAMESPACE, Arc::clone(&lives[0]), now);
-    let mut b = Keeper::with_clock(client(&shared), NAMESPACE, Arc::clone(&lives[1]), now);
+    let mut a = Keeper::new(one, NAMESPACE, Arc::clone(&lives[0]));
+    let mut b = Keeper::new(client(&shared), NAMESPACE, Arc::clone(&lives[1]));
     tokio::join!(a.look(), b.look());
     // Both started at once: who lost a race for a caBundle mends that at its next look.
     let (x, y) = tokio::join!(a.look(), b.look());
@@ -138,6 +138,54 @@ async fn a_leap_back_keeps_a_leaf_that_is_valid_and_replaces_one_that_is_not_yet
             Event::Served
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_clock_is_wrong_changes_nothing_and_looks_once_each_time_it_is_set() {
+    static WRONG: AtomicU64 = AtomicU64::new(START);
+    clock!(CLOCK);
+    let (client, shared) = cluster(now);
+    let live = Arc::new(LiveCertificate::default());
+    let keeper = Keeper::new(client, NAMESPACE, Arc::clone(&live));
+    let wrong = || SystemTime::UNIX_EPOCH + Duration::from_secs(WRONG.load(Ordering::SeqCst));
+    let mut seen = running(keeper.with_wall(wrong));
+    sleep(Duration::from_secs(42)).await;
+    let served = live.current().unwrap();
+    shared.lock().unwrap().writes();
+    for shows in [
+        START + 5 * DAY,
+        START + 5000 * DAY,
+        START - 300 * DAY,
+        0,
+        START,
+    ] {
+        while seen.try_recv().is_ok() {}
+        WRONG.store(shows, Ordering::SeqCst);
+        let (_, report) = timeout(RETRY * 3, seen.recv()).await.unwrap().unwrap();
+        assert!(report.ready && report.events.is_empty(), "{report:?}");
+        assert!(report.troubles.is_empty(), "{report:?}");
+    }
+    assert!(Arc::ptr_eq(&served, &live.current().unwrap()));
+    assert_eq!(shared.lock().unwrap().writes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn leaves_live_as_long_as_they_are_told_and_never_longer_than_their_authority_is_trusted() {
+    clock!(CLOCK);
+    for (told, lives) in [(120, 120), (9 * DAY, 7 * DAY)] {
+        let (client, _) = cluster(now);
+        let keeper = Keeper::new(client, NAMESPACE, Arc::default());
+        let mut keeper = keeper.with_leaves_of(Duration::from_secs(told));
+        assert_eq!(
+            keeper.look().await.leaf.unwrap().remaining(now()).as_secs(),
+            lives
+        );
+        for (later, events) in [(lives / 3 * 2 - 1, vec![]), (1, vec![Event::Served])] {
+            CLOCK.fetch_add(later, Ordering::SeqCst);
+            let report = keeper.look().await;
+            assert_eq!((report.ready, report.events), (true, events));
+        }
+    }
 }
 
 #[tokio::test]
@@ -222,7 +270,7 @@ async fn a_replica_that_was_away_carries_a_rotation_on_and_no_leap_of_the_clock_
     first.look().await;
     drop(first);
     let live = Arc::new(LiveCertificate::default());
-    let mut second = Keeper::with_clock(client(&shared), NAMESPACE, live, now);
+    let mut second = Keeper::new(client(&shared), NAMESPACE, live);
     assert!(second.look().await.ready);
     advance(PUBLISHED_FOR / 2).await;
     CLOCK.fetch_add(DAY, Ordering::SeqCst);
@@ -288,7 +336,7 @@ async fn a_deleted_secret_is_a_clean_break_within_one_look() {
 #[tokio::test(start_paused = true)]
 async fn whom_the_mode_of_before_trusted_is_trusted_until_its_replicas_are_gone() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(now);
     let other = |shared: &Shared, entry| {
         let other = Authority::generate(now()).unwrap();
         let bundle = Bundle::read(other.certificate_pem());
@@ -296,7 +344,7 @@ async fn whom_the_mode_of_before_trusted_is_trusted_until_its_replicas_are_gone(
         bundle
     };
     let before = other(&shared, "inject.mbcas.dev");
-    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::default(), now);
+    let mut keeper = Keeper::new(client, NAMESPACE, Arc::default());
     let report = keeper.look().await;
     assert!(report.ready && report.troubles.is_empty(), "{report:?}");
     let [inject, workloads, _] = carried(&shared);
@@ -316,13 +364,13 @@ async fn whom_the_mode_of_before_trusted_is_trusted_until_its_replicas_are_gone(
 #[tokio::test(start_paused = true)]
 async fn the_mode_of_before_is_forgotten_after_the_handover() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(now);
     let before = Authority::generate(now()).unwrap();
     let before = Bundle::read(before.certificate_pem());
     for (_, entry) in ENTRIES {
         shared.lock().unwrap().trust(entry, &before);
     }
-    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::default(), now);
+    let mut keeper = Keeper::new(client, NAMESPACE, Arc::default());
     for _ in 0..2 {
         keeper.look().await;
         assert!(
@@ -380,9 +428,9 @@ async fn what_is_missing_or_forbidden_holds_nothing_else_up() {
         ("mbcas", "inject.mbcas.dev"),
         ("00-mbcas", "audit.mbcas.dev"),
     ] {
-        let (client, shared) = cluster();
+        let (client, shared) = cluster(now);
         let configuration = shared.lock().unwrap().configurations.remove(gone);
-        let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::default(), now);
+        let mut keeper = Keeper::new(client, NAMESPACE, Arc::default());
         let report = keeper.look().await;
         assert!(report.ready, "{report:?}");
         assert!(!shared.lock().unwrap().carried(stays).is_empty());
@@ -404,11 +452,11 @@ async fn what_is_missing_or_forbidden_holds_nothing_else_up() {
         assert_eq!(keeper.look().await.events, [Event::Published]);
     }
     // One entry of two.
-    let (one, shared) = cluster();
+    let (one, shared) = cluster(now);
     shared.lock().unwrap().change("mbcas", |configuration| {
         configuration["webhooks"].as_array_mut().unwrap().pop();
     });
-    let mut keeper = Keeper::with_clock(one, NAMESPACE, Arc::default(), now);
+    let mut keeper = Keeper::new(one, NAMESPACE, Arc::default());
     assert!(keeper.look().await.ready);
     assert!(
         !shared
@@ -422,10 +470,10 @@ async fn what_is_missing_or_forbidden_holds_nothing_else_up() {
 #[tokio::test(start_paused = true)]
 async fn a_role_of_the_time_before_the_second_configuration_holds_no_rotation_up() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(now);
     shared.lock().unwrap().forbidden =
         Some("GET /apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations");
-    let mut keeper = Keeper::with_clock(client, NAMESPACE, Arc::default(), now);
+    let mut keeper = Keeper::new(client, NAMESPACE, Arc::default());
     let report = keeper.look().await;
     assert!(report.ready && report.troubles[0].contains("the webhook's ClusterRole must allow it"));
     shared.lock().unwrap().ask_for_rotation();
@@ -491,10 +539,10 @@ fn running(keeper: Keeper) -> UnboundedReceiver<(f64, Report)> {
 #[tokio::test(start_paused = true)]
 async fn without_a_watch_it_looks_ever_later_until_all_is_well_and_then_every_period() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(now);
     shared.lock().unwrap().forbidden = Some("LIST");
     let configurations = std::mem::take(&mut shared.lock().unwrap().configurations);
-    let mut seen = running(Keeper::with_clock(client, NAMESPACE, Arc::default(), now));
+    let mut seen = running(Keeper::new(client, NAMESPACE, Arc::default()));
     let mut next = async || {
         let (at, report) = seen.recv().await.unwrap();
         (at.round(), report.ready)
@@ -515,8 +563,8 @@ async fn without_a_watch_it_looks_ever_later_until_all_is_well_and_then_every_pe
 #[tokio::test(start_paused = true)]
 async fn a_change_of_either_configuration_is_repaired_within_two_seconds() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
-    let mut seen = running(Keeper::with_clock(client, NAMESPACE, Arc::default(), now));
+    let (client, shared) = cluster(now);
+    let mut seen = running(Keeper::new(client, NAMESPACE, Arc::default()));
     for name in ["00-mbcas", "mbcas", "00-mbcas"] {
         sleep(Duration::from_secs(95)).await;
         while seen.try_recv().is_ok() {}
@@ -545,8 +593,8 @@ async fn a_change_of_either_configuration_is_repaired_within_two_seconds() {
 #[tokio::test(start_paused = true)]
 async fn changes_that_do_not_concern_us_cost_a_look_a_second_and_no_write() {
     clock!(CLOCK);
-    let (client, shared) = cluster();
-    let mut seen = running(Keeper::with_clock(client, NAMESPACE, Arc::default(), now));
+    let (client, shared) = cluster(now);
+    let mut seen = running(Keeper::new(client, NAMESPACE, Arc::default()));
     sleep(Duration::from_secs(20)).await;
     while seen.try_recv().is_ok() {}
     shared.lock().unwrap().writes();
@@ -562,8 +610,9 @@ async fn changes_that_do_not_concern_us_cost_a_look_a_second_and_no_write() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_slept_looks_at_its_leaf_when_it_wakes() {
     clock!(CLOCK);
-    let (client, _) = cluster();
-    let mut seen = running(Keeper::with_clock(client, NAMESPACE, Arc::default(), now));
+    let (client, _) = cluster(now);
+    let keeper = Keeper::new(client, NAMESPACE, Arc::default());
+    let mut seen = running(keeper.with_wall(now));
     sleep(Duration::from_secs(42)).await;
     while seen.try_recv().is_ok() {}
     CLOCK.fetch_add(30 * DAY, Ordering::SeqCst);

@@ -9,6 +9,7 @@ use rustls::{
 
 use super::*;
 use crate::Authority;
+use crate::schedule::LEAF_LIFETIME;
 
 const NAME: &str = "mbcas-webhook.mbcas-system.svc";
 
@@ -74,8 +75,8 @@ fn a_renewal_reaches_the_next_handshake_and_leaves_running_connections_alone() {
     let now = SystemTime::now();
     let authority = Authority::generate(now).unwrap();
     let (first, second) = (
-        authority.issue(NAME, now).unwrap(),
-        authority.issue(NAME, now).unwrap(),
+        authority.issue(NAME, now, LEAF_LIFETIME).unwrap(),
+        authority.issue(NAME, now, LEAF_LIFETIME).unwrap(),
     );
     let live = Arc::new(LiveCertificate::default());
     let (client, server) = (client(&authority), server(&live));
@@ -111,6 +112,6 @@ fn a_stranger_is_refused_by_the_caller() {
         Authority::generate(now).unwrap(),
     );
     let live = Arc::new(LiveCertificate::default());
-    live.set(foreign.issue(NAME, now).unwrap().certified());
+    live.set(foreign.issue(NAME, now, LEAF_LIFETIME).unwrap().certified());
     assert!(connect(&client(&ours), &server(&live)).is_err());
 }

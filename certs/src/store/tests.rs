@@ -15,7 +15,7 @@ fn data(cluster: &Cluster) -> Data {
 
 #[tokio::test]
 async fn the_first_replica_creates_and_the_second_adopts() {
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(SystemTime::now);
     let now = SystemTime::now();
     let store = CaStore::new(client.clone(), NAMESPACE);
     let (first, event) = store.ensure(now, None).await.unwrap();
@@ -41,7 +41,7 @@ async fn the_first_replica_creates_and_the_second_adopts() {
 
 #[tokio::test]
 async fn who_loses_the_race_to_create_adopts_the_winners_authority() {
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(SystemTime::now);
     shared.lock().unwrap().before_write = Some(|cluster: &mut Cluster| {
         let known = Known {
             now: SystemTime::now(),
@@ -67,7 +67,7 @@ async fn who_loses_the_race_to_create_adopts_the_winners_authority() {
 
 #[tokio::test]
 async fn a_lost_race_to_rotate_reads_again_and_nobody_announces_twice() {
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(SystemTime::now);
     let store = CaStore::new(client, NAMESPACE);
     let now = SystemTime::now();
     store.ensure(now, None).await.unwrap();
@@ -98,7 +98,7 @@ async fn an_empty_or_broken_secret_is_filled_and_keeps_what_others_put_there() {
         json!({"ca.crt": "Zm9v", "ca.key": "/w=="}),
         json!({"note": "aGVsbG8="}),
     ] {
-        let (client, shared) = cluster();
+        let (client, shared) = cluster(SystemTime::now);
         let note = data.get("note").cloned();
         shared.lock().unwrap().secret =
             Some(json!({"metadata": {"name": CA_SECRET, "resourceVersion": "7"}, "data": data}));
@@ -115,7 +115,7 @@ async fn an_empty_or_broken_secret_is_filled_and_keeps_what_others_put_there() {
 
 #[tokio::test]
 async fn a_secret_of_an_earlier_install_is_adopted_and_its_authority_kept() {
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(SystemTime::now);
     let store = CaStore::new(client, NAMESPACE);
     let now = SystemTime::now();
     let (before, _) = store.ensure(now, None).await.unwrap();
@@ -130,7 +130,7 @@ async fn a_secret_of_an_earlier_install_is_adopted_and_its_authority_kept() {
 
 #[tokio::test]
 async fn a_rotation_that_was_asked_for_begins_once() {
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(SystemTime::now);
     let store = CaStore::new(client, NAMESPACE);
     let now = SystemTime::now();
     store.ensure(now, None).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_rotation_that_was_asked_for_begins_once() {
 
 #[tokio::test]
 async fn a_refusal_names_the_object_and_the_mend() {
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(SystemTime::now);
     let store = CaStore::new(client, NAMESPACE);
     for (call, said) in [
         (
@@ -180,7 +180,7 @@ async fn a_secret_that_never_holds_still_is_given_up_for_now() {
         cluster.secret = Some(json!({"metadata": {"name": CA_SECRET, "resourceVersion": version}}));
         cluster.before_write = Some(meddle);
     }
-    let (client, shared) = cluster();
+    let (client, shared) = cluster(SystemTime::now);
     shared.lock().unwrap().before_write = Some(meddle);
     let store = CaStore::new(client, NAMESPACE);
     let later = SystemTime::now() + Duration::from_secs(1);

@@ -11,7 +11,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tower::service_fn;
 
-use crate::lease::clock::Moment;
+use mbcas_runtime::clock::Moment;
 
 /// The server's state.
 #[allow(clippy::struct_excessive_bools)] // independent switches of a fake
@@ -25,6 +25,8 @@ pub(crate) struct FakeApi {
     pub(crate) deployment: Option<&'static str>,
     /// Whether `pods/resize` is served.
     pub(crate) resize: bool,
+    /// The 37 of 1.37; empty: it does not say.
+    pub(crate) minor: &'static str,
     /// Whether another manager owns the limits that are written.
     pub(crate) is_contested: bool,
     /// The pods, whole.
@@ -159,6 +161,10 @@ impl FakeApi {
         }
         if path == "/api/v1" {
             return (StatusCode::OK, self.resources());
+        }
+        if path == "/version" && !self.minor.is_empty() {
+            let version = json!({"major": "1", "minor": self.minor, "gitVersion": "", "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
+            return (StatusCode::OK, version);
         }
         if path.contains("/configmaps/") {
             if self.is_down {

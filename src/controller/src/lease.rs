@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A candidate never compares its clock with anybody's. It watches the record
-//! *change* on its own [`clock`], and takes over what has not changed for the
+//! *change* on its own [clock](mbcas_runtime::clock), and takes over what has not changed for the
 //! whole duration. A leader's term ends before its Lease does: it is counted from
 //! the moment *before* the last accepted renewal was sent. `leaseTransitions` is
 //! the fencing epoch; what a cycle decided in one term is not written in another.
@@ -24,7 +24,6 @@
 //!   resourceVersion in each apply: what another leader has written since stands.
 
 pub mod candidate;
-pub mod clock;
 pub mod exchange;
 pub mod fence;
 pub mod leader;

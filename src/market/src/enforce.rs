@@ -26,7 +26,7 @@
 //! Satisfied containers have no limit either, unless one by itself, gone
 //! greedy, would push another below its protected amount before the next cycle;
 //! as far as that other is entitled to it, and does not have it of what others leave idle.
-//! Such a one may overdraw by what it has earned, see [`overdraft`].
+//! Such a one may have what harms nobody, and overdraw by what it has earned, see [`overdraft`].
 
 use mbcas_core::MilliCpu;
 
@@ -268,9 +268,11 @@ impl<'a, 'p> Overrun<'a, 'p> {
                 by: Binding::Cap,
             };
         }
+        // Up to here it takes nothing that another is promised.
+        let harmless = self.node.capacity.saturating_sub(others);
         let earned = party.overdraft.max(party.protected).max(party.floor);
         Bounded {
-            limit: earned.min(party.cap),
+            limit: harmless.max(earned).min(party.cap),
             by: Binding::Overdraft,
         }
     }

@@ -138,7 +138,8 @@ pub enum LimitReason {
     WeightsSuffice,
     /// It is short, and would take what others were promised: what they leave it.
     Held,
-    /// It has what it needs, and could overrun others before the next cycle: what it has earned.
+    /// It has what it needs, and could overrun others before the next cycle: what harms nobody, or
+    /// what it has earned.
     Overdraft,
     /// It was short until lately: what it needs and room for a burst.
     Recovering,
@@ -174,7 +175,7 @@ impl fmt::Display for LimitReason {
             Self::WeightsSuffice => "its cap: it is short, and its weight holds it to its grant",
             Self::Held => "held: it is short, and would take what others were promised",
             Self::Overdraft => {
-                "what it has earned: by itself it could overrun others within a cycle"
+                "what harms nobody, or what it has earned: by itself it could overrun others within a cycle"
             }
             Self::Recovering => "what it needs and room above it: it was short until lately",
             Self::Starting => "its cap: it has only just started",

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`log`] | one log line format, set by flag or environment |
 //! | [`ready`] | readiness that is earned part by part and lost for good when the process drains |
+//! | [`clock`] | time as this machine counts it, asleep or awake |
 //! | [`listen`] | taking a port, of both families |
 //! | [`http`] | plain HTTP/1.1 that slow or greedy clients cannot hold up |
 //! | [`admin`] | the admin port: `/livez`, `/readyz`, `/metrics` |
@@ -15,6 +16,7 @@
 //! admin port, its own tasks, [`supervise::Supervisor::run`].
 
 pub mod admin;
+pub mod clock;
 pub mod http;
 pub mod listen;
 pub mod log;

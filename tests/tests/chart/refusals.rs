@@ -133,6 +133,9 @@ fn an_impossible_value_is_refused_by_name() {
         ("image.digest=sha256:123", "digest"),
         ("image.tag=a/b", "tag"),
         ("certificates.mode=manual", "mode"),
+        ("certificates.auto.duration=1m", "duration"),
+        ("certificates.auto.duration=169h", "duration"),
+        ("certificates.auto.duration=1h30m", "duration"),
         (
             "commonLabels.app\\.kubernetes\\.io/name=other",
             "app.kubernetes.io/name",

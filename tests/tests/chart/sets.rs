@@ -11,6 +11,7 @@ const CHOICES: [(&str, &[&str]); 24] = [
     (
         "certificates",
         &[
+            "certificates: {auto: {duration: 24h}}",
             "certificates: {mode: cert-manager}",
             "certificates: {mode: cert-manager, secretName: tls, certManager: {issuerRef: {name: corp, kind: ClusterIssuer}, duration: 24h, renewBefore: 8h}}",
             r#"certificates: {mode: provided, secretName: tls, caBundle: "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"}"#,

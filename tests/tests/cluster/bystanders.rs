@@ -1,12 +1,16 @@
 //! Whoever was not asked for is left as he is.
 
+use std::time::{Duration, Instant};
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::PostParams;
 use mbcas_core::annotations::RESERVED_PREFIX;
 
-use crate::support::space::has_agent;
-use crate::support::{Admission, Lab, Space, on_cluster};
+use crate::support::http::sum_of;
+use crate::support::space::{cgroup, has_agent};
+use crate::support::wait::that;
+use crate::support::{Admission, Lab, SOON, Space, on_cluster, wait_until};
 
 #[test]
 fn a_namespace_without_the_label_is_untouched() {
@@ -40,6 +44,56 @@ fn malformed_words_in_a_namespace_without_the_label_are_nobodys_business() {
             assert_eq!(created.annotations()["mbcas.budget"], "lots");
         },
     );
+}
+
+/// What a neighbour without a request burns, the kernel gives it of what is idle: the market has as much
+/// to give as before. What one requests is his, used or not.
+#[test]
+fn a_noisy_neighbour_without_a_request_takes_nothing_from_the_market() {
+    on_cluster("noisy", Admission::Labelled, async |space| {
+        space
+            .start(&Lab::serve("web", &[]).request("100m").limit("200m"))
+            .await;
+        space.release.after_cycles(3.0).await;
+        let quiet = capacity(space).await;
+        let elsewhere = space.namespace(Admission::Unlabelled, &[]).await;
+        let start = async |lab: Lab| {
+            let (pods, name) = (space.pods_in(&elsewhere), &lab.name);
+            pods.create(&PostParams::default(), &lab.bare_pod())
+                .await
+                .unwrap();
+            wait_until("it burns", SOON, async || {
+                let used = cgroup(&pods.get(name).await.unwrap(), "app").map(|app| app.used());
+                let second = used.is_some_and(|used| used > Duration::from_secs(1));
+                that(second, format!("{used:?} so far"))
+            })
+            .await;
+            cgroup(&pods.get(name).await.unwrap(), "app").unwrap()
+        };
+        let noise = start(Lab::burn("noise", 2)).await;
+        let (before, begin) = (noise.used(), Instant::now());
+        // Two windows of the kubelet's, and a cycle that has read them.
+        space.release.after_cycles(6.0).await;
+        let noisy = capacity(space).await;
+        let burnt = (noise.used() - before).div_duration_f64(begin.elapsed());
+        start(Lab::burn("requests", 1).request("300m").limit("300m")).await;
+        space.release.after_cycles(2.0).await;
+        let promised = capacity(space).await;
+        figure!(
+            "capacity {quiet}m; beside one without a request that burns {burnt:.1} cores {noisy}m; \
+             beside one that requests 300m {promised}m"
+        );
+        assert!(burnt > 0.8, "{burnt} cores are no noise");
+        assert!(quiet.abs_diff(noisy) <= 20, "{quiet}m, then {noisy}m");
+        assert!((300..=320).contains(&(noisy - promised)), "{promised}m");
+    });
+}
+
+/// What the node's market has to give, in millicores.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a whole number
+async fn capacity(space: &Space) -> u64 {
+    let metrics = space.release.metrics().await.unwrap();
+    sum_of(&metrics, "mbcas_capacity_mcores").unwrap() as u64
 }
 
 /// A container that the market would surely move if it could.

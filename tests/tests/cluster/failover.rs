@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, LogParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
+use mbcas_api::names::FROZEN_ANNOTATION;
 use rustix::process::Signal;
+use serde_json::json;
 
+use super::cli::mbcas;
 use crate::support::cgroup::Cgroup;
 use crate::support::release::{INTERVAL, admin_address};
 use crate::support::space::{cgroup, is_ready, restarts};
@@ -189,6 +192,62 @@ fn a_leader_that_stood_still_beyond_its_lease_writes_nothing() {
             .find(|line| line.contains("mbcas_resize_outcomes_total{outcome=\"not_leading\"}"));
         figure!("it went on, and wrote nothing: {refused:?}");
         assert_eq!(http::sum_of(&metrics, "mbcas_leader"), Some(0.0));
+    });
+}
+
+/// Killed between two writes of one cycle: what it had written is carried on by the next, and every
+/// pod's way back is on the pod, whoever wrote last.
+#[test]
+fn a_leader_killed_in_the_middle_of_its_writes_loses_no_way_back() {
+    on_cluster("mid-write", Admission::Labelled, async |space| {
+        both_ready(&space.release).await;
+        let namespaces: Api<Namespace> = Api::all(space.client.clone());
+        let freeze = async |frozen: Option<&str>| {
+            let change = json!({"metadata": {"annotations": {FROZEN_ANNOTATION: frozen}}});
+            let (write, change) = (PatchParams::default(), Patch::Merge(change));
+            let frozen = namespaces.patch(&space.name, &write, &change);
+            frozen.await.unwrap();
+        };
+        freeze(Some("true")).await;
+        let names: Vec<_> = (0..PODS).map(|number| format!("p{number}")).collect();
+        let tight = format!("{TIGHT}m");
+        for name in &names {
+            let lab = Lab::serve(name, &[]).request("20m").limit(&tight);
+            let params = PostParams::default();
+            space.pods().create(&params, &lab.pod()).await.unwrap();
+        }
+        for name in &names {
+            space.ready(name).await;
+        }
+        let created = generations(space).await;
+        let leader = cgroup(&space.release.leader().await, "controller").unwrap();
+        freeze(None).await;
+        wait_until("the leader writes", SOON, async || {
+            let now = generations(space).await;
+            that(now != created, "nothing is written yet")
+        })
+        .await;
+        assert_eq!(leader.kill(), 1);
+        // What is on its way to the API server when it dies arrives.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = generations(space).await;
+        let written = now.iter().filter(|(name, now)| created[*name] != **now);
+        let written = written.count();
+        figure!("leader killed when {written} of {PODS} pods were written");
+        assert!((1..PODS).contains(&written), "not in the middle");
+        for name in &names {
+            space.limit(name, SOON, |limit| limit > TIGHT).await;
+        }
+        let restored = async {
+            let words = ["restore", "--all", "--namespace", &space.name];
+            let (status, out, err) = mbcas(&words);
+            assert_eq!(status, 0, "{out}{err}");
+            for name in &names {
+                space.limit(name, SOON, |limit| limit == TIGHT).await;
+                assert_eq!(restarts(&space.pod(name).await), 0, "{name}");
+            }
+        };
+        space.release.without_controller(restored).await;
     });
 }
 

@@ -1,7 +1,6 @@
 //! What goes on while a part of admission is away, changes, or is attacked.
 //!
-//! docs/faults.md is the report. `MBCAS_ROTATIONS` says how often the authority
-//! changes (once).
+//! docs/faults.md is the report.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,20 +9,18 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
-use mbcas_api::names::{AGENT_CONTAINER, CA_SECRET, ROTATE_ANNOTATION, WEBHOOK_PORT};
+use kube::api::{ListParams, PostParams};
+use mbcas_api::names::{AGENT_CONTAINER, WEBHOOK_PORT};
 use mbcas_runtime::priority::give_way;
 use rustix::process::Signal;
-use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::release::NAMESPACE;
 use crate::support::space::{cgroup, container, dry_run, has_agent, ip, is_ready, phase};
 use crate::support::wait::that;
 use crate::support::{Admission, Lab, Release, SOON, Space, Stream, on_cluster, wait_until};
@@ -142,40 +139,6 @@ fn without_the_agents_image_pods_wait_for_it_and_those_without_an_agent_start() 
     });
 }
 
-/// The Secret's authority that signs.
-async fn authority(secrets: &Api<Secret>) -> Vec<u8> {
-    let secret = secrets.get(CA_SECRET).await.unwrap();
-    secret.data.unwrap()["ca.crt"].0.clone()
-}
-
-#[test]
-fn the_authority_changes_under_a_stream_of_pods() {
-    on_cluster("rotation", Admission::Labelled, async |space| {
-        let rotations: u32 = std::env::var("MBCAS_ROTATIONS").map_or(1, |n| n.parse().unwrap());
-        let secrets: Api<Secret> = Api::namespaced(space.client.clone(), NAMESPACE);
-        let rotate = async {
-            for _ in 0..rotations {
-                let before = authority(&secrets).await;
-                let ask = json!({"metadata": {"annotations": {ROTATE_ANNOTATION: "now"}}});
-                let ask = Patch::Merge(ask);
-                secrets
-                    .patch(CA_SECRET, &PatchParams::default(), &ask)
-                    .await
-                    .unwrap();
-                wait_until("another signs", Duration::from_mins(3), async || {
-                    that(authority(&secrets).await != before, "the same signs")
-                })
-                .await;
-            }
-            // Until every replica serves what the new one signed.
-            tokio::time::sleep(Duration::from_secs(15)).await;
-        };
-        let (stream, ()) = Stream::during(space, rotate).await;
-        let seen = stream.is_whole("rotation");
-        figure!("authority and leaves changed {rotations} times: {seen}");
-    });
-}
-
 /// Every replica of the webhook, by name, with how often it was restarted.
 async fn replicas(space: &Space) -> Vec<(String, i32, Pod)> {
     let selector = ListParams::default().labels("app.kubernetes.io/component=webhook");
@@ -186,7 +149,7 @@ async fn replicas(space: &Space) -> Vec<(String, i32, Pod)> {
 }
 
 /// Waits until those of before an upgrade, which go on answering for some seconds, are gone.
-async fn two_stand(space: &Space) {
+pub(crate) async fn two_stand(space: &Space) {
     wait_until("there are two replicas", SOON, async || {
         let there = replicas(space).await.len();
         that(there == 2, format!("there are {there}"))
@@ -195,7 +158,7 @@ async fn two_stand(space: &Space) {
 }
 
 /// Which replicas there are, and how often each was restarted.
-async fn standing(space: &Space) -> Vec<(String, i32)> {
+pub(crate) async fn standing(space: &Space) -> Vec<(String, i32)> {
     let all = replicas(space).await.into_iter();
     all.map(|(name, restarts, _)| (name, restarts)).collect()
 }

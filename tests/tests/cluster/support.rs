@@ -12,6 +12,7 @@ pub(crate) mod release;
 pub(crate) mod space;
 pub(crate) mod stream;
 pub(crate) mod wait;
+pub(crate) mod wrong_clock;
 
 pub(crate) use lab::Lab;
 pub(crate) use release::Release;

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mbcas_certs::schedule::LEAF_LIFETIME;
 use mbcas_certs::{Authority, LiveCertificate, server_name};
 use mbcas_webhook::metrics::Metrics;
 use mbcas_webhook::routes::{self, Judge};
@@ -83,7 +84,9 @@ async fn serve_until_killed(called: &Path) {
     let now = SystemTime::now();
     let authority = Authority::generate(now).unwrap();
     let live = Arc::new(LiveCertificate::default());
-    let leaf = authority.issue(&server_name("mbcas-system"), now).unwrap();
+    let leaf = authority
+        .issue(&server_name("mbcas-system"), now, LEAF_LIFETIME)
+        .unwrap();
     live.set(leaf.certified());
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let agent = AgentSpec::usual("registry.example.org/mbcas-demand-agent:1.2.3");

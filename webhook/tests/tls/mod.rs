@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use mbcas_certs::schedule::LEAF_LIFETIME;
 use mbcas_certs::{Authority, LiveCertificate, server_name};
 use mbcas_webhook::metrics::Metrics;
 use mbcas_webhook::routes::{self, INJECT, Judge};
@@ -143,7 +144,7 @@ async fn a_pod_is_injected_over_tls_before_and_after_a_renewal() {
     for _ in 0..2 {
         webhook.live.set(
             authority
-                .issue(&server_name("mbcas-system"), now)
+                .issue(&server_name("mbcas-system"), now, LEAF_LIFETIME)
                 .unwrap()
                 .certified(),
         );

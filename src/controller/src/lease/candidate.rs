@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Leader;
-use super::clock::Clock;
 use super::exchange::{Answer, Ask, Step};
 use super::record::Record;
 use super::rule::{Candidacy, Term};
 use super::times::{LEASE, REQUEST, SETTLED};
+use mbcas_runtime::clock::Clock;
 
 /// How long giving the Lease back may take once the last write has settled; then it lapses.
 const RELEASE: Duration = REQUEST.saturating_mul(2);

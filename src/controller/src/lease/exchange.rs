@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::clock::Moment;
 use super::record::Record;
+use mbcas_runtime::clock::Moment;
 
 /// A `resourceVersion`.
 pub type Version = Arc<str>;

@@ -3,9 +3,9 @@
 
 use tokio::sync::watch;
 
-use super::clock::{Clock, Moment};
 use super::rule::Term;
 use super::times::SETTLED;
+use mbcas_runtime::clock::{Clock, Moment};
 
 /// Whether this process may write, for everybody who has to ask.
 #[derive(Clone, Debug)]

@@ -20,10 +20,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::clock::Moment;
 use super::exchange::{Answer, Ask, Step, Version};
 use super::record::Record;
 use super::times::{AGAIN, LEASE, POLL, RENEW_DEADLINE, RENEWAL};
+use mbcas_runtime::clock::Moment;
 
 /// One term of office.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ fn bounded(capacity: u64, node: &[Requested], curves: &[WeightCurve]) -> Vec<Bou
 }
 
 /// Amounts are so fine that rounding is nothing beside what the laws are about.
-const FINE: u64 = 1_000;
+const FINE: u64 = 10_000;
 
 /// A node: capacity, and parties whose promises fit into it.
 fn node() -> impl Strategy<Value = (u64, Vec<Requested>)> {
@@ -115,6 +115,30 @@ fn limits(capacity: u64, parties: &[Requested], curves: &[WeightCurve]) -> Vec<u
         .collect()
 }
 
+/// Whether the satisfied one `i`, gone greedy alone up to `limit`, takes another's protected amount.
+fn harms(
+    capacity: u64,
+    parties: &[Requested],
+    bounded: &[Bounded],
+    i: usize,
+    limit: u64,
+    curve: WeightCurve,
+) -> bool {
+    let most = |j: usize| match parties[j].is_short {
+        _ if j == i => limit,
+        true => bounded[j].limit,
+        false => parties[j].protected,
+    };
+    let runner = |j: usize| Runner {
+        weight: curve.weight(parties[j].request),
+        most: MilliCpu::new(most(j)),
+    };
+    let runners: Vec<Runner> = (0..parties.len()).map(runner).collect();
+    let got = delivered(MilliCpu::new(capacity), &runners);
+    let mut others = (0..parties.len()).filter(|j| *j != i && !parties[*j].is_short);
+    others.any(|j| got[j].get() + 1 < parties[j].protected)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
@@ -150,9 +174,22 @@ proptest! {
         let held = bounded.iter().enumerate().filter(|(_, b)| b.by == Binding::Grant);
         for (i, _) in held {
             let mut looser = limits.clone();
-            looser[i] += 10 * FINE;
+            looser[i] += FINE;
             let looser_breaks = !keeps(capacity, &parties, &looser, curve, WHOLE_PERCENT);
             prop_assert!(looser_breaks || looser[i] >= parties[i].cap, "{i} of {bounded:?}");
+        }
+    }
+
+    #[test]
+    fn nor_is_one_of_a_satisfied_one((capacity, parties) in node(), curve in curve()) {
+        let bounded = bounded(capacity, &parties, &[curve]);
+        let held = bounded.iter().enumerate().filter(|(_, b)| b.by == Binding::Overdraft);
+        for (i, _) in held {
+            let looser = bounded[i].limit + FINE;
+            prop_assert!(
+                looser >= parties[i].cap || harms(capacity, &parties, &bounded, i, looser, curve),
+                "{i} of {bounded:?}"
+            );
         }
     }
 
@@ -169,15 +206,8 @@ proptest! {
         let bounded = bounded(capacity, &parties, &[curve]);
         let unlimited = (0..parties.len()).filter(|i| !parties[*i].is_short && bounded[*i].by == Binding::Cap);
         for i in unlimited {
-            let runner = |j: usize| Runner {
-                weight: curve.weight(parties[j].request),
-                most: MilliCpu::new(if j == i || parties[j].is_short { bounded[j].limit } else { parties[j].protected }),
-            };
-            let runners: Vec<Runner> = (0..parties.len()).map(runner).collect();
-            let got = delivered(MilliCpu::new(capacity), &runners);
-            for j in (0..parties.len()).filter(|j| *j != i && !parties[*j].is_short) {
-                prop_assert!(got[j].get() + 1 >= parties[j].protected, "{i} harms {j}: {bounded:?}");
-            }
+            let limit = bounded[i].limit;
+            prop_assert!(!harms(capacity, &parties, &bounded, i, limit, curve), "{i} of {bounded:?}");
         }
     }
 }
@@ -246,13 +276,13 @@ fn weights_that_split_otherwise_than_budgets_are_corrected() {
 }
 
 #[test]
-fn one_that_could_overrun_others_has_what_it_earned() {
-    // Nobody is short; the heavy one could take nearly all of the node.
+fn one_that_could_overrun_others_has_what_harms_nobody_and_what_it_earned() {
+    // Nobody is short; the heavy one could take nearly all of the node, of which the light one has 80.
     let node = [satisfied(10, 80), satisfied(2000, 100)];
-    assert_eq!(
-        outcome(&node),
-        [(390, Binding::Cap), (200, Binding::Overdraft)]
-    );
+    let heavy = |limit| [(390, Binding::Cap), (limit, Binding::Overdraft)];
+    assert_eq!(outcome(&node), heavy(280));
+    // It has earned 200, and more than 280 where more is promised to the light one.
+    assert_eq!(outcome(&[satisfied(10, 200), node[1]]), heavy(200));
     assert_eq!(overdraft(None), MilliCpu::ZERO);
     assert_eq!(overdraft(Some(MilliCpu::new(50))), MilliCpu::new(450));
     assert_eq!(overdraft(Some(MilliCpu::new(500))), MilliCpu::new(2600));

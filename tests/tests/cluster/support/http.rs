@@ -1,7 +1,8 @@
 //! A page over plain HTTP, from an address of this machine or of a pod on it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use k8s_openapi::jiff::fmt::rfc2822;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -22,6 +23,17 @@ pub(crate) async fn page(address: &str, path: &str) -> Result<String, String> {
     } else {
         Err(format!("{address}{path}: {status} {body}"))
     }
+}
+
+/// What the clock of whoever answers at `address` shows.
+pub(crate) async fn date(address: &str) -> Result<SystemTime, String> {
+    let answer = ask(address, "/livez")
+        .await
+        .map_err(|why| why.to_string())?;
+    let date = answer.lines().find_map(|line| line.strip_prefix("date: "));
+    let date = date.ok_or_else(|| format!("{address}: no date in {answer}"))?;
+    let date = rfc2822::parse(date).map_err(|why| why.to_string())?;
+    Ok(date.timestamp().into())
 }
 
 /// HTTP/1.0, so that the body ends with the connection and comes in one piece.

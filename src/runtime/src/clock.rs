@@ -49,3 +49,19 @@ pub fn since_boot() -> Moment {
     let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
     Moment(Duration::new(seconds, nanoseconds))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machines_clock_goes_on() {
+        let before = since_boot();
+        std::thread::sleep(Duration::from_millis(2));
+        let passed = before.until(since_boot());
+        assert!(
+            (Duration::from_millis(2)..Duration::from_mins(1)).contains(&passed),
+            "{passed:?}"
+        );
+    }
+}
