@@ -358,6 +358,9 @@ fn leapt(from: SystemTime, to: SystemTime, elapsed: Duration) -> bool {
 }
 
 #[cfg(test)]
-mod soak;
-#[cfg(test)]
+#[macro_use]
 mod tests;
+#[cfg(test)]
+mod running;
+#[cfg(test)]
+mod soak;

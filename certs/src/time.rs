@@ -74,8 +74,8 @@ mod tests {
         Moment::after_zero(Duration::from_secs(seconds))
     }
 
-    fn at(seconds: u64) -> Option<SystemTime> {
-        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    fn date(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
     fn says(date: &'static str) -> HeaderMap {
@@ -87,11 +87,11 @@ mod tests {
         let time = ServerTime::default();
         assert_eq!(time.at(moment(5)), None);
         time.hear(&says("Sun, 06 Nov 1994 08:49:37 GMT"), moment(5));
-        assert_eq!(time.at(moment(5)), at(784_111_777));
-        assert_eq!(time.at(moment(65)), at(784_111_837));
+        assert_eq!(time.at(moment(5)), Some(date(784_111_777)));
+        assert_eq!(time.at(moment(65)), Some(date(784_111_837)));
         // The server's own clock was set back.
         time.hear(&says("Sun, 06 Nov 1994 07:49:37 GMT"), moment(70));
-        assert_eq!(time.at(moment(71)), at(784_108_178));
+        assert_eq!(time.at(moment(71)), Some(date(784_108_178)));
     }
 
     #[test]
@@ -102,7 +102,7 @@ mod tests {
             time.hear(&says(bad), moment(9));
         }
         time.hear(&HeaderMap::new(), moment(9));
-        assert_eq!(time.at(moment(0)), at(784_111_777));
+        assert_eq!(time.at(moment(0)), Some(date(784_111_777)));
     }
 
     #[test]

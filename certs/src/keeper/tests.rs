@@ -1,15 +1,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{advance, timeout};
+use tokio::time::advance;
 
 use super::*;
 use crate::authority::Authority;
 use crate::fake::{Cluster, ENTRIES, NAMESPACE, Shared, client, cluster};
 use crate::schedule::{AUTHORITY_LIFETIME, PUBLISHED_FOR};
 
-const DAY: u64 = 86_400;
+pub(super) const DAY: u64 = 86_400;
 pub(super) const START: u64 = 1_800_000_000;
 
 /// A wall clock per test: `fn()` pointers hold no state, so each test names its own static.
@@ -35,7 +34,7 @@ async fn replica(clock: fn() -> SystemTime) -> (Keeper, Shared, Arc<LiveCertific
 }
 
 /// What the entries carry, in their order.
-fn carried(shared: &Shared) -> [Bundle; 3] {
+pub(super) fn carried(shared: &Shared) -> [Bundle; 3] {
     let cluster = shared.lock().unwrap();
     ENTRIES.map(|(_, entry)| cluster.carried(entry))
 }
@@ -138,35 +137,6 @@ async fn a_leap_back_keeps_a_leaf_that_is_valid_and_replaces_one_that_is_not_yet
             Event::Served
         ]
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_node_whose_clock_is_wrong_changes_nothing_and_looks_once_each_time_it_is_set() {
-    static WRONG: AtomicU64 = AtomicU64::new(START);
-    clock!(CLOCK);
-    let (client, shared) = cluster(now);
-    let live = Arc::new(LiveCertificate::default());
-    let keeper = Keeper::new(client, NAMESPACE, Arc::clone(&live));
-    let wrong = || SystemTime::UNIX_EPOCH + Duration::from_secs(WRONG.load(Ordering::SeqCst));
-    let mut seen = running(keeper.with_wall(wrong));
-    sleep(Duration::from_secs(42)).await;
-    let served = live.current().unwrap();
-    shared.lock().unwrap().writes();
-    for shows in [
-        START + 5 * DAY,
-        START + 5000 * DAY,
-        START - 300 * DAY,
-        0,
-        START,
-    ] {
-        while seen.try_recv().is_ok() {}
-        WRONG.store(shows, Ordering::SeqCst);
-        let (_, report) = timeout(RETRY * 3, seen.recv()).await.unwrap().unwrap();
-        assert!(report.ready && report.events.is_empty(), "{report:?}");
-        assert!(report.troubles.is_empty(), "{report:?}");
-    }
-    assert!(Arc::ptr_eq(&served, &live.current().unwrap()));
-    assert_eq!(shared.lock().unwrap().writes(), [""; 0]);
 }
 
 #[tokio::test]
@@ -522,102 +492,4 @@ async fn while_the_api_server_is_away_leaves_are_renewed_and_the_replica_stays_r
         "{:?}",
         report.troubles
     );
-}
-
-/// A keeper's loop, and when it looked with what.
-fn running(keeper: Keeper) -> UnboundedReceiver<(f64, Report)> {
-    let (sender, seen) = unbounded_channel();
-    let start = Instant::now();
-    tokio::spawn(keeper.run(move |report| {
-        sender
-            .send((start.elapsed().as_secs_f64(), report.clone()))
-            .unwrap();
-    }));
-    seen
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_a_watch_it_looks_ever_later_until_all_is_well_and_then_every_period() {
-    clock!(CLOCK);
-    let (client, shared) = cluster(now);
-    shared.lock().unwrap().forbidden = Some("LIST");
-    let configurations = std::mem::take(&mut shared.lock().unwrap().configurations);
-    let mut seen = running(Keeper::new(client, NAMESPACE, Arc::default()));
-    let mut next = async || {
-        let (at, report) = seen.recv().await.unwrap();
-        (at.round(), report.ready)
-    };
-    for at in [0.0, 1.0, 3.0, 7.0, 15.0, 25.0] {
-        assert_eq!(next().await, (at, false));
-    }
-    shared.lock().unwrap().configurations = configurations;
-    for at in [35.0, 45.0, 55.0] {
-        assert_eq!(next().await, (at, true));
-    }
-    shared.lock().unwrap().fail_next = Some(500);
-    for at in [65.0, 66.0, 76.0] {
-        assert_eq!(next().await, (at, true));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_change_of_either_configuration_is_repaired_within_two_seconds() {
-    clock!(CLOCK);
-    let (client, shared) = cluster(now);
-    let mut seen = running(Keeper::new(client, NAMESPACE, Arc::default()));
-    for name in ["00-mbcas", "mbcas", "00-mbcas"] {
-        sleep(Duration::from_secs(95)).await;
-        while seen.try_recv().is_ok() {}
-        shared.lock().unwrap().wipe(name);
-        let wiped = Instant::now();
-        let repaired = async {
-            while !seen
-                .recv()
-                .await
-                .unwrap()
-                .1
-                .events
-                .contains(&Event::Published)
-            {}
-        };
-        timeout(Duration::from_secs(3), repaired).await.unwrap();
-        assert!(
-            wiped.elapsed() <= Duration::from_secs(2),
-            "{:?}",
-            wiped.elapsed()
-        );
-        assert!(carried(&shared).iter().all(|bundle| bundle.len() == 1));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn changes_that_do_not_concern_us_cost_a_look_a_second_and_no_write() {
-    clock!(CLOCK);
-    let (client, shared) = cluster(now);
-    let mut seen = running(Keeper::new(client, NAMESPACE, Arc::default()));
-    sleep(Duration::from_secs(20)).await;
-    while seen.try_recv().is_ok() {}
-    shared.lock().unwrap().writes();
-    for _ in 0..1000 {
-        shared.lock().unwrap().change("mbcas", |_| {});
-        sleep(Duration::from_millis(10)).await;
-    }
-    let looks = std::iter::from_fn(|| seen.try_recv().ok()).count();
-    assert!((8..=11).contains(&looks), "{looks} looks in 10 s");
-    assert_eq!(shared.lock().unwrap().writes(), [""; 0]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_machine_that_slept_looks_at_its_leaf_when_it_wakes() {
-    clock!(CLOCK);
-    let (client, _) = cluster(now);
-    let keeper = Keeper::new(client, NAMESPACE, Arc::default());
-    let mut seen = running(keeper.with_wall(now));
-    sleep(Duration::from_secs(42)).await;
-    while seen.try_recv().is_ok() {}
-    CLOCK.fetch_add(30 * DAY, Ordering::SeqCst);
-    let woke = Instant::now();
-    let (_, report) = seen.recv().await.unwrap();
-    assert!(woke.elapsed() <= RETRY * 2, "{:?}", woke.elapsed());
-    assert_eq!((report.ready, report.events), (true, vec![Event::Served]));
 }

@@ -106,7 +106,7 @@ fn leaves_follow_each_other_under_a_stream_of_pods() {
                 anew(space, &trusted[0], &end)
             )
         };
-        let (stream, ((), direct, anew)) = Stream::during(space, callers).await;
+        let (stream, ((), direct, anew)) = Stream::during(space, Box::pin(callers)).await;
         let seen = stream.is_whole("leaves");
         let followed = count(&all).await - first;
         figure!(
