@@ -7,16 +7,16 @@ use serde_json::Value;
 use crate::support::{scratch, workspace};
 
 /// What there is to choose, with the ways to choose; not choosing is one more.
-const CHOICES: [(&str, &[&str]); 24] = [
+const CHOICES: [(&str, &[&str]); 25] = [
     (
         "certificates",
         &[
-            "certificates: {auto: {duration: 24h}}",
             "certificates: {mode: cert-manager}",
             "certificates: {mode: cert-manager, secretName: tls, certManager: {issuerRef: {name: corp, kind: ClusterIssuer}, duration: 24h, renewBefore: 8h}}",
             r#"certificates: {mode: provided, secretName: tls, caBundle: "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"}"#,
         ],
     ),
+    ("leaves", &["certificates: {auto: {duration: 24h}}"]),
     ("warnings", &["warnings: {enabled: false}"]),
     ("audit", &["audit: {enabled: false}"]),
     ("guards", &["guards: {enabled: false}"]),
