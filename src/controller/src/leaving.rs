@@ -85,7 +85,7 @@ pub enum GivenBack {
     Done,
     /// It is gone, or somebody else resizes it.
     NotOurs,
-    /// Its turn did not come, or this process may not write any more.
+    /// The turn of all of it, or of some of its containers, did not come, or this process may not write any more.
     NotReached,
     /// It did not work.
     Failed,

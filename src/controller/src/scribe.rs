@@ -272,7 +272,7 @@ impl Pen {
     /// An Event of its own: a recorder that remembers would repeat what it has said of the pod before.
     async fn tell(&self, mut event: Event, about: &ObjectReference) -> Result<(), kube::Error> {
         if let Some(note) = &mut event.note {
-            note.truncate(note.floor_char_boundary(NOTE));
+            cut(note);
         }
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
         recorder.publish(&event, about).await
@@ -318,23 +318,30 @@ impl Pen {
 
 /// What people are told of those that were let go, if anything was tried.
 fn gave_back(leavers: &[Leaver]) -> impl Iterator<Item = Line> {
-    let told = leavers
-        .iter()
-        .filter(|one| matches!(one.outcome, GivenBack::Done | GivenBack::Failed));
+    let told = leavers.iter().filter(|one| match one.outcome {
+        GivenBack::Done | GivenBack::Failed => true,
+        // Some of its containers had their turn.
+        GivenBack::NotReached => !one.words.is_empty(),
+        GivenBack::AsBefore | GivenBack::NotOurs => false,
+    });
     told.cloned().map(Line::GaveBack)
 }
 
 fn returned(leaver: &Leaver) -> Event {
     let by = leaver.by.word();
-    let (type_, reason, what) = if leaver.outcome == GivenBack::Done {
-        (
-            EventType::Normal,
-            "Restored",
-            "it is given back what it had",
-        )
-    } else {
-        let what = "not all that it had could be given back, which is tried again";
-        (EventType::Warning, "NotRestored", what)
+    let (type_, reason, what) = match leaver.outcome {
+        GivenBack::Failed => {
+            let what = "not all that it had could be given back, which is tried again";
+            (EventType::Warning, "NotRestored", what)
+        }
+        GivenBack::NotReached => {
+            let what = "it is given back what it had, of which the rest follows";
+            (EventType::Normal, "Restored", what)
+        }
+        _ => {
+            let what = "it is given back what it had";
+            (EventType::Normal, "Restored", what)
+        }
     };
     let note = format!(
         "The CPU market lets it go ({by}), and {what}: {}",
@@ -349,6 +356,11 @@ fn left_to(contested: &Contested) -> Event {
         contested.id.container, contested.words
     );
     resize_event(EventType::Warning, "AnotherResizer", note)
+}
+
+/// What is too long for a note is cut: an Event with one is refused whole.
+fn cut(note: &mut String) {
+    note.truncate(note.floor_char_boundary(NOTE));
 }
 
 fn resize_event(type_: EventType, reason: &str, note: String) -> Event {

@@ -100,11 +100,13 @@ impl Cycle<'_> {
                 Ok((_, None)) => continue,
                 Ok((plan, Some(_))) => (GivenBack::Done, step.detail(&plan)),
                 Err(ApplyError::Stopped(_) | ApplyError::Unanswered { .. }) => {
-                    return (GivenBack::NotReached, String::new());
+                    outcome = outcome.max(GivenBack::NotReached);
+                    break;
                 }
                 // It may have been taken: the next cycle sees.
                 Err(ApplyError::Failed { source, .. }) if Fenced::of(&source).is_some() => {
-                    return (GivenBack::NotReached, String::new());
+                    outcome = outcome.max(GivenBack::NotReached);
+                    break;
                 }
                 Err(error) if is_anothers(&error) => (GivenBack::NotOurs, error.to_string()),
                 Err(error) => (GivenBack::Failed, error.to_string()),

@@ -27,3 +27,20 @@ fn every_kind_of_autoscaler_is_named_as_the_cluster_names_it() {
         assert!(event(&met(kind)).note.unwrap().len() < 1_000);
     }
 }
+
+#[test]
+fn a_note_is_never_longer_than_an_event_may_have_it() {
+    for (text, length) in [
+        ("as it is", 8),
+        (&*"a".repeat(5_000), 1_024),
+        (&*"€".repeat(900), 1_023),
+    ] {
+        let mut note = text.to_owned();
+        cut(&mut note);
+        assert!(
+            note.len() == length && text.starts_with(&note),
+            "{}",
+            note.len()
+        );
+    }
+}

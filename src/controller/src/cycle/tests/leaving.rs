@@ -192,3 +192,31 @@ async fn another_resizers_limit_stays_and_is_not_asked_for_again() {
         .with_label_values(&["opted_out", "not_ours"]);
     assert_eq!(left.get(), 1);
 }
+
+/// One container has its turn and the other does not: what was done is said, and the rest is done and said later.
+#[tokio::test(start_paused = true)]
+async fn what_was_given_back_is_said_though_the_rest_has_to_wait() {
+    let original = r#"{"version":1,"participant":"app","containers":{"app":{"request":"100m","limit":"500m"},"side":{"request":"100m","limit":"400m"}}}"#;
+    let mut pod = opted_out();
+    pod["metadata"]["annotations"]["mbcas.dev/original"] = json!(original);
+    for (list, field) in [("spec", "containers"), ("status", "containerStatuses")] {
+        let mut second = pod[list][field][0].clone();
+        second["name"] = json!("side");
+        pod[list][field].as_array_mut().unwrap().push(second);
+    }
+    let owned = &mut pod["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:containers"];
+    owned["k:{\"name\":\"side\"}"] = owned["k:{\"name\":\"app\"}"].clone();
+    let (api, view) = world(&[pod]);
+    let (mut market, _candidate) = market(&api, view, true).await;
+    let hand = Arc::into_inner(market.actuator).unwrap();
+    market.actuator = Arc::new(hand.paced(Pace::new(1, 1), Duration::from_millis(500)));
+    for _ in 0..2 {
+        market.cycle(Mode::Auto, 0).await;
+    }
+    let said = events(&api);
+    assert!(
+        matches!(&said[..], [(reason, note)] if reason == "Restored" && note.contains("the rest follows")
+            && note.contains("app: ") && !note.contains("side: ")),
+        "{said:?}"
+    );
+}

@@ -28,6 +28,19 @@ async fn a_container_of_another_resizer_is_left_to_it() {
     assert!(market.respected.is_empty());
 }
 
+/// Of a whole cluster of them a cycle tells twenty; all are left alone.
+#[tokio::test(start_paused = true)]
+async fn of_many_that_another_resizes_some_are_told() {
+    let pods: Vec<_> = (0..25)
+        .map(|number| pod("shop", &format!("p{number}"), &json!({})))
+        .collect();
+    let (api, view) = world(&pods);
+    let (mut market, _candidate) = market(&api, view, true).await;
+    api.lock().unwrap().is_contested = true;
+    market.cycle(Mode::Auto, 0).await;
+    assert_eq!((market.respected.len(), events(&api).len()), (25, 20));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_vertical_autoscaler_is_left_alone_and_told_once() {
     let mut owned = pod("shop", "top", &json!({}));
