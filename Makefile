@@ -1,6 +1,6 @@
 # Recipes that anyone can run. Each is a script: `make -n TARGET` shows which.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-chart test-long check bench-admission bench-agent bench-controller bench-demand bench-market bench-podstart fmt images up down status
+.PHONY: help demo test test-unit test-chart test-long check bench-admission bench-agent bench-controller bench-demand bench-market bench-podstart fmt images release up down status
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,9 @@ fmt: ## format the code
 
 images: ## build the images, and load them where the cluster finds them
 	@deploy/images.sh
+
+release: ## images, chart, bills of materials and sums, signed by MBCAS_SIGNING_KEY, in target/release-VERSION
+	@deploy/release.sh
 
 up: ## start the local cluster, or mend it
 	@deploy/prerequisites.sh cluster

@@ -31,16 +31,19 @@ static_cargo() {
   RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --quiet --target "$triple" "$@"
 }
 
-# binaries NAME: builds what image NAME holds; the paths, one a line.
+# binaries NAME: builds what image NAME holds; the paths, one a line. What cargo says of each crate that it compiled, or
+# had compiled already, stands in NAME.cargo: deploy/release.sh makes the bill of materials of it.
 binaries() {
   case $1 in
     mbcas)
       static_cargo --release -p mbcas-webhook -p mbcas-controller -p mbcas -p mbcas-lab \
-        --bin mbcas-webhook --bin mbcas-controller --bin mbcas --bin mbcas-lab || return 1
+        --bin mbcas-webhook --bin mbcas-controller --bin mbcas --bin mbcas-lab \
+        --message-format=json-render-diagnostics >"$out/mbcas.cargo" || return 1
       printf '%s\n' "target/$triple/release/"{mbcas-webhook,mbcas-controller,mbcas,mbcas-lab}
       ;;
     agent)
-      static_cargo --profile agent -p mbcas-agent --bin mbcas-demand-agent || return 1
+      static_cargo --profile agent -p mbcas-agent --bin mbcas-demand-agent \
+        --message-format=json-render-diagnostics >"$out/agent.cargo" || return 1
       printf '%s\n' "target/$triple/agent/mbcas-demand-agent"
       ;;
     pause)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Checks what a purpose needs, names everything that is missing in one message with the one command
 # that installs it, and as root on Debian or Ubuntu installs it itself.
-# Usage: deploy/prerequisites.sh [demo|test|check|chart|cluster|bench|unit]   (default: test, which needs all but the bench's)
+# Usage: deploy/prerequisites.sh [demo|test|check|chart|cluster|bench|release|unit]  (default: test, all but the bench's)
 #
-# Four tools come into $XDG_CACHE_HOME/mbcas, not into the system: cargo-deny, built by cargo;
-# Prometheus and promtool, which the suite asks the dashboard's queries and the alerts, and
-# prometheus-node-exporter, beside which the agent is measured: unpacked from Debian's packages, because to
-# install these would start servers; and the Python package with the schemas of every Kubernetes that the
-# chart is for, in an environment of its own.
+# Five tools come into $XDG_CACHE_HOME/mbcas, not into the system: cargo-deny, and cargo-cyclonedx, which
+# knows the crates of a release, built by cargo; Prometheus and promtool, which the suite asks the dashboard's
+# queries and the alerts, and prometheus-node-exporter, beside which the agent is measured: unpacked from
+# Debian's packages, because to install these would start servers; and the Python package with the schemas of
+# every Kubernetes that the chart is for, in an environment of its own.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -15,6 +15,7 @@ purpose=${1:-test}
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/mbcas
 export PATH=$tools/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cargo_deny_version=0.20.2
+cargo_cyclonedx_version=0.5.9
 go_minimum=1.26.6
 schemas_version=1.37.0
 schemas=$tools/kubernetes-validate-$schemas_version
@@ -103,6 +104,17 @@ need_checks() {
   if ! has cargo-deny; then extras+=(cargo-deny); fi
 }
 
+# need_release: what signs, what checks, and what names the crates in the images.
+need_release() {
+  need_go helm
+  need_engine
+  need gpg gpg
+  need gpg-agent gpg-agent
+  need gpgv gpgv
+  need jq jq
+  if ! has cargo-cyclonedx; then extras+=(cargo-cyclonedx); fi
+}
+
 need_prometheus() {
   if ! has prometheus || ! has promtool; then extras+=(prometheus); fi
 }
@@ -133,6 +145,10 @@ install_extras() {
       cargo-deny)
         say "building cargo-deny $cargo_deny_version into $tools/bin (once; about 6 min on 2 cores)"
         cargo install --quiet --locked cargo-deny --version "$cargo_deny_version" --root "$tools"
+        ;;
+      cargo-cyclonedx)
+        say "building cargo-cyclonedx $cargo_cyclonedx_version into $tools/bin (once; about 2 min on 2 cores)"
+        cargo install --quiet --locked cargo-cyclonedx --version "$cargo_cyclonedx_version" --root "$tools"
         ;;
       prometheus)
         unpack prometheus prometheus promtool
@@ -190,11 +206,12 @@ case $purpose in
     # On a cluster of the user's own nothing is started here; helm and kubectl are still built.
     if [ -n "${MBCAS_CONTEXT:-}" ]; then need_go; need_engine; else need_cluster; fi
     ;;
-  test) need_rust; need_cluster; need_go cert-manager; need_checks; need_chart; need_instructions ;;
+  test) need_rust; need_cluster; need_go cert-manager; need_checks; need_chart; need_instructions; need_release ;;
   check) need_rust; need_checks ;;
   chart) need_rust; need_chart ;;
   cluster) need_rust; need_cluster ;;
   bench) need_rust; need_bench ;;
+  release) need_rust; need_release ;;
   unit) need_rust ;;
   *) sed -n '4p' "${BASH_SOURCE[0]}" | cut -c 3- >&2; exit 2 ;;
 esac

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The tests. Usage: deploy/test.sh all|unit|chart|suite|long
-#   unit   what runs anywhere
-#   chart  the chart as helm 3 and helm 4 render it: no cluster
-#   suite  what needs a real cluster: starts the local one if needed, and leaves it up
-#   long   the laws of admission and the elections, MBCAS_CASES times each (a million): no cluster
-#   all    the checks, then all three, and the instructions of what is done most often, counted
+# The tests. Usage: deploy/test.sh all|unit|chart|suite|release|long
+#   unit     what runs anywhere
+#   chart    the chart as helm 3 and helm 4 render it: no cluster
+#   suite    what needs a real cluster: starts the local one if needed, and leaves it up
+#   release  a release, made with a key of the moment, verified, and tampered with: no cluster
+#   long     the laws of admission and the elections, MBCAS_CASES times each (a million): no cluster
+#   all      the checks, then all of these but the last, and the instructions of what is done most often, counted
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 export PATH=${XDG_CACHE_HOME:-$HOME/.cache}/mbcas/bin:$PATH
@@ -49,6 +50,11 @@ suite() {
     deploy/local/cluster alone cargo test --locked -p mbcas-tests --features cluster --test cluster -- --test-threads=1
 }
 
+release() {
+  say "a release (images built: 15 s)"
+  deploy/release-test.sh
+}
+
 case ${1:-} in
   all)
     deploy/prerequisites.sh test
@@ -57,6 +63,7 @@ case ${1:-} in
     chart
     instructions
     suite
+    release
     ;;
   chart)
     deploy/prerequisites.sh chart
@@ -65,6 +72,10 @@ case ${1:-} in
   long)
     deploy/prerequisites.sh unit
     long
+    ;;
+  release)
+    deploy/prerequisites.sh release
+    release
     ;;
   unit)
     deploy/prerequisites.sh unit
@@ -75,7 +86,7 @@ case ${1:-} in
     suite
     ;;
   *)
-    sed -n '2,7s/^# //p' "$0" >&2
+    sed -n '2,8s/^# //p' "$0" >&2
     exit 2
     ;;
 esac

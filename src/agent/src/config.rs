@@ -249,7 +249,7 @@ impl Log {
         } else {
             Format::Plain
         };
-        log::start(filter, format)
+        log::start_flat(filter, format)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use mbcas_api::names::AGENT_CONTAINER;
+use mbcas_core::demand::AGENT_PORT;
 
+use crate::support::http::page;
 use crate::support::space::{cgroup, container, ip, is_ready, restarts};
 use crate::support::wait::that;
 use crate::support::{Admission, Lab, SOON, Space, on_cluster, wait_until};
@@ -37,6 +39,31 @@ fn a_killed_agent_comes_back_and_neither_app_nor_market_notice() {
             container(&pod, "app").unwrap().container_id,
             app,
             "the app was replaced"
+        );
+    });
+}
+
+/// What an agent may have in memory, and of it what no other agent shares: kB of 1,000 bytes.
+const RESIDENT: u64 = 1_500;
+const ANONYMOUS: u64 = 230;
+
+#[test]
+fn an_agent_that_is_asked_all_the_time_stays_small() {
+    on_cluster("small", Admission::Labelled, async |space| {
+        let pod = space.start(&Lab::serve("web", &[]).request("50m")).await;
+        let (address, agent) = (ip(&pod), cgroup(&pod, AGENT_CONTAINER).unwrap());
+        for _ in 0..1_000 {
+            for path in ["/metrics", "/demand", "/demand?above=0.0&wait=1"] {
+                page(&format!("{address}:{AGENT_PORT}"), path)
+                    .await
+                    .unwrap();
+            }
+        }
+        let (resident, anonymous) = (agent.resident() / 1_000, agent.anonymous() / 1_000);
+        figure!("agent after 3,000 pages: {resident} kB resident, {anonymous} kB of it anonymous");
+        assert!(
+            resident <= RESIDENT && anonymous <= ANONYMOUS,
+            "where code or dependencies have changed, deploy/bench/agent-order.sh lays its functions out anew"
         );
     });
 }

@@ -163,19 +163,6 @@ pub(crate) async fn standing(space: &Space) -> Vec<(String, i32)> {
     all.map(|(name, restarts, _)| (name, restarts)).collect()
 }
 
-/// What the kernel says a replica has in memory, in bytes.
-fn resident(pod: &Pod) -> u64 {
-    let pids = cgroup(pod, "webhook").unwrap().processes();
-    assert!(!pids.is_empty(), "{} has no process", pod.name_any());
-    let of = |pid: &i32| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        number.unwrap_or(0) * 1024
-    };
-    pids.iter().map(of).sum()
-}
-
 /// How often peace and attack take turns, and how long a turn is.
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(5);
@@ -216,7 +203,9 @@ async fn attacked(
             let begin = Instant::now();
             while begin.elapsed() < ROUND {
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                let all = replicas.iter().map(|(.., pod)| resident(pod));
+                let all = replicas
+                    .iter()
+                    .map(|(.., pod)| cgroup(pod, "webhook").unwrap().resident());
                 most = most.max(all.max().unwrap_or(0));
             }
             end.cancel();

@@ -93,19 +93,19 @@ impl AcceptQueue {
         now: Instant,
         counts: impl Fn(u16) -> bool,
     ) -> Result<Option<u64>, SocketError> {
-        let mut diag = match self.diag.take() {
+        let diag = match self.diag.take() {
             Some(diag) => diag,
             None => Diag::open().inspect(|_| debug!("reading the accept queues by netlink"))?,
         };
         // Kept only if it works: after a failure answers to old questions may still be under way in it.
-        let waiting = self.ask(&mut diag, now, counts)?;
+        let waiting = self.ask(&diag, now, counts)?;
         self.diag = Some(diag);
         Ok(waiting)
     }
 
     fn ask(
         &mut self,
-        diag: &mut Diag,
+        diag: &Diag,
         now: Instant,
         counts: impl Fn(u16) -> bool,
     ) -> Result<Option<u64>, SocketError> {
@@ -134,7 +134,7 @@ impl AcceptQueue {
 
     fn list(
         &mut self,
-        diag: &mut Diag,
+        diag: &Diag,
         now: Instant,
         counts: impl Fn(u16) -> bool,
     ) -> Result<Option<u64>, SocketError> {

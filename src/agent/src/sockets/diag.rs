@@ -91,7 +91,6 @@ pub(super) struct Socket {
 #[derive(Debug)]
 pub(super) struct Diag {
     socket: OwnedFd,
-    buffer: Vec<u8>,
 }
 
 impl Diag {
@@ -106,8 +105,7 @@ impl Diag {
                 Some(SOCK_DIAG),
             )?;
             set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-            let buffer = vec![0; BUFFER];
-            Ok(Self { socket, buffer })
+            Ok(Self { socket })
         };
         open().map_err(failed)
     }
@@ -117,7 +115,7 @@ impl Diag {
     /// # Errors
     /// [`SocketError`]; this is of no use after one.
     pub(super) fn dump(
-        &mut self,
+        &self,
         states: &[u8],
         mut each: impl FnMut(&Socket),
     ) -> Result<(), SocketError> {
@@ -127,9 +125,9 @@ impl Diag {
         put(&mut question, HEADER, &[raw(AddressFamily::INET)]);
         put(&mut question, HEADER + STATES_AT, &states.to_ne_bytes());
         self.ask(&question)?;
-        let mut total = 0;
+        let (mut buffer, mut total) = ([0; BUFFER], 0);
         loop {
-            let answer = self.answer()?;
+            let answer = self.answer(&mut buffer)?;
             total += answer.len();
             if total > DUMP_MAX {
                 return Err(SocketError::TooLarge(NAME, DUMP_MAX));
@@ -144,14 +142,14 @@ impl Diag {
     ///
     /// # Errors
     /// [`SocketError`]; this is of no use after one.
-    pub(super) fn look_up(&mut self, identity: &Identity) -> Result<Option<Socket>, SocketError> {
+    pub(super) fn look_up(&self, identity: &Identity) -> Result<Option<Socket>, SocketError> {
         let mut question = [0; HEADER + LOOK_UP];
         head(&mut question, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST);
         put(&mut question, HEADER, &[identity.family, IPPROTO_TCP]);
         put(&mut question, HEADER + LOOK_UP - IDENTITY, &identity.id);
         self.ask(&question)?;
-        let mut found = None;
-        match read_answer(self.answer()?, |socket| found = Some(*socket)) {
+        let (mut buffer, mut found) = ([0; BUFFER], None);
+        match read_answer(self.answer(&mut buffer)?, |socket| found = Some(*socket)) {
             Ok(_) => Ok(found.filter(|socket| socket.identity == *identity)),
             Err(SocketError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
@@ -165,17 +163,15 @@ impl Diag {
         Ok(())
     }
 
-    fn answer(&mut self) -> Result<&[u8], SocketError> {
+    fn answer<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], SocketError> {
         // With TRUNC the length is the message's own, so that a cut one is noticed.
         let (_, length) = loop {
-            match recv(&self.socket, &mut self.buffer[..], RecvFlags::TRUNC) {
+            match recv(&self.socket, &mut *buffer, RecvFlags::TRUNC) {
                 Err(Errno::INTR) => {}
                 outcome => break outcome.map_err(failed)?,
             }
         };
-        self.buffer
-            .get(..length)
-            .ok_or(SocketError::Malformed(NAME))
+        buffer.get(..length).ok_or(SocketError::Malformed(NAME))
     }
 
     /// One that nobody answers on.
@@ -183,7 +179,6 @@ impl Diag {
     pub(super) fn broken() -> Self {
         Self {
             socket: std::fs::File::open("/dev/null").unwrap().into(),
-            buffer: Vec::new(),
         }
     }
 }
@@ -327,7 +322,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut diag = Diag::open().unwrap();
+        let diag = Diag::open().unwrap();
         let mut ours = None;
         for _ in 0..100 {
             ours = None;

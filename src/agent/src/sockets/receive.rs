@@ -92,7 +92,7 @@ fn unread(
     counts: impl Fn(u16) -> bool,
 ) -> Result<Option<u64>, SocketError> {
     let mut by_netlink = || -> Result<(Diag, Option<u64>), SocketError> {
-        let mut diag = kept.take().map_or_else(Diag::open, Ok)?;
+        let diag = kept.take().map_or_else(Diag::open, Ok)?;
         let mut sum = 0;
         ports.clear();
         diag.dump(&[LISTEN, ESTABLISHED], |socket| {

@@ -95,6 +95,29 @@ impl Cgroup {
         text.lines().map(|line| line.parse().unwrap()).collect()
     }
 
+    /// What its processes have in memory, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        self.memory_of("VmRSS:")
+    }
+
+    /// The same without what is a file's, their program among it.
+    pub(crate) fn anonymous(&self) -> u64 {
+        self.memory_of("RssAnon:")
+    }
+
+    /// A line of `proc_pid_status(5)`, all processes together.
+    fn memory_of(&self, line: &str) -> u64 {
+        let pids = self.processes();
+        assert!(!pids.is_empty(), "{self:?} has no process");
+        let of = |pid: &i32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|found| found.strip_prefix(line));
+            let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            number.unwrap_or(0) * 1024
+        };
+        pids.iter().map(of).sum()
+    }
+
     /// Kills its processes and no other, and says how many there were.
     pub(crate) fn kill(&self) -> usize {
         self.signal(Signal::KILL)

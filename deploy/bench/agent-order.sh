@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Writes src/agent/order.txt: the functions that a demand agent runs, which build.rs lays side by side.
+# Usage: deploy/bench/agent-order.sh
+#
+# Watches a static agent under callgrind while it starts, looks, is asked for each of its pages and ends. Worth
+# doing after larger changes to the agent or its dependencies: a name that is missing costs at most one fault
+# more, sixteen pages, and `make bench-agent` shows what all of them cost together.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
+triple=$(rustc -vV | sed -n 's/^host: //p')
+list=src/agent/order.txt
+
+deploy/prerequisites.sh bench
+seen=$(mktemp)
+agent=
+trap '[ -z "$agent" ] || kill "$agent" 2>/dev/null; rm -f "$seen"' EXIT
+
+printf '[%4ds] order: building the agent with its names (2 cores: 2 min)\n' "$SECONDS" >&2
+RUSTFLAGS="-C target-feature=+crt-static -C strip=none" \
+  cargo build --locked --quiet --target "$triple" --target-dir target/order --profile agent \
+  -p mbcas-agent --bin mbcas-demand-agent
+binary=target/order/$triple/agent/mbcas-demand-agent
+
+printf '[%4ds] order: watching it (60 s)\n' "$SECONDS" >&2
+port=$((20000 + RANDOM % 10000))
+# With processes of its own, as in a pod.
+env -i "PATH=$PATH" MBCAS_NAMESPACE=shop MBCAS_POD=web-1 MBCAS_CONTAINER=app "MBCAS_AGENT_ADDR=127.0.0.1:$port" \
+  unshare --map-root-user --pid --fork --kill-child --mount-proc \
+  valgrind --quiet --tool=callgrind --demangle=no --callgrind-out-file="$seen" "$binary" >/dev/null 2>&1 &
+agent=$!
+url=http://127.0.0.1:$port
+curl --silent --retry 20 --retry-connrefused --retry-delay 1 --output /dev/null "$url/demand"
+for _ in $(seq 30); do
+  for page in metrics demand 'demand?above=0.9&wait=1' 'demand?above=all' nothing; do
+    curl --silent --max-time 5 --output /dev/null "$url/$page"
+  done
+  # Two on one connection, and one that says that it is the last.
+  curl --silent --max-time 5 "$url/demand" "$url/metrics" >/dev/null
+  curl --silent --max-time 5 --header 'Connection: close' --output /dev/null "$url/metrics"
+  curl --silent --max-time 5 --http1.0 --output /dev/null "$url/metrics"
+done
+sleep 10
+kill "$(pgrep --parent "$agent")"
+wait "$agent" || true
+agent=
+
+# The C library has each of these once for every kind of CPU and takes those of the one it runs on, which
+# valgrind's is not; and what it does with the kernel's vDSO valgrind hides.
+variants() { nm "$binary" | awk '{ print $NF }' | grep -E '^__(mem|mempc|rawmem|str|strn)[a-z]*_('"$1"')(_|$)'; }
+{
+  sed -n 's/^c\?fn=([0-9]*) //p' "$seen" | sed "s/'[0-9]*\$//" | grep -E '^[A-Za-z_]' | sort -u
+  printf '%s\n' _dl_new_object _dl_setup_hash _dl_add_to_namespace_list _dl_lookup_symbol_x do_lookup_x check_match
+} >"$seen.names"
+variants 'avx512|evex' >>"$seen.names"
+awk '!had[$0]++' "$seen.names" >"$list"
+rm -f "$seen.names"
+printf '[%4ds] order: %s names in %s\n' "$SECONDS" "$(wc -l <"$list")" "$list" >&2
