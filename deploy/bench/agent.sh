@@ -12,5 +12,6 @@ deploy/prerequisites.sh bench
 printf '[%4ds] bench: building the agent and what measures it (cold, 2 cores: 4 min)\n' "$SECONDS" >&2
 RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --quiet --target "$triple" --profile agent \
   -p mbcas-agent --bin mbcas-demand-agent
-cargo bench --locked --quiet -p mbcas-agent --bench footprint -- "$PWD/target/$triple/agent/mbcas-demand-agent" \
+MBCAS_BENCH_TUNABLES=$(sed -n 's/^ENV GLIBC_TUNABLES=//p' deploy/mbcas-demand-agent.Dockerfile) \
+  cargo bench --locked --quiet -p mbcas-agent --bench footprint -- "$PWD/target/$triple/agent/mbcas-demand-agent" \
   --beside "$(command -v prometheus-node-exporter)"

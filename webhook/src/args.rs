@@ -215,8 +215,9 @@ mod tests {
     #[test]
     fn a_leaf_lives_for_two_minutes_at_the_least_and_a_week_at_the_most() {
         let with = |time| {
-            let flag = LEAST.iter().copied().chain(["--leaf-lifetime", time]);
-            Args::try_parse_from(flag).map(|args| args.leaf_lifetime)
+            let flag = format!("--leaf-lifetime={time}");
+            let words = LEAST.iter().copied().chain([flag.as_str()]);
+            Args::try_parse_from(words).map(|args| args.leaf_lifetime)
         };
         assert_eq!(with("2m").unwrap(), SHORTEST_LEAF_LIFETIME);
         assert_eq!(with("24h").unwrap(), Duration::from_hours(24));

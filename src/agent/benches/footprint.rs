@@ -5,7 +5,8 @@
 //!     [--beside PROGRAM [-- ARGUMENT...]]
 //! ```
 //!
-//! AGENT is the static binary that the image holds. PROGRAM is measured in the same way, in turns
+//! AGENT is the static binary that the image holds, and `MBCAS_BENCH_TUNABLES` what the image sets as
+//! `GLIBC_TUNABLES`. PROGRAM is measured in the same way, in turns
 //! with the agent; every `{}` in its arguments becomes the address that it is to serve `/metrics`
 //! on, and without any argument it gets `--web.listen-address={}`, as node_exporter wants it.
 //!
@@ -30,6 +31,9 @@ const STARTS: usize = 10;
 
 /// The argument that makes this program the one that only sleeps.
 const SLEEPER: &str = "--only-sleep";
+
+/// The variable with the image's settings of the C library.
+const TUNABLES: &str = "MBCAS_BENCH_TUNABLES";
 
 struct Options {
     agent: String,
@@ -95,6 +99,7 @@ impl Running {
             .env("MBCAS_POD", "web-1")
             .env("MBCAS_CONTAINER", "app")
             .env("MBCAS_AGENT_ADDR", address.to_string())
+            .envs(std::env::var(TUNABLES).map(|how| ("GLIBC_TUNABLES", how)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();

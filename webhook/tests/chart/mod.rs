@@ -31,7 +31,7 @@ fn every_variable_that_the_chart_sets_is_one_that_the_webhook_reads() {
                 .unwrap()
         })
         .collect();
-    assert_eq!(set.len(), 13, "{set:?}");
+    assert_eq!(set.len(), 14, "{set:?}");
     for name in &set {
         assert!(
             known.contains(&format!("MBCAS_{name}").as_str()),
