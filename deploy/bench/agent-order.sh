@@ -13,7 +13,13 @@ list=src/agent/order.txt
 deploy/prerequisites.sh bench
 seen=$(mktemp)
 agent=
-trap '[ -z "$agent" ] || kill "$agent" 2>/dev/null; rm -f "$seen"' EXIT
+app=
+clean() {
+  local process
+  for process in $agent $app; do kill "$process" 2>/dev/null || true; done
+  rm -f "$seen" "$seen.names"
+}
+trap clean EXIT
 
 printf '[%4ds] order: building the agent with its names (2 cores: 2 min)\n' "$SECONDS" >&2
 RUSTFLAGS="-C target-feature=+crt-static -C strip=none" \
@@ -21,16 +27,24 @@ RUSTFLAGS="-C target-feature=+crt-static -C strip=none" \
   -p mbcas-agent --bin mbcas-demand-agent
 binary=target/order/$triple/agent/mbcas-demand-agent
 
-printf '[%4ds] order: watching it (60 s)\n' "$SECONDS" >&2
+printf '[%4ds] order: watching it (2 min)\n' "$SECONDS" >&2
 port=$((20000 + RANDOM % 10000))
-# With processes of its own, as in a pod.
-env -i "PATH=$PATH" MBCAS_NAMESPACE=shop MBCAS_POD=web-1 MBCAS_CONTAINER=app "MBCAS_AGENT_ADDR=127.0.0.1:$port" \
+# With processes of its own, as in a pod, and with the image's settings of the C library.
+env -i "PATH=$PATH" "$(grep -o 'GLIBC_TUNABLES=.*' deploy/mbcas-demand-agent.Dockerfile)" \
+  MBCAS_NAMESPACE=shop MBCAS_POD=web-1 MBCAS_CONTAINER=app "MBCAS_AGENT_ADDR=127.0.0.1:$port" \
   unshare --map-root-user --pid --fork --kill-child --mount-proc \
   valgrind --quiet --tool=callgrind --demangle=no --callgrind-out-file="$seen" "$binary" >/dev/null 2>&1 &
 agent=$!
+# An application that accepts no connection for a while, so that there is demand to tell of, and none again.
+python3 -c 'import socket, time
+time.sleep(15)
+listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+waiting = [socket.create_connection(listening.getsockname()) for _ in range(40)]
+time.sleep(15)' &
+app=$!
 url=http://127.0.0.1:$port
 curl --silent --retry 20 --retry-connrefused --retry-delay 1 --output /dev/null "$url/demand"
-for _ in $(seq 30); do
+for _ in $(seq 40); do
   for page in metrics demand 'demand?above=0.9&wait=1' 'demand?above=all' nothing; do
     curl --silent --max-time 5 --output /dev/null "$url/$page"
   done
@@ -39,7 +53,11 @@ for _ in $(seq 30); do
   curl --silent --max-time 5 --header 'Connection: close' --output /dev/null "$url/metrics"
   curl --silent --max-time 5 --http1.0 --output /dev/null "$url/metrics"
 done
-sleep 10
+# One that says nothing, until the agent closes it.
+timeout 70 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port; cat <&3" || true
+wait "$app"
+app=
+sleep 5
 kill "$(pgrep --parent "$agent")"
 wait "$agent" || true
 agent=
@@ -53,5 +71,4 @@ variants() { nm "$binary" | awk '{ print $NF }' | grep -E '^__(mem|mempc|rawmem|
 } >"$seen.names"
 variants 'avx512|evex' >>"$seen.names"
 awk '!had[$0]++' "$seen.names" >"$list"
-rm -f "$seen.names"
 printf '[%4ds] order: %s names in %s\n' "$SECONDS" "$(wc -l <"$list")" "$list" >&2

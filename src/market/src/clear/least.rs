@@ -114,12 +114,7 @@ fn price(tiers: &Tiers) -> Price {
 
 fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &'a mut Ledger, space: u64) -> Vec<Seat<'a>> {
     let now = memory.now();
-    let bounds = |observed: &Observed| Bounds {
-        budget: observed.budget,
-        floor: quanta(observed.floor()),
-        cap: quanta(observed.cap(snapshot.supply.allocatable)),
-    };
-    let bounds: Vec<Bounds> = snapshot.participants.values().map(bounds).collect();
+    let bounds = bounds(snapshot);
     let entitlements = entitlements(&bounds, space);
     // The ledger observed this snapshot: both are in the same order.
     let participants = snapshot.participants.values().zip(memory.entries_mut());
@@ -153,6 +148,23 @@ fn seats<'a>(snapshot: &'a NodeSnapshot, memory: &'a mut Ledger, space: u64) -> 
             }
         })
         .collect()
+}
+
+fn bounds(snapshot: &NodeSnapshot) -> Vec<Bounds> {
+    let allocatable = snapshot.supply.allocatable;
+    let of = |observed: &Observed| Bounds {
+        budget: observed.budget,
+        floor: quanta(observed.floor()),
+        cap: quanta(observed.cap(allocatable)),
+    };
+    snapshot.participants.values().map(of).collect()
+}
+
+/// What each participant could have of `capacity` if all wanted all.
+#[cfg(test)]
+pub(crate) fn entitled(snapshot: &NodeSnapshot, capacity: MilliCpu) -> Vec<MilliCpu> {
+    let each = entitlements(&bounds(snapshot), quanta(capacity));
+    each.into_iter().map(milli).collect()
 }
 
 /// Floors, and what is above all of them by budget: what each could have if all wanted all.
