@@ -156,7 +156,10 @@ release() {
   verify "$new" "$work/public"
   # Whoever looks sees the old release, for a moment none, or the new one; never some of each.
   if [ -e "$dir" ]; then mv -T "$dir" "$beside/old"; fi
-  mv -T "$new" "$dir"
+  mv -T "$new" "$dir" || {
+    [ ! -e "$beside/old" ] || mv -T "$beside/old" "$dir"
+    fail "$dir could not be put in place (see above); what was there before is there again."
+  }
   say "signed by $fingerprint"
   printf '%s\n' "$dir"
 }

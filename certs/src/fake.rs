@@ -59,6 +59,8 @@ pub(crate) struct Cluster {
     pub(crate) fail_next: Option<u16>,
     /// Calls whose method and path begin like this are answered with 403.
     pub(crate) forbidden: Option<&'static str>,
+    /// Calls whose method and path begin like this are answered by something before it, which knows no time.
+    pub(crate) down: Option<&'static str>,
     watches: Vec<(&'static str, UnboundedSender<Value>)>,
     /// What each entry carried, since when.
     pub(crate) history: Vec<(Instant, BTreeMap<&'static str, Bundle>)>,
@@ -97,6 +99,7 @@ pub(crate) fn cluster(clock: fn() -> SystemTime) -> (Client, Shared) {
         before_write: None,
         fail_next: None,
         forbidden: None,
+        down: None,
         watches: Vec::new(),
         history: Vec::new(),
     };
@@ -115,6 +118,13 @@ pub(crate) fn client(shared: &Shared) -> Client {
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
             let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
             let mut cluster = shared.lock().unwrap();
+            let call = format!("{} {path}", parts.method);
+            if cluster.down.is_some_and(|start| call.starts_with(start)) {
+                let nothing = Answer::new(StreamBody::new(stream::empty()));
+                let answer = Response::builder().status(502);
+                respond.send_response(answer.body(nothing).unwrap());
+                continue;
+            }
             let (code, values) = if query.contains("watch=true") {
                 cluster.watch(path, query)
             } else {

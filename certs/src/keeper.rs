@@ -119,9 +119,10 @@ impl Keeper {
         // In this order: who writes a caBundle has then read the Secret after the
         // configuration, and its resourceVersion keeps him from undoing a newer one.
         self.read(&mut report).await;
-        let now = self.time.now();
         let settled = self.carried.settled(Instant::now());
-        match self.store.ensure(now, settled).await {
+        let ensured = self.store.ensure(|| self.time.now(), settled).await;
+        let now = self.time.now();
+        match ensured {
             Ok((held, event)) => {
                 report.events.extend(event);
                 let bundle = held.bundle(now);

@@ -71,14 +71,14 @@ impl CaStore {
         }
     }
 
-    /// The authorities as they stand at `now`, after the step that was due, if
-    /// one was; `settled` is [`Known::settled`].
+    /// The authorities as they stand, after the step that was due by the clock `now`, if one was;
+    /// `settled` is [`Known::settled`]. The clock is read when the Secret was: its answers may set it.
     ///
     /// # Errors
     /// [`StoreError`]. Nothing is half written: a Secret is replaced whole.
     pub async fn ensure(
         &self,
-        now: SystemTime,
+        now: impl Fn() -> SystemTime,
         settled: Option<&Bundle>,
     ) -> Result<(Authorities, Option<Event>), StoreError> {
         let owner = self.owner().await?;
@@ -90,7 +90,7 @@ impl CaStore {
             let data = secret.data.get_or_insert_default();
             let asked = secret.metadata.annotations.get_or_insert_default();
             let known = Known {
-                now,
+                now: now(),
                 settled,
                 asked: asked.contains_key(ROTATE_ANNOTATION),
             };

@@ -139,6 +139,19 @@ async fn a_leap_back_keeps_a_leaf_that_is_valid_and_replaces_one_that_is_not_yet
     );
 }
 
+/// The clock here shows a time before the authority's, and the configurations say nothing: who reads the Secret
+/// has heard what the time is.
+#[tokio::test]
+async fn a_wrong_clock_replaces_nothing_though_only_the_secret_can_be_read() {
+    clock!(CLOCK);
+    let (_, shared, _) = replica(now).await;
+    let before = shared.lock().unwrap().secret.clone();
+    shared.lock().unwrap().down = Some("GET /apis/admissionregistration.k8s.io/");
+    let mut keeper = Keeper::new(client(&shared), NAMESPACE, Arc::default());
+    keeper.look().await;
+    assert_eq!(shared.lock().unwrap().secret, before);
+}
+
 #[tokio::test]
 async fn leaves_live_as_long_as_they_are_told_and_never_longer_than_their_authority_is_trusted() {
     clock!(CLOCK);

@@ -18,10 +18,10 @@ async fn the_first_replica_creates_and_the_second_adopts() {
     let (client, shared) = cluster(SystemTime::now);
     let now = SystemTime::now();
     let store = CaStore::new(client.clone(), NAMESPACE);
-    let (first, event) = store.ensure(now, None).await.unwrap();
+    let (first, event) = store.ensure(|| now, None).await.unwrap();
     assert_eq!(event, Some(Event::Created));
     let store = CaStore::new(client, NAMESPACE);
-    let (second, event) = store.ensure(now, None).await.unwrap();
+    let (second, event) = store.ensure(|| now, None).await.unwrap();
     assert_eq!(event, None);
     assert_eq!(first.bundle(now), second.bundle(now));
     let mut cluster = shared.lock().unwrap();
@@ -59,7 +59,7 @@ async fn who_loses_the_race_to_create_adopts_the_winners_authority() {
         );
     });
     let store = CaStore::new(client, NAMESPACE);
-    let (held, event) = store.ensure(SystemTime::now(), None).await.unwrap();
+    let (held, event) = store.ensure(SystemTime::now, None).await.unwrap();
     assert_eq!(event, None, "the winner's step is not ours");
     let key = data(&shared.lock().unwrap())["ca.key"].clone();
     assert_eq!(key, ByteString(held.signing().key_pem().into_bytes()));
@@ -70,7 +70,7 @@ async fn a_lost_race_to_rotate_reads_again_and_nobody_announces_twice() {
     let (client, shared) = cluster(SystemTime::now);
     let store = CaStore::new(client, NAMESPACE);
     let now = SystemTime::now();
-    store.ensure(now, None).await.unwrap();
+    store.ensure(|| now, None).await.unwrap();
     shared.lock().unwrap().writes();
     shared.lock().unwrap().before_write = Some(|cluster: &mut Cluster| {
         let mut secret = cluster.secret.clone().unwrap();
@@ -78,7 +78,7 @@ async fn a_lost_race_to_rotate_reads_again_and_nobody_announces_twice() {
         cluster.secret = Some(secret);
     });
     let late = now + AUTHORITY_LIFETIME / 4 * 3;
-    let (held, event) = store.ensure(late, None).await.unwrap();
+    let (held, event) = store.ensure(|| late, None).await.unwrap();
     assert_eq!(event, Some(Event::Announced));
     assert_eq!(
         shared.lock().unwrap().writes().len(),
@@ -86,7 +86,7 @@ async fn a_lost_race_to_rotate_reads_again_and_nobody_announces_twice() {
         "one PUT lost, one won"
     );
     assert_eq!(held.bundle(late).len(), 2);
-    let (again, event) = store.ensure(late, None).await.unwrap();
+    let (again, event) = store.ensure(|| late, None).await.unwrap();
     assert_eq!((again.bundle(late), event), (held.bundle(late), None));
 }
 
@@ -104,8 +104,8 @@ async fn an_empty_or_broken_secret_is_filled_and_keeps_what_others_put_there() {
             Some(json!({"metadata": {"name": CA_SECRET, "resourceVersion": "7"}, "data": data}));
         let store = CaStore::new(client, NAMESPACE);
         let now = SystemTime::now();
-        let (held, _) = store.ensure(now, None).await.unwrap();
-        let (again, event) = store.ensure(now, None).await.unwrap();
+        let (held, _) = store.ensure(|| now, None).await.unwrap();
+        let (again, event) = store.ensure(|| now, None).await.unwrap();
         assert_eq!((again.bundle(now), event), (held.bundle(now), None));
         let secret = shared.lock().unwrap().secret.clone().unwrap();
         assert_eq!(secret["metadata"]["ownerReferences"][0]["uid"], "uid-1");
@@ -118,9 +118,9 @@ async fn a_secret_of_an_earlier_install_is_adopted_and_its_authority_kept() {
     let (client, shared) = cluster(SystemTime::now);
     let store = CaStore::new(client, NAMESPACE);
     let now = SystemTime::now();
-    let (before, _) = store.ensure(now, None).await.unwrap();
+    let (before, _) = store.ensure(|| now, None).await.unwrap();
     shared.lock().unwrap().deployment_uid = "uid-2";
-    let (after, event) = store.ensure(now, None).await.unwrap();
+    let (after, event) = store.ensure(|| now, None).await.unwrap();
     assert_eq!((after.bundle(now), event), (before.bundle(now), None));
     let secret = shared.lock().unwrap().secret.clone().unwrap();
     let owners = secret["metadata"]["ownerReferences"].as_array().unwrap();
@@ -133,14 +133,14 @@ async fn a_rotation_that_was_asked_for_begins_once() {
     let (client, shared) = cluster(SystemTime::now);
     let store = CaStore::new(client, NAMESPACE);
     let now = SystemTime::now();
-    store.ensure(now, None).await.unwrap();
+    store.ensure(|| now, None).await.unwrap();
     shared.lock().unwrap().ask_for_rotation();
-    let (held, event) = store.ensure(now, None).await.unwrap();
+    let (held, event) = store.ensure(|| now, None).await.unwrap();
     assert_eq!(event, Some(Event::Announced));
     let bundle = held.bundle(now);
-    let (_, event) = store.ensure(now, Some(&bundle)).await.unwrap();
+    let (_, event) = store.ensure(|| now, Some(&bundle)).await.unwrap();
     assert_eq!(event, Some(Event::Switched));
-    let (_, event) = store.ensure(now, Some(&bundle)).await.unwrap();
+    let (_, event) = store.ensure(|| now, Some(&bundle)).await.unwrap();
     assert_eq!(event, None);
     let secret = shared.lock().unwrap().secret.clone().unwrap();
     assert_eq!(secret["metadata"]["annotations"], json!({}));
@@ -162,7 +162,7 @@ async fn a_refusal_names_the_object_and_the_mend() {
         ("POST", "cannot create Secret mbcas-system/mbcas-webhook-ca"),
     ] {
         shared.lock().unwrap().forbidden = Some(call);
-        let why = store.ensure(SystemTime::now(), None).await.unwrap_err();
+        let why = store.ensure(SystemTime::now, None).await.unwrap_err();
         assert_eq!(
             why.to_string(),
             format!(
@@ -184,6 +184,6 @@ async fn a_secret_that_never_holds_still_is_given_up_for_now() {
     shared.lock().unwrap().before_write = Some(meddle);
     let store = CaStore::new(client, NAMESPACE);
     let later = SystemTime::now() + Duration::from_secs(1);
-    let outcome = store.ensure(later, None).await;
+    let outcome = store.ensure(|| later, None).await;
     assert!(matches!(outcome, Err(StoreError::Contended(_))));
 }

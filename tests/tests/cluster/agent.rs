@@ -45,7 +45,7 @@ fn a_killed_agent_comes_back_and_neither_app_nor_market_notice() {
 
 /// What an agent may have in memory, and of it what no other agent shares: kB of 1,000 bytes.
 const RESIDENT: u64 = 1_500;
-const ANONYMOUS: u64 = 230;
+const ANONYMOUS: u64 = 200;
 
 #[test]
 fn an_agent_that_is_asked_all_the_time_stays_small() {

@@ -86,7 +86,10 @@ fn a_noisy_neighbour_without_a_request_takes_nothing_from_the_market() {
         );
         assert!(burnt > 0.8, "{burnt} cores are no noise");
         assert!(quiet.abs_diff(beside) <= 20, "{quiet}m, then {beside}m");
-        assert!((300..=320).contains(&(quiet - promised)), "{promised}m");
+        assert!(
+            (300..=320).contains(&quiet.saturating_sub(promised)),
+            "{promised}m"
+        );
     });
 }
 

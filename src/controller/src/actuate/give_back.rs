@@ -112,8 +112,11 @@ impl Cycle<'_> {
                 Err(error) => (GivenBack::Failed, error.to_string()),
             };
             outcome = outcome.max(one);
-            words.push(format!("{}: {said}", step.container));
+            words.push((one, format!("{}: {said}", step.container)));
         }
+        // Of one that goes on in the next cycle only what is done is said: the rest may still come.
+        words.retain(|(one, _)| outcome != GivenBack::NotReached || *one == GivenBack::Done);
+        let words: Vec<_> = words.into_iter().map(|(_, said)| said).collect();
         (outcome, words.join("; "))
     }
 }

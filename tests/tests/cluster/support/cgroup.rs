@@ -97,21 +97,22 @@ impl Cgroup {
 
     /// What its processes have in memory, in bytes.
     pub(crate) fn resident(&self) -> u64 {
-        self.memory_of("VmRSS:")
+        self.memory_of("Rss:")
     }
 
     /// The same without what is a file's, their program among it.
     pub(crate) fn anonymous(&self) -> u64 {
-        self.memory_of("RssAnon:")
+        self.memory_of("Anonymous:")
     }
 
-    /// A line of `proc_pid_status(5)`, all processes together.
+    /// A line of `smaps_rollup` (`proc_pid_smaps(5)`), which is exact, all processes together.
     fn memory_of(&self, line: &str) -> u64 {
         let pids = self.processes();
         assert!(!pids.is_empty(), "{self:?} has no process");
         let of = |pid: &i32| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let line = status.lines().find_map(|found| found.strip_prefix(line));
+            let rollup =
+                fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+            let line = rollup.lines().find_map(|found| found.strip_prefix(line));
             let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
             number.unwrap_or(0) * 1024
         };
