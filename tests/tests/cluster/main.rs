@@ -15,7 +15,7 @@
 //! | `MBCAS_TEST_PROMETHEUS` | prometheus | the one on the PATH |
 //! | `MBCAS_TEST_PROMTOOL` | promtool | the one on the PATH |
 //! | `MBCAS_ROTATIONS` | how often the authority changes in the test of that | once |
-//! | `MBCAS_LEAVES` | how many leaves follow others in the test of that | 10 |
+//! | `MBCAS_LEAVES` | how many leaves follow others in the test of that | 4 |
 //! | `MBCAS_TEST_UPGRADE_FROM` | an earlier chart's folder, and words for helm that name its images, to upgrade from | this chart |
 //! | `MBCAS_TEST_HELM_ARGS` | more words for `helm upgrade`, for measuring variants | none |
 //!

@@ -1,7 +1,7 @@
 //! Certificates that end and begin, and clocks that are wrong, under a stream of pods.
 //!
 //! docs/faults.md is the report. `MBCAS_ROTATIONS` says how often the authority changes (once), and
-//! `MBCAS_LEAVES` how many leaves follow each other (ten, one per replica).
+//! `MBCAS_LEAVES` how many leaves follow each other (four, one per replica).
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -63,7 +63,7 @@ fn the_authority_changes_under_a_stream_of_pods() {
 }
 
 /// Replicas in the test of leaves: each makes its own, so that many leaves take little time.
-const MANY: usize = 10;
+const MANY: usize = 4;
 
 /// The shortest life that the chart gives a leaf.
 const SHORT: &str = "2m";
