@@ -195,8 +195,8 @@ fn a_leader_that_stood_still_beyond_its_lease_writes_nothing() {
     });
 }
 
-/// So many that they are not written before somebody sees the first.
-const MANY: usize = 20;
+/// So many that they are not written before somebody sees the first: five are in flight at a time.
+const MANY: usize = 10;
 
 /// Killed between two writes of one cycle: what it had written is carried on by the next, and every
 /// pod's way back is on the pod, whoever wrote last.
