@@ -87,13 +87,17 @@ need_instructions() {
   need jq jq
 }
 
-# need_bench: the load, what builds the twin that is loaded beside the webhook, and what the agent is
-# measured beside.
+# need_bench: the load, what builds the twin that is loaded beside the webhook, what the agent is measured
+# beside, and what watches which of its functions run.
 need_bench() {
   has prometheus-node-exporter || extras+=(node-exporter)
   has go || by_hand+=("Go $go_minimum or newer: https://go.dev/dl")
   need h2load nghttp2-client
   need taskset util-linux
+  need unshare util-linux
+  need valgrind valgrind
+  need nm binutils
+  need python3 python3
   need openssl openssl
   need jq jq
   need curl curl

@@ -362,6 +362,8 @@ fn leapt(from: SystemTime, to: SystemTime, elapsed: Duration) -> bool {
 #[macro_use]
 mod tests;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod running;
 #[cfg(test)]
 mod soak;

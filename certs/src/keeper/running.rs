@@ -10,7 +10,7 @@ use super::*;
 use crate::fake::{NAMESPACE, cluster};
 
 /// A keeper's loop, and when it looked with what.
-fn running(keeper: Keeper) -> UnboundedReceiver<(f64, Report)> {
+pub(super) fn running(keeper: Keeper) -> UnboundedReceiver<(f64, Report)> {
     let (sender, seen) = unbounded_channel();
     let start = Instant::now();
     tokio::spawn(keeper.run(move |report| {
@@ -105,33 +105,4 @@ async fn a_machine_that_slept_looks_at_its_leaf_when_it_wakes() {
     let (_, report) = seen.recv().await.unwrap();
     assert!(woke.elapsed() <= RETRY * 2, "{:?}", woke.elapsed());
     assert_eq!((report.ready, report.events), (true, vec![Event::Served]));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_node_whose_clock_is_wrong_changes_nothing_and_looks_once_each_time_it_is_set() {
-    static WRONG: AtomicU64 = AtomicU64::new(START);
-    clock!(CLOCK);
-    let (client, shared) = cluster(now);
-    let live = Arc::new(LiveCertificate::default());
-    let keeper = Keeper::new(client, NAMESPACE, Arc::clone(&live));
-    let wrong = || SystemTime::UNIX_EPOCH + Duration::from_secs(WRONG.load(Ordering::SeqCst));
-    let mut seen = running(keeper.with_wall(wrong));
-    sleep(Duration::from_secs(42)).await;
-    let served = live.current().unwrap();
-    shared.lock().unwrap().writes();
-    for shows in [
-        START + 5 * DAY,
-        START + 5000 * DAY,
-        START - 300 * DAY,
-        0,
-        START,
-    ] {
-        while seen.try_recv().is_ok() {}
-        WRONG.store(shows, Ordering::SeqCst);
-        let (_, report) = timeout(RETRY * 3, seen.recv()).await.unwrap().unwrap();
-        assert!(report.ready && report.events.is_empty(), "{report:?}");
-        assert!(report.troubles.is_empty(), "{report:?}");
-    }
-    assert!(Arc::ptr_eq(&served, &live.current().unwrap()));
-    assert_eq!(shared.lock().unwrap().writes(), [""; 0]);
 }

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! AGENT is the static binary that the image holds, and `MBCAS_BENCH_TUNABLES` what the image sets as
-//! `GLIBC_TUNABLES`. PROGRAM is measured in the same way, in turns
-//! with the agent; every `{}` in its arguments becomes the address that it is to serve `/metrics`
-//! on, and without any argument it gets `--web.listen-address={}`, as node_exporter wants it.
+//! `GLIBC_TUNABLES`. PROGRAM is measured in the same way, in turns with the agent; every `{}` in its
+//! arguments becomes the address that it is to serve `/metrics` on, and without any argument it gets
+//! `--web.listen-address={}`, as node_exporter wants it.
 //!
 //! The last column is what no program that wakes up ten times a second comes below on this
 //! machine: a process that sleeps for 100 ms at a time and does nothing else.

@@ -6,10 +6,10 @@ use clap::{Args, ValueEnum};
 use thiserror::Error;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::{Data, LookupSpan};
+use tracing_subscriber::registry::{Data, LookupSpan, Registry};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// How much is logged, and in which form. Lines go to standard error.
@@ -78,18 +78,7 @@ impl LogArgs {
 /// # Errors
 /// [`LogError::Twice`] at the second call.
 pub fn start(filter: Targets, format: Format) -> Result<(), LogError> {
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal());
-    match format {
-        Format::Plain => lines.finish().with(filter).try_init()?,
-        Format::Json => {
-            let lines = lines.json().flatten_event(true);
-            lines.finish().with(filter).try_init()?;
-        }
-    }
-    Ok(())
+    start_over(Registry::default(), filter, format)
 }
 
 /// As [`start`], of events alone: a process that opens no span does without the registry of them, which takes 32 kB.
@@ -97,14 +86,22 @@ pub fn start(filter: Targets, format: Format) -> Result<(), LogError> {
 /// # Errors
 /// [`LogError::Twice`] at the second call.
 pub fn start_flat(filter: Targets, format: Format) -> Result<(), LogError> {
+    start_over(NoSpans, filter, format)
+}
+
+/// The same, with what knows the `spans`.
+fn start_over<S>(spans: S, filter: Targets, format: Format) -> Result<(), LogError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
     let lines = layer()
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal());
     match format {
-        Format::Plain => NoSpans.with(lines).with(filter).try_init()?,
+        Format::Plain => spans.with(lines).with(filter).try_init()?,
         Format::Json => {
             let lines = lines.json().flatten_event(true);
-            NoSpans.with(lines).with(filter).try_init()?;
+            spans.with(lines).with(filter).try_init()?;
         }
     }
     Ok(())

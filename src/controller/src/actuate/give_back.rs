@@ -99,12 +99,7 @@ impl Cycle<'_> {
             let (one, said) = match done {
                 Ok((_, None)) => continue,
                 Ok((plan, Some(_))) => (GivenBack::Done, step.detail(&plan)),
-                Err(ApplyError::Stopped(_) | ApplyError::Unanswered { .. }) => {
-                    outcome = outcome.max(GivenBack::NotReached);
-                    break;
-                }
-                // It may have been taken: the next cycle sees.
-                Err(ApplyError::Failed { source, .. }) if Fenced::of(&source).is_some() => {
+                Err(error) if is_cut_short(&error) => {
                     outcome = outcome.max(GivenBack::NotReached);
                     break;
                 }
@@ -118,6 +113,15 @@ impl Cycle<'_> {
         words.retain(|(one, _)| outcome != GivenBack::NotReached || *one == GivenBack::Done);
         let words: Vec<_> = words.into_iter().map(|(_, said)| said).collect();
         (outcome, words.join("; "))
+    }
+}
+
+/// Whether its turn did not come, or nobody knows what came of it: the next cycle sees.
+fn is_cut_short(error: &ApplyError) -> bool {
+    match error {
+        ApplyError::Stopped(_) | ApplyError::Unanswered { .. } => true,
+        ApplyError::Failed { source, .. } => Fenced::of(source).is_some(),
+        _ => false,
     }
 }
 
