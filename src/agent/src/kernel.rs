@@ -6,6 +6,7 @@ use mbcas_core::demand::{queue_pressure, starvation_pressure};
 
 use crate::board::{Board, Watch};
 use crate::cgroup::{Cgroup, CgroupError};
+use crate::mean::Standing;
 use crate::node::{Node, NodeError};
 use crate::pace::Pace;
 use crate::processes::{ProcessError, Processes};
@@ -23,7 +24,7 @@ pub struct Kernel {
     own: u16,
     pressures: Pressures,
     need: Option<f64>,
-    accept: (AcceptQueue, Watch<SocketError>),
+    accept: (AcceptQueue, Standing, Watch<SocketError>),
     receive: (ReceiveQueue, Watch<SocketError>),
     pod: Pod,
     node: (Node, Pace, Watch<NodeError>),
@@ -36,7 +37,11 @@ impl Kernel {
             own: board.config.listen.port(),
             pressures: Pressures::default(),
             need: None,
-            accept: (AcceptQueue::new(), Watch::new(Source::AcceptQueue, board)),
+            accept: (
+                AcceptQueue::new(),
+                Standing::default(),
+                Watch::new(Source::AcceptQueue, board),
+            ),
             receive: (ReceiveQueue::new(), Watch::new(Source::ReceiveQueue, board)),
             pod: Pod::new(board),
             node: (
@@ -50,12 +55,12 @@ impl Kernel {
     /// Looks at what is due now.
     pub fn step(&mut self, now: Instant, board: &Board) {
         let own = self.own;
-        let (queue, watch) = &mut self.accept;
+        let (queue, standing, watch) = &mut self.accept;
         let waiting = watch
             .note(queue.waiting_at(now, |port| port != own))
             .flatten();
-        self.pressures
-            .set(Source::AcceptQueue, waiting.map(queue_pressure));
+        let standing = standing.update(waiting, now).map(queue_pressure);
+        self.pressures.set(Source::AcceptQueue, standing);
         let (queue, watch) = &mut self.receive;
         if queue.is_due(now) {
             watch.note(queue.sample(now, |port| port != own));
@@ -74,7 +79,7 @@ impl Kernel {
 
     /// Whether it could not even be seen whether anything listens.
     pub const fn is_blind(&self) -> bool {
-        self.accept.1.fails()
+        self.accept.2.fails()
     }
 
     /// The pressures as of the last step.

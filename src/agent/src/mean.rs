@@ -1,7 +1,8 @@
-//! Smoothing what is sampled only once a second.
+//! What of a signal that jumps about is the load's own.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use mbcas_core::demand::StandingQueue;
 
 /// In this time a [`Mean`] goes half of the way to a new value.
 pub const HALF_LIFE: Duration = Duration::from_secs(5);
@@ -23,47 +24,45 @@ impl Mean {
     }
 }
 
-/// The least of the last samples of a queue.
-///
-/// A queue jumps about under a steady load. What stands in it all the time is the load's own: a
-/// queue is a bad one if its minimum over some time is not zero (Nichols and Jacobson,
-/// "Controlling Queue Delay", 2012).
-#[derive(Clone, Debug)]
+/// What stands in a queue that cannot be seen at every look.
+#[derive(Clone, Debug, Default)]
 pub struct Standing {
-    samples: VecDeque<u64>,
-    most: usize,
+    queue: StandingQueue,
+    last: Option<Instant>,
 }
 
 impl Standing {
-    /// Samples that are looked back on where they are taken once a second or more seldom. So many
-    /// keep the intensity's standard deviation below 0.02 at a load of 0.7
-    /// (`tests/steadiness.rs`).
-    pub const SECONDS: usize = 8;
-
-    /// Looks back on the last `most` samples, at least one.
-    pub fn new(most: usize) -> Self {
-        let samples = VecDeque::with_capacity(most);
-        Self { samples, most }
-    }
-
-    /// Takes in a sample and returns what stands: the least of the last ones.
-    pub fn update(&mut self, sample: u64) -> u64 {
-        if self.samples.len() == self.most {
-            self.samples.pop_front();
-        }
-        self.samples.push_back(sample);
-        self.samples.iter().copied().min().unwrap_or(sample)
-    }
-
-    /// Forgets the samples: what comes next is not of a piece with them.
-    pub fn clear(&mut self) {
-        self.samples.clear();
+    /// Takes in how many waited `now`, and returns how many count. Where it is not known how many wait, all
+    /// looks before are forgotten: what comes next is not of a piece with them.
+    pub fn update(&mut self, waiting: Option<u64>, now: Instant) -> Option<u64> {
+        let Some(waiting) = waiting else {
+            self.queue.clear();
+            self.last = None;
+            return None;
+        };
+        let last = self.last.replace(now).unwrap_or(now);
+        let elapsed = now.saturating_duration_since(last);
+        Some(self.queue.update(waiting, elapsed))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_in_vain_makes_a_queue_begin_anew() {
+        let begin = Instant::now();
+        let mut queue = Standing::default();
+        let mut after = |seconds, waiting| {
+            let now = begin + Duration::from_secs(seconds);
+            queue.update(waiting, now)
+        };
+        assert_eq!(after(0, Some(2)), Some(2));
+        assert_eq!(after(1, Some(9)), Some(2));
+        assert_eq!(after(2, None), None);
+        assert_eq!(after(3, Some(9)), Some(9));
+    }
 
     #[test]
     fn a_mean_goes_half_of_the_way_in_one_half_life_however_it_is_cut() {
@@ -76,17 +75,5 @@ mod tests {
             cut.update(0.0, HALF_LIFE / 5);
         }
         assert!((cut.update(0.0, Duration::ZERO) - 1.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_queue_stands_if_it_is_there_all_the_time() {
-        let mut queue = Standing::new(4);
-        assert_eq!([9, 7, 8].map(|sample| queue.update(sample)), [9, 7, 7]);
-        assert_eq!(
-            [0, 6, 6, 6, 6].map(|sample| queue.update(sample)),
-            [0, 0, 0, 0, 6]
-        );
-        queue.clear();
-        assert_eq!(queue.update(3), 3);
     }
 }

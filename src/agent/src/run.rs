@@ -100,7 +100,7 @@ impl<'a> Application<'a> {
         Self {
             source,
             slo: board.config.slo.map(Slo::as_duration),
-            standing: Standing::new(Standing::SECONDS),
+            standing: Standing::default(),
             percentile: Percentile::new(),
             mean: Mean::default(),
             watch_queue: Watch::new(Source::AppQueue, board),
@@ -122,15 +122,13 @@ impl<'a> Application<'a> {
             },
         };
         let queue = answer.queue.and_then(|queue| self.watch_queue.note(queue));
-        if queue.is_none() {
-            self.standing.clear();
-        }
-        let queue = queue.map(|queue| queue_pressure(self.standing.update(queue)));
+        let now = std::time::Instant::now();
+        let queue = self.standing.update(queue, now).map(queue_pressure);
         let latency = answer.latency;
         let latency = latency.and_then(|latency| self.watch_latency.note(latency));
         let seconds = match latency {
             Some(Latency::Seconds(seconds)) => Some(seconds),
-            Some(Latency::Histogram(all)) => self.percentile.update(all, std::time::Instant::now()),
+            Some(Latency::Histogram(all)) => self.percentile.update(all, now),
             None => {
                 self.percentile.forget();
                 None

@@ -9,8 +9,8 @@
 //! - `/demand`: one [`DemandReport`] as JSON; asked with a [`LongPoll`], when the
 //!   intensity has risen so far.
 //!
-//! Signals become pressures by [`queue_pressure`], [`latency_pressure`] and [`starvation_pressure`];
-//! an [`Ewma`] of the greatest is the intensity.
+//! Signals become pressures by [`queue_pressure`] (of a [`StandingQueue`]), [`latency_pressure`] and
+//! [`starvation_pressure`]; an [`Ewma`] of the greatest is the intensity.
 
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::units::Demand;
+
+mod queue;
+
+pub use queue::{QUEUE_HALF, StandingQueue, queue_pressure};
 
 /// The Prometheus gauge that carries the intensity.
 pub const METRIC: &str = "mbcas_demand_intensity";
@@ -59,12 +63,6 @@ impl LongPoll {
         Ok(above.map(|above| (above, Duration::from_secs(wait))))
     }
 }
-
-/// Waiting requests at which the urgency is one half.
-///
-/// From the simulated loop: with `d = q / (q + 4)` the spread of `d` stays
-/// below 0.01 up to a load of 0.7 and reaches 2/3 at a queue of eight.
-pub const QUEUE_HALF: f64 = 4.0;
 
 /// How fast an intensity may rise: half of the way in this time.
 pub const HALF_LIFE_UP: Duration = Duration::from_secs(1);
@@ -192,20 +190,6 @@ impl DemandReport {
             .transpose()?;
         Ok((report, demand))
     }
-}
-
-/// Urgency of `waiting` queued requests: `q / (q + 4)`, from 0 towards 1.
-///
-/// ```
-/// use mbcas_core::demand::queue_pressure;
-/// assert_eq!(queue_pressure(0), 0.0);
-/// assert_eq!(queue_pressure(4), 0.5);
-/// assert!(queue_pressure(1_000) < 1.0);
-/// ```
-#[allow(clippy::cast_precision_loss)] // a queue of 2^52 is not a queue
-pub fn queue_pressure(waiting: u64) -> f64 {
-    let q = waiting as f64;
-    q / (q + QUEUE_HALF)
 }
 
 /// Urgency of requests that take `seconds` where the objective is `objective`: 0 up to seven

@@ -37,7 +37,7 @@ impl ReceiveQueue {
             diag: None,
             ports: Vec::new(),
             pace: Pace::new(PAUSE),
-            standing: Standing::new(Standing::SECONDS),
+            standing: Standing::default(),
             newest: None,
         }
     }
@@ -59,17 +59,11 @@ impl ReceiveQueue {
         let Self {
             diag, ports, pace, ..
         } = self;
-        match pace.run(now, || unread(diag, ports, counts)) {
-            Ok(Some(unread)) => {
-                self.newest = Some((self.standing.update(unread), now));
-                Ok(())
-            }
-            nothing => {
-                self.standing.clear();
-                self.newest = None;
-                nothing.map(drop)
-            }
-        }
+        let outcome = pace.run(now, || unread(diag, ports, counts));
+        let seen = outcome.as_ref().ok().copied().flatten();
+        let standing = self.standing.update(seen, now);
+        self.newest = standing.map(|standing| (standing, now));
+        outcome.map(drop)
     }
 
     /// Accepted connections on the pod's listening ports that had unread bytes in all of the last

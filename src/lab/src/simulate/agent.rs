@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mbcas_core::Demand;
-use mbcas_core::demand::{Ewma, queue_pressure};
+use mbcas_core::demand::{Ewma, StandingQueue, queue_pressure};
 
 use super::time::Nanos;
 
@@ -31,6 +31,7 @@ pub enum Manner {
 #[derive(Clone, Debug)]
 pub struct Agent {
     manner: Manner,
+    queue: StandingQueue,
     published: Ewma,
     demand: Option<Demand>,
 }
@@ -40,6 +41,7 @@ impl Agent {
     pub fn new(manner: Manner) -> Self {
         Self {
             manner,
+            queue: StandingQueue::new(),
             published: Ewma::default(),
             demand: None,
         }
@@ -49,7 +51,9 @@ impl Agent {
     pub fn sample(&mut self, waiting: Option<u64>, now: Nanos) {
         let pressure = match self.manner {
             Manner::Absent => None,
-            Manner::Honest => waiting.map(queue_pressure),
+            Manner::Honest => {
+                waiting.map(|waiting| queue_pressure(self.queue.update(waiting, SAMPLING.into())))
+            }
             Manner::Shouts => Some(1.0),
             Manner::Toggles { every } => {
                 let turn = now.get() / Nanos::from(every).get().max(1);
