@@ -1,7 +1,7 @@
 //! The demand agent: sample, smooth, serve.
 //!
 //! ```text
-//! sockets ──────────10 Hz──▶ ┐
+//! sockets ─────5 to 10 Hz──▶ ┐
 //! threads, cgroup, node ─1 Hz▶ kernel ─┐ pressures            ┌──▶ /metrics
 //!                                      ├──▶ greatest ──▶ Ewma ─┤
 //! the app's own metrics ─1 Hz▶ app ────┘                      └──▶ /demand
@@ -35,7 +35,7 @@
 //! | [`app`] | asking the application for its queue and its latency |
 //! | [`board`] | the newest reading, for everyone who asks |
 //! | [`server`] | the two paths of the agent's port |
-//! | [`ticker`] | ten wake-ups a second |
+//! | [`ticker`] | up to ten wake-ups a second |
 //! | [`run`] | the loops |
 
 pub mod app;

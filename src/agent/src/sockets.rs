@@ -5,7 +5,7 @@
 //!
 //! | queue | what waits | seen |
 //! | --- | --- | --- |
-//! | [`AcceptQueue`] | connections that the application has not accepted | ten times a second |
+//! | [`AcceptQueue`] | connections that the application has not accepted | five to ten times a second |
 //! | [`ReceiveQueue`] | accepted connections with bytes that it has not read | once a second or more seldom |
 //!
 //! A connection is in one of them at a time: one that is not accepted may have unread bytes too,
@@ -24,7 +24,7 @@ use std::io;
 
 use thiserror::Error;
 
-pub use accept::{AcceptQueue, DUMP_PACE, PACE, PROC_PACE};
+pub use accept::{AcceptQueue, DUMP_PACE, PACE, PROC_PACE, QUIET_PACE};
 pub use receive::ReceiveQueue;
 
 /// Why the queues in the sockets could not be read.

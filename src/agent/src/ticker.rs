@@ -1,4 +1,4 @@
-//! Ten wake-ups a second, as cheap as they can be had.
+//! Up to ten wake-ups a second, as cheap as they can be had.
 //!
 //! A timer of the runtime's wakes the process twice for a sleep of 100 ms, because it sorts its
 //! sleeps into slots of 64 ms. One of the kernel's own wakes it once: half of the CPU that

@@ -8,12 +8,12 @@
 
 #![allow(clippy::unwrap_used)] // clippy excuses test functions only, and these have helpers
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mbcas_agent::board::Smoother;
 use mbcas_agent::mean::Standing;
 use mbcas_agent::signal::{Pressures, Source};
-use mbcas_agent::sockets::PACE;
+use mbcas_agent::sockets::{DUMP_PACE, PACE, PROC_PACE, QUIET_PACE};
 use mbcas_core::demand::queue_pressure;
 
 /// A generator of random numbers that is the same everywhere: SplitMix64.
@@ -89,33 +89,34 @@ struct Steadiness {
     crossings: [usize; 2],
 }
 
-/// An hour of ten readings a second, after a minute to begin with, of a queue that is looked at
-/// at every `every`th of them.
-#[allow(clippy::cast_precision_loss)] // 36,000
-fn over_an_hour(mut server: Server, every: u32) -> Steadiness {
-    let (mut smoother, mut queue, begin) =
-        (Smoother::default(), Standing::default(), Instant::now());
-    let (mut counts, mut all) = (None, Vec::new());
-    for tick in 0..36_600 {
-        let now = begin + PACE * tick;
-        if tick % every == 0 {
-            let waiting = server.waiting_at(f64::from(tick) / 10.0);
-            counts = queue.update(Some(waiting), now);
-        }
+/// The time to the next look at a queue in which so many wait.
+type Pace = fn(u64) -> Duration;
+
+/// An hour, after a minute to begin with, of a queue that is looked at so often.
+fn over_an_hour(mut server: Server, pace: Pace) -> Steadiness {
+    let (mut smoother, mut queue) = (Smoother::default(), Standing::default());
+    let (begin, mut at, mut elapsed) = (Instant::now(), Duration::ZERO, Duration::ZERO);
+    let mut all = Vec::new();
+    while at < Duration::from_mins(61) {
+        let waiting = server.waiting_at(at.as_secs_f64());
+        let counts = queue.update(Some(waiting), begin + at);
         let pressures = Pressures::default().with(Source::AcceptQueue, counts.map(queue_pressure));
-        let reading = smoother.read(pressures, None, PACE);
-        if tick >= 600 {
-            all.push(reading.intensity.unwrap());
+        let reading = smoother.read(pressures, None, elapsed);
+        elapsed = pace(waiting);
+        if at >= Duration::from_mins(1) {
+            all.push((reading.intensity.unwrap(), elapsed.as_secs_f64()));
         }
+        at += elapsed;
     }
-    let mean = all.iter().sum::<f64>() / all.len() as f64;
-    let variance = all.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / all.len() as f64;
+    let time: f64 = all.iter().map(|(_, time)| time).sum();
+    let mean = all.iter().map(|(d, time)| d * time).sum::<f64>() / time;
+    let squares = all.iter().map(|(d, time)| (d - mean).powi(2) * time);
     let crossings = THRESHOLDS.map(|threshold| {
-        let rises = |pair: &&[f64]| pair[0] < threshold && pair[1] >= threshold;
+        let rises = |pair: &&[(f64, f64)]| pair[0].0 < threshold && pair[1].0 >= threshold;
         all.windows(2).filter(rises).count()
     });
     Steadiness {
-        deviation: variance.sqrt(),
+        deviation: (squares.sum::<f64>() / time).sqrt(),
         crossings,
     }
 }
@@ -134,17 +135,23 @@ const SERVICES: [(u32, f64); 10] = [
     (4, 0.05),
 ];
 
-/// Readings from one look to the next: accept queues ten times a second, or five; the application's own
-/// queue, and what is read of `/proc`, once; unread connections every two to four seconds.
-const LOOKS: [u32; 4] = [1, 2, 10, 40];
+/// How often queues are looked at: accept queues ten times a second while somebody waits, or all the
+/// time five times; the application's own queue, and what is read of `/proc`, once; unread connections
+/// every two to four seconds.
+const PACES: [Pace; 4] = [
+    |waiting| if waiting == 0 { QUIET_PACE } else { PACE },
+    |_| DUMP_PACE,
+    |_| PROC_PACE,
+    |_| Duration::from_secs(4),
+];
 
 #[test]
 fn a_steady_load_of_seven_tenths_at_the_most_is_a_steady_intensity() {
     for (workers, service) in SERVICES {
-        for every in LOOKS {
+        for (which, pace) in PACES.into_iter().enumerate() {
             for load in [0.3, 0.5, 0.7] {
-                let seen = over_an_hour(Server::new(workers, load, service), every);
-                println!("{workers} {service} {every} {load}: {seen:?}");
+                let seen = over_an_hour(Server::new(workers, load, service), pace);
+                println!("{workers} {service} {which} {load}: {seen:?}");
                 assert!(seen.deviation <= 0.02, "{seen:?}");
                 assert_eq!(seen.crossings[1], 0, "{seen:?}");
             }
@@ -157,10 +164,10 @@ fn a_steady_load_of_seven_tenths_at_the_most_is_a_steady_intensity() {
 #[test]
 fn a_heavy_load_does_not_flap() {
     for (workers, service) in SERVICES {
-        for every in LOOKS {
+        for (which, pace) in PACES.into_iter().enumerate() {
             for load in [0.8, 0.9, 0.95] {
-                let seen = over_an_hour(Server::new(workers, load, service), every);
-                println!("{workers} {service} {every} {load}: {seen:?}");
+                let seen = over_an_hour(Server::new(workers, load, service), pace);
+                println!("{workers} {service} {which} {load}: {seen:?}");
                 assert!(seen.crossings.iter().all(|times| *times <= 360), "{seen:?}");
             }
         }
