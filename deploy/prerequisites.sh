@@ -210,7 +210,7 @@ case $purpose in
     # On a cluster of the user's own nothing is started here; helm and kubectl are still built.
     if [ -n "${MBCAS_CONTEXT:-}" ]; then need_go; need_engine; else need_cluster; fi
     ;;
-  test) need_rust; need_cluster; need_go cert-manager; need_checks; need_chart; need_instructions; need_release ;;
+  test) need_rust; need_cluster; need_go cert-manager; need_checks; need_chart; need_instructions; need_release; need python3 python3 ;;
   check) need_rust; need_checks ;;
   chart) need_rust; need_chart ;;
   cluster) need_rust; need_cluster ;;

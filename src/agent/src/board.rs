@@ -36,8 +36,8 @@ pub struct Smoother {
 }
 
 impl Smoother {
-    /// The reading `elapsed` after the last one with an intensity: the greatest pressure counts.
-    /// Without any the intensity is not known.
+    /// The reading `elapsed` after the last look: the greatest pressure counts. Without any the
+    /// intensity is not known, and what it was stands still.
     pub fn read(&mut self, pressures: Pressures, need: Option<f64>, elapsed: Duration) -> Reading {
         let pressure = pressures.breakdown().greatest();
         self.sequence = self.sequence.saturating_add(1);

@@ -59,12 +59,12 @@ async fn sample(board: Arc<Board>, app_pressures: watch::Receiver<Pressures>) {
                 all.with(source, app.of(source))
             });
         let is_known = pressures.breakdown().greatest().is_some();
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(last);
+        last = now;
         // Who cannot look has seen nothing: then the last reading ages.
         if is_known || !kernel.is_blind() {
-            board.put(smoother.read(pressures, kernel.need(), last.elapsed()));
-        }
-        if is_known {
-            last = Instant::now();
+            board.put(smoother.read(pressures, kernel.need(), elapsed));
         }
         ticker.tick(kernel.pace()).await;
     }

@@ -37,9 +37,11 @@ pub fn router(board: Arc<Board>) -> Router {
 
 async fn demand(State(board): State<Arc<Board>>, Query(poll): Query<LongPoll>) -> Response {
     match poll.terms() {
-        // Whatever comes of it, what is known then is the answer.
-        Ok(Some((above, wait))) => drop(timeout(wait, board.rises_to(above)).await),
-        Ok(None) => {}
+        // Whatever comes of it, what is known then is the answer. Without a report there is nothing to wait for.
+        Ok(Some((above, wait))) if board.report().is_ok() => {
+            drop(timeout(wait, board.rises_to(above)).await);
+        }
+        Ok(_) => {}
         Err(why) => return (StatusCode::BAD_REQUEST, format!("above: {why}\n")).into_response(),
     }
     match board.report() {
@@ -179,6 +181,10 @@ mod tests {
             body.contains("MBCAS_NAMESPACE is missing") && body.contains("MBCAS_CONTAINER"),
             "{body}"
         );
+        // Nor does it let anybody wait for what will not come.
+        let waits = ask(&board, "/demand?above=0.67&wait=20");
+        let (status, _) = timeout(Duration::from_secs(5), waits).await.unwrap();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         let (status, metrics) = ask(&board, "/metrics").await;
         let metrics = String::from_utf8(metrics).unwrap();
         assert_eq!(status, StatusCode::OK);

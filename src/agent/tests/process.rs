@@ -232,7 +232,7 @@ fn a_step_of_two_dozen_is_published_within_300_ms() {
     // Other tests' queues are this machine's too, so what counts is that it rises.
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
-        // Time in which a queue is forgotten, and in which the listener has been found.
+        // Time in which the listener has been found.
         std::thread::sleep(Duration::from_millis(1_500));
         let before = agent.report();
         let above = before.demand_intensity.unwrap() + 0.005;

@@ -2,9 +2,9 @@
 //! looked at. Servers with random arrivals and service times (M/M/k) are simulated, and their
 //! queue is sampled as the agent samples each of its sources.
 //!
-//! An exponential service time is the harshest that a server is likely to have. A single worker with 50 ms
-//! for each request has busy periods that last for seconds, which nobody can tell from a load that
-//! rises: it is left out.
+//! An exponential service time is the harshest that a server is likely to have. Few workers with slow requests
+//! have busy periods that last for seconds, which nobody can tell from a load that rises: one with more than 10 ms
+//! and two with more than 20 ms for each are left out. Of one with 20 ms the deviation is 0.04.
 
 #![allow(clippy::unwrap_used)] // clippy excuses test functions only, and these have helpers
 
@@ -122,14 +122,12 @@ fn over_an_hour(mut server: Server, pace: Pace) -> Steadiness {
 }
 
 /// Workers, and seconds that each takes for a request.
-const SERVICES: [(u32, f64); 10] = [
+const SERVICES: [(u32, f64); 8] = [
     (1, 0.002),
     (1, 0.005),
     (1, 0.01),
-    (1, 0.02),
     (2, 0.005),
     (2, 0.02),
-    (2, 0.05),
     (4, 0.005),
     (4, 0.02),
     (4, 0.05),
@@ -153,6 +151,7 @@ fn a_steady_load_of_seven_tenths_at_the_most_is_a_steady_intensity() {
                 let seen = over_an_hour(Server::new(workers, load, service), pace);
                 println!("{workers} {service} {which} {load}: {seen:?}");
                 assert!(seen.deviation <= 0.02, "{seen:?}");
+                assert!(seen.crossings[0] <= 12, "{seen:?}");
                 assert_eq!(seen.crossings[1], 0, "{seen:?}");
             }
         }
@@ -160,9 +159,9 @@ fn a_steady_load_of_seven_tenths_at_the_most_is_a_steady_intensity() {
 }
 
 /// It comes to a threshold less often than every ten seconds, at the worst. The one for a jump is moved out of
-/// its way besides: that one lies 0.3 above the average ([`mbcas_core::demand::LongPoll`]).
+/// its way besides: that one lies 0.3 above the average (`mbcas_market::claim::jump`).
 #[test]
-fn a_heavy_load_does_not_flap() {
+fn a_heavy_load_comes_to_a_threshold_now_and_then() {
     for (workers, service) in SERVICES {
         for (which, pace) in PACES.into_iter().enumerate() {
             for load in [0.8, 0.9, 0.95] {

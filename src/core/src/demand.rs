@@ -84,8 +84,7 @@ pub struct DemandReport {
     /// sources has a pressure, as no TCP socket of the pod's listens. That is not 0, which says "content".
     #[serde(deserialize_with = "Option::deserialize")] // the field itself must be there
     pub demand_intensity: Option<f64>,
-    /// Counts samples since the agent started. A reader that sees the same
-    /// number twice looks at a stuck agent.
+    /// Counts samples since the agent started, for people.
     pub sequence: u64,
     /// Age of the newest sample in milliseconds when the report was written.
     pub age_ms: u64,
@@ -93,7 +92,7 @@ pub struct DemandReport {
     /// Absent where the agent cannot see them. The market takes it for no more than evidence allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub need_millicores: Option<u64>,
-    /// The pressures behind the intensity, unsmoothed.
+    /// The pressures behind the intensity.
     #[serde(default)]
     pub breakdown: Breakdown,
 }

@@ -24,6 +24,11 @@ const COST: f64 = 0.02;
 /// Requests per second when it is calm: a tenth of a core.
 const CALM: f64 = 5.0;
 
+/// Requests per second of a load that needs most of the machine, 1.3 of its two cores, and of one that needs nearly
+/// all of it.
+const FULL: f64 = 65.0;
+const BURST: f64 = 90.0;
+
 /// Seconds for which p95 is taken, and the shortest part of the load.
 const PART: u64 = 5;
 
@@ -60,14 +65,14 @@ struct Story {
 /// The parts of the load, in their order: what each is, and its requests per second, [`PART`] seconds each.
 fn profile() -> Vec<(&'static str, Vec<f64>)> {
     let calm = ("calm", vec![CALM; 4]);
-    let ramp = (1..=9).map(|part| CALM + 40.0 * f64::from(part) / 9.0);
+    let ramp = (1..=9).map(|part| CALM + (FULL - CALM) * f64::from(part) / 9.0);
     vec![
         calm.clone(),
-        ("step", vec![45.0; 8]),
+        ("step", vec![FULL; 8]),
         calm.clone(),
         ("ramp", ramp.collect()),
         calm,
-        ("bursts", [60.0, CALM].repeat(5)),
+        ("bursts", [BURST, CALM].repeat(5)),
         ("silence", vec![0.0; 8]),
     ]
 }

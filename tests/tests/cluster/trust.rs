@@ -1,17 +1,20 @@
 //! What the market makes of agents that lie, that cannot be reached, and that only Prometheus may ask.
 
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::Pod;
 use mbcas_api::names::AGENT_CONTAINER;
-use mbcas_core::demand::{AGENT_PORT, METRIC};
+use mbcas_core::demand::{AGENT_PORT, Breakdown, METRIC};
 use mbcas_core::exposition::samples;
 use mbcas_lab::load;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::mbcas;
 use crate::demand::arguments;
+use crate::support::environment::workspace;
 use crate::support::prometheus::{Prometheus, Target};
-use crate::support::space::{cgroup, ip};
+use crate::support::space::{cgroup, container, ip};
 use crate::support::wait::that;
 use crate::support::{Admission, Lab, Release, SOON, Space, http, on_cluster, wait_until};
 
@@ -161,6 +164,96 @@ fn demand_comes_from_prometheus_where_it_is_asked_for() {
         );
         assert!(failed >= 1.0);
         Release::ensure();
+    });
+}
+
+/// Somebody else's agent, `docs/agent.py`, beside the application `app` of `pod`; ended when it is dropped.
+struct Stranger(Child);
+
+impl Stranger {
+    /// Takes the port for as long as nobody has it: MBCAS's own agent has just died, and comes back soon.
+    fn beside(space: &Space, pod: &Pod) -> Self {
+        let app = cgroup(pod, "app").unwrap().processes()[0];
+        let until_it_has_the_port = "import runpy, sys, time
+while True:
+    try:
+        runpy.run_path(sys.argv[1])
+    except OSError:
+        time.sleep(0.01)";
+        let child = Command::new("nsenter")
+            .args(["--net", "--target", &app.to_string(), "python3", "-c"])
+            .arg(until_it_has_the_port)
+            .arg(workspace().join("docs/agent.py"))
+            .env("MBCAS_NAMESPACE", &space.name)
+            .env("MBCAS_POD", "web")
+            .env("MBCAS_CONTAINER", "app")
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Another agent, in Python, that was written from docs/contract.md is heard like MBCAS's own, which finds its port
+/// taken, says so and stays.
+#[test]
+fn another_agent_that_keeps_the_contract_is_heard() {
+    on_cluster("another", Admission::Labelled, async |space| {
+        // Three times the work that its limit allows, and a limit that the market leaves alone.
+        let lab = Lab::serve("web", &["--workers", "2"]).request("100m");
+        let lab = lab.limit("200m").annotate("mbcas.mode", "observe");
+        let pod = space.start(&lab).await;
+        let ours = cgroup(&pod, AGENT_CONTAINER).unwrap();
+        let mut stranger = Stranger::beside(space, &pod);
+        let speaks = async || {
+            let report = space.report("web", &ip(&pod)).await?;
+            // Ours tells what is behind it.
+            that(
+                report.breakdown == Breakdown::default(),
+                format!("{report:?}"),
+            )?;
+            let intensity = report.demand_intensity;
+            intensity.ok_or_else(|| "it sees nobody listen".to_owned())
+        };
+        assert_eq!(ours.kill(), 1);
+        let calm = wait_until("the other one has the port", SOON, speaks).await;
+        assert!(calm < 0.1, "without load it says {calm}");
+        let counts = async |least: f64, most: f64| {
+            wait_until("the market hears it", KNOWN, async || {
+                let counted = value(space, METRIC, "web").await?;
+                let is_heard = (least..=most).contains(&counted);
+                that(is_heard, format!("it counts with {counted}"))?;
+                Ok(counted)
+            })
+            .await
+        };
+        let stop = CancellationToken::new();
+        let load = tokio::spawn(load::run(arguments("web", &ip(&pod), 30), stop.clone()));
+        let urgent = counts(0.6, 1.0).await;
+        stop.cancel();
+        load.await.unwrap().unwrap();
+        let content = counts(0.0, 0.1).await;
+        let pod = space.pod("web").await;
+        let ours = container(&pod, AGENT_CONTAINER).unwrap();
+        let state = ours.state.as_ref().unwrap();
+        let stays = state.running.is_some() && ours.restart_count == 1;
+        assert!(stays, "ours did not stay: {state:?}");
+        assert_eq!(stranger.0.try_wait().unwrap(), None, "the other one ended");
+        let at_last = speaks().await.unwrap();
+        assert!(
+            at_last < 0.1,
+            "ours has taken its port back, or it says {at_last}"
+        );
+        drop(stranger);
+        figure!(
+            "another agent's word: {calm:.2}; under load the market counts with {urgent:.2}, then {content:.2}"
+        );
     });
 }
 

@@ -176,6 +176,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
 
+    use mbcas_core::demand::StandingQueue;
     use rustix::net::sockopt::set_socket_reuseport;
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 
@@ -206,6 +207,12 @@ mod tests {
             assert_eq!(queue.pace(), pace);
             clients.push(TcpStream::connect(address).unwrap());
         }
+    }
+
+    #[test]
+    fn a_jump_is_seen_twice_within_300_ms() {
+        assert!(QUIET_PACE + PACE <= Duration::from_millis(300));
+        assert!(QUIET_PACE.max(DUMP_PACE) <= StandingQueue::MOMENT);
     }
 
     #[test]

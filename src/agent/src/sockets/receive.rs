@@ -67,7 +67,7 @@ impl ReceiveQueue {
     }
 
     /// Accepted connections on the pod's listening ports that had unread bytes in all of the last
-    /// samples. None where there is no such port, and where it is not known or was too long ago.
+    /// eight samples. None where there is no such port, and where it is not known or was too long ago.
     pub fn standing(&self, now: Instant) -> Option<u64> {
         let (standing, at) = self.newest?;
         (now.saturating_duration_since(at) <= STALE).then_some(standing)

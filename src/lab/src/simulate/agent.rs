@@ -7,7 +7,7 @@ use mbcas_core::demand::{Ewma, StandingQueue, queue_pressure};
 
 use super::time::Nanos;
 
-/// How often an agent looks at the queue.
+/// How often an agent looks at the queue. The real one looks more seldom while nobody waits.
 pub const SAMPLING: Nanos = Nanos::millis(100);
 
 /// How an agent behaves.

@@ -60,6 +60,17 @@ fn a_limit_that_is_reached_hides_the_need() {
     assert_eq!(after(&[185], waits).censored(), Some(Censor::Limit));
 }
 
+/// From a tenth on, and not below, something waits.
+#[test]
+fn a_demand_of_a_tenth_says_that_its_limit_holds_it() {
+    let says = |basis_points| Surroundings {
+        demand: Demand::from_basis_points(basis_points),
+        ..free(200)
+    };
+    assert_eq!(after(&[184], says(999)).censored(), None);
+    assert_eq!(after(&[184], says(1_000)).censored(), Some(Censor::Limit));
+}
+
 /// One thread that burns needs one core: half as much again would take from others what it cannot use.
 #[test]
 fn what_the_agent_measured_bounds_the_escape_and_nothing_else() {
