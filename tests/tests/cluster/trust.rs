@@ -1,6 +1,7 @@
 //! What the market makes of agents that lie, that cannot be reached, and that only Prometheus may ask.
 
-use std::process::{Child, Command};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -171,7 +172,7 @@ fn demand_comes_from_prometheus_where_it_is_asked_for() {
 struct Stranger(Child);
 
 impl Stranger {
-    /// Takes the port for as long as nobody has it: MBCAS's own agent has just died, and comes back soon.
+    /// It waits for the port, which MBCAS's own agent has; when that dies it has it first.
     fn beside(space: &Space, pod: &Pod) -> Self {
         let app = cgroup(pod, "app").unwrap().processes()[0];
         let until_it_has_the_port = "import runpy, sys, time
@@ -179,16 +180,27 @@ while True:
     try:
         runpy.run_path(sys.argv[1])
     except OSError:
+        print('waits', flush=True)
         time.sleep(0.01)";
-        let child = Command::new("nsenter")
+        let mut child = Command::new("nsenter")
             .args(["--net", "--target", &app.to_string(), "python3", "-c"])
             .arg(until_it_has_the_port)
             .arg(workspace().join("docs/agent.py"))
             .env("MBCAS_NAMESPACE", &space.name)
             .env("MBCAS_POD", "web")
             .env("MBCAS_CONTAINER", "app")
-            .spawn();
-        Self(child.unwrap())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut word = [0; 5];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut word)
+            .unwrap();
+        assert_eq!(&word, b"waits");
+        Self(child)
     }
 }
 
