@@ -143,32 +143,33 @@ const PACES: [Pace; 4] = [
     |_| Duration::from_secs(4),
 ];
 
-#[test]
-fn a_steady_load_of_seven_tenths_at_the_most_is_a_steady_intensity() {
+/// Shows `check` what comes of each of `loads`, of each service at each pace.
+fn each(loads: [f64; 3], check: impl Fn(&Steadiness)) {
     for (workers, service) in SERVICES {
         for (which, pace) in PACES.into_iter().enumerate() {
-            for load in [0.3, 0.5, 0.7] {
+            for load in loads {
                 let seen = over_an_hour(Server::new(workers, load, service), pace);
                 println!("{workers} {service} {which} {load}: {seen:?}");
-                assert!(seen.deviation <= 0.02, "{seen:?}");
-                assert!(seen.crossings[0] <= 12, "{seen:?}");
-                assert_eq!(seen.crossings[1], 0, "{seen:?}");
+                check(&seen);
             }
         }
     }
+}
+
+#[test]
+fn a_steady_load_of_seven_tenths_at_the_most_is_a_steady_intensity() {
+    each([0.3, 0.5, 0.7], |seen| {
+        assert!(seen.deviation <= 0.02, "{seen:?}");
+        assert!(seen.crossings[0] <= 12, "{seen:?}");
+        assert_eq!(seen.crossings[1], 0, "{seen:?}");
+    });
 }
 
 /// It comes to a threshold less often than every ten seconds, at the worst. The one for a jump is moved out of
 /// its way besides: that one lies 0.3 above the average (`mbcas_market::claim::jump`).
 #[test]
 fn a_heavy_load_comes_to_a_threshold_now_and_then() {
-    for (workers, service) in SERVICES {
-        for (which, pace) in PACES.into_iter().enumerate() {
-            for load in [0.8, 0.9, 0.95] {
-                let seen = over_an_hour(Server::new(workers, load, service), pace);
-                println!("{workers} {service} {which} {load}: {seen:?}");
-                assert!(seen.crossings.iter().all(|times| *times <= 360), "{seen:?}");
-            }
-        }
-    }
+    each([0.8, 0.9, 0.95], |seen| {
+        assert!(seen.crossings.iter().all(|times| *times <= 360), "{seen:?}");
+    });
 }
