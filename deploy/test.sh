@@ -46,8 +46,7 @@ suite() {
   say "cert-manager, for the suite (nothing to do: 1 s)"
   deploy/local/cluster build cert-manager
   say "cluster suite (2 cores: 35 min)"
-  MBCAS_TEST_KUBECONFIG=${XDG_STATE_HOME:-$HOME/.local/state}/mbcas/local/admin.kubeconfig \
-    deploy/local/cluster alone cargo test --locked -p mbcas-tests --features cluster --test cluster -- --test-threads=1
+  deploy/suite.sh cluster
 }
 
 release() {

@@ -7,6 +7,9 @@ use rustix::time::{ClockId, clock_gettime};
 /// A pause of so many times the last cost keeps the share of a core below 0.01 %.
 const PAUSE_PER_COST: u32 = 10_000;
 
+/// The same in haste: below 0.05 %.
+const PAUSE_PER_COST_IN_HASTE: u32 = 2_000;
+
 /// Tells when the next sample is due: after a fixed pause, or after a longer one if the last
 /// sample was dear. The cost is the thread's own CPU time, so that a busy machine, which makes
 /// everything take longer, does not blind the agent.
@@ -15,32 +18,39 @@ const PAUSE_PER_COST: u32 = 10_000;
 #[derive(Debug)]
 pub struct Pace {
     least: Duration,
-    next: Option<Instant>,
+    /// When the last sample was taken, and its cost.
+    last: Option<(Instant, Duration)>,
 }
 
 impl Pace {
     /// Due at once, and then never sooner than `least`.
     pub const fn new(least: Duration) -> Self {
-        Self { least, next: None }
+        Self { least, last: None }
     }
 
     /// Whether a sample may be taken.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.next.is_none_or(|next| now >= next)
+        self.has_paused(now, self.least, PAUSE_PER_COST)
+    }
+
+    /// Whether one may be taken already where it matters now: never sooner than `least`, and after a fifth
+    /// of the pause that a dear one asks for.
+    pub fn is_due_in_haste(&self, now: Instant, least: Duration) -> bool {
+        self.has_paused(now, least, PAUSE_PER_COST_IN_HASTE)
+    }
+
+    fn has_paused(&self, now: Instant, least: Duration, per_cost: u32) -> bool {
+        self.last.is_none_or(|(at, cost)| {
+            now.saturating_duration_since(at) >= cost.saturating_mul(per_cost).max(least)
+        })
     }
 
     /// Runs `sample`, and puts the next one off by what this one cost.
     pub fn run<T>(&mut self, now: Instant, sample: impl FnOnce() -> T) -> T {
         let begin = cpu_time();
         let outcome = sample();
-        self.spent(now, cpu_time().saturating_sub(begin));
+        self.last = Some((now, cpu_time().saturating_sub(begin)));
         outcome
-    }
-
-    fn spent(&mut self, now: Instant, cost: Duration) {
-        let pause = cost.saturating_mul(PAUSE_PER_COST).max(self.least);
-        // Beyond the end of the clock: never again.
-        self.next = Some(now.checked_add(pause).unwrap_or(now + self.least));
     }
 }
 
@@ -60,10 +70,15 @@ mod tests {
         let begin = Instant::now();
         let after = |ms| begin + Duration::from_millis(ms);
         assert!(pace.is_due(begin));
-        pace.spent(begin, Duration::from_micros(5));
+        pace.last = Some((begin, Duration::from_micros(5)));
         assert!(!pace.is_due(after(999)) && pace.is_due(after(1000)));
-        pace.spent(begin, Duration::from_micros(700));
+        pace.last = Some((begin, Duration::from_micros(700)));
         assert!(!pace.is_due(after(6_999)) && pace.is_due(after(7_000)));
+        let in_haste =
+            |pace: &Pace, ms| pace.is_due_in_haste(after(ms), Duration::from_millis(200));
+        assert!(!in_haste(&pace, 1_399) && in_haste(&pace, 1_400));
+        pace.last = Some((begin, Duration::from_micros(5)));
+        assert!(!in_haste(&pace, 199) && in_haste(&pace, 200));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! | queue | what waits | seen |
 //! | --- | --- | --- |
 //! | [`AcceptQueue`] | connections that the application has not accepted | five to ten times a second |
-//! | [`ReceiveQueue`] | accepted connections with bytes that it has not read | once a second or more seldom |
+//! | [`ReceiveQueue`] | accepted connections with bytes that it has not read | once a second or more seldom; where there are any, two or three times |
 //!
 //! A connection is in one of them at a time: one that is not accepted may have unread bytes too,
 //! but it is nobody's file yet and has no inode, by which the second queue leaves it out.
@@ -24,8 +24,8 @@ use std::io;
 
 use thiserror::Error;
 
-pub use accept::{AcceptQueue, DUMP_PACE, PACE, PROC_PACE, QUIET_PACE};
-pub use receive::ReceiveQueue;
+pub use accept::{AcceptQueue, DUMP_PACE, PACE, PROC_PACE, SECOND_LOOK};
+pub use receive::{HASTE, ReceiveQueue};
 
 /// Why the queues in the sockets could not be read.
 #[derive(Debug, Error)]

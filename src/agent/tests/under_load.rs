@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use mbcas_agent::board::Smoother;
 use mbcas_agent::signal::{Pressures, Source};
-use mbcas_agent::sockets::{AcceptQueue, PACE};
+use mbcas_agent::sockets::AcceptQueue;
 use mbcas_core::demand::queue_pressure;
 
 const CLIENTS: usize = 36;
+
+const TENTH: Duration = Duration::from_millis(100);
 
 /// The accept queue of `port`, once it has come to `expected`: the last packet of a handshake may still be on its way.
 fn settled(port: u16, expected: u64) -> u64 {
@@ -29,9 +31,9 @@ fn settled(port: u16, expected: u64) -> u64 {
 /// Ten samples a second for `time`, all with this queue.
 fn smoothed(smoother: &mut Smoother, queue: u64, time: Duration) -> f64 {
     let pressures = Pressures::default().with(Source::AcceptQueue, Some(queue_pressure(queue)));
-    let samples = time.as_millis() / PACE.as_millis();
+    let samples = time.as_millis() / TENTH.as_millis();
     (0..samples)
-        .map(|_| smoother.read(pressures, None, PACE).intensity)
+        .map(|_| smoother.read(pressures, None, TENTH).intensity)
         .last()
         .flatten()
         .unwrap()

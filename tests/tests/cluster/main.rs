@@ -1,11 +1,8 @@
 //! MBCAS on a real Kubernetes.
 //!
 //! `make test` runs it on the local cluster. By hand, with that cluster up, the images built,
-//! and cert-manager too (`deploy/local/cluster build cert-manager`):
-//! ```text
-//! MBCAS_TEST_KUBECONFIG=… deploy/local/cluster alone \
-//!   cargo test -p mbcas-tests --features cluster --test cluster -- --test-threads=1
-//! ```
+//! and cert-manager too (`deploy/local/cluster build cert-manager`): `deploy/suite.sh cluster [WORD…]`.
+//!
 //! | variable | what it is | without it |
 //! | --- | --- | --- |
 //! | `MBCAS_TEST_KUBECONFIG` | the cluster; the ambient one is never used | the suite stops |
