@@ -248,9 +248,16 @@ impl Loop {
         };
         let (plans, drafts) = self.plans(&scene.snapshots, &scene.view, occasion.now);
         observe::solved(&scene.snapshots, &plans);
-        if turn == Turn::Cycle {
+        if turn == Turn::Cycle
+            && let Some(Heard { readings, .. }) = &self.under_way.heard
+        {
+            let Scene {
+                discovery,
+                snapshots,
+                ..
+            } = &scene;
             self.jumps
-                .listen_to(ears(&scene.discovery, &scene.snapshots, &plans));
+                .listen_to(ears(discovery, snapshots, &plans, &readings.silent));
         }
         let before = self.set_aside(&plans, &scene.snapshots);
         let act = Box::new(Act {

@@ -6,7 +6,7 @@
 //! known, which fades to [`Demand::NEUTRAL`] over three cycles. Never nothing,
 //! and never an outage: the whole phase is bounded, whatever agents do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use tokio::time::Instant;
 use crate::monitoring::Monitoring;
 use crate::report::{PullError, Word, pull};
 
-/// How many agents are asked at once.
-const AT_ONCE: usize = 64;
-/// How long the whole phase may take.
+/// How many agents are asked at once: of those that do not answer, which take [`crate::report::DEADLINE`] each, 1,500
+/// have their turn in one phase.
+const AT_ONCE: usize = 256;
+/// How long the whole phase may take: a fifth of a cycle.
 const PHASE: Duration = Duration::from_secs(3);
 /// How many cycles the last known demand takes to fade.
 const FADE: u64 = 3;
@@ -28,10 +29,17 @@ const FADE: u64 = 3;
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 
 /// What is remembered of one agent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Memory {
     last: Word,
+    /// When that was said.
+    said: Instant,
+    /// Cycles since then.
     missed: u64,
+    /// Questions since then that it did not answer.
+    failed: u64,
+    /// When the last question came to an end.
+    asked: Option<Instant>,
     ask_after: Instant,
 }
 
@@ -71,6 +79,8 @@ pub struct Readings {
     pub answered: usize,
     /// How many did not, by reason.
     pub failed: BTreeMap<&'static str, u64>,
+    /// Those with an agent that has not answered in this cycle.
+    pub silent: BTreeSet<ContainerId>,
 }
 
 impl Demands {
@@ -97,30 +107,31 @@ impl Demands {
         self.take(addresses, answers, cycle)
     }
 
-    /// The answers of those agents that may be asked now.
+    /// The answers of those agents that may be asked now, as far as there is time. A part of the cluster that
+    /// is cut off takes none from the rest: first those that answered the last time, and of each kind first those
+    /// that were asked longest ago.
     async fn pulled(&self, addresses: &BTreeMap<ContainerId, Option<IpAddr>>) -> Answers {
         let now = Instant::now();
         let due = addresses.iter().filter_map(|(id, address)| {
-            let waits = self
-                .memory
-                .get(id)
-                .is_some_and(|memory| now < memory.ask_after);
+            let memory = self.memory.get(id);
+            let order = memory.map(|memory| (memory.failed > 0, memory.asked));
+            let may = memory.is_none_or(|memory| now >= memory.ask_after);
             address
-                .filter(|_| !waits)
-                .map(|address| (id.clone(), address))
+                .filter(|_| may)
+                .map(|address| (order, id.clone(), address))
         });
-        let due: Vec<_> = due.collect();
-        let mut answers = Answers::new();
-        let mut asking = futures::stream::iter(due.iter().cloned())
-            .map(|(id, address)| async move { (pull(address, &id).await, id) })
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|(order, ..)| *order);
+        let mut answers: Answers = due
+            .iter()
+            .map(|(_, id, _)| (id.clone(), Err(PullError::NoTime)))
+            .collect();
+        let mut asking = futures::stream::iter(due)
+            .map(|(_, id, address)| async move { (pull(address, &id).await, id) })
             .buffer_unordered(AT_ONCE);
         while let Ok(Some((answer, id))) = tokio::time::timeout_at(now + PHASE, asking.next()).await
         {
             answers.insert(id, answer);
-        }
-        drop(asking);
-        for (id, _) in due {
-            answers.entry(id).or_insert(Err(PullError::Timeout));
         }
         answers
     }
@@ -133,37 +144,74 @@ impl Demands {
     ) -> Readings {
         let now = Instant::now();
         let mut readings = Readings::default();
-        for id in addresses.keys() {
-            let fresh = Memory {
-                last: Word::NEUTRAL,
-                missed: 0,
-                ask_after: now,
-            };
-            let memory = self.memory.entry(id.clone()).or_insert(fresh);
+        for (id, address) in addresses {
+            let known = self.memory.entry(id.clone());
+            let memory = known.or_insert_with(|| Memory::of(Word::NEUTRAL, now));
             match answers.remove(id) {
                 Some(Ok(word)) => {
-                    *memory = Memory {
-                        last: word,
-                        missed: 0,
-                        ask_after: now,
-                    };
+                    *memory = Memory::of(word, now);
+                    memory.asked = Some(now);
                     readings.answered += 1;
                 }
-                Some(Err(error)) => {
-                    *readings.failed.entry(error.reason()).or_default() += 1;
-                    if memory.missed == 0 {
-                        tracing::info!(container = %id, %error, "An agent does not answer; its demand fades to neutral");
+                answer => {
+                    memory.misses(now, cycle);
+                    if address.is_some() {
+                        readings.silent.insert(id.clone());
                     }
-                    memory.missed = memory.missed.saturating_add(1);
-                    memory.ask_after = now + pause(memory.missed, cycle);
+                    if let Some(Err(error)) = answer {
+                        *readings.failed.entry(error.reason()).or_default() += 1;
+                        memory.fails(id, &error, now, cycle);
+                    }
                 }
-                None => memory.missed = memory.missed.saturating_add(1),
             }
-            readings
-                .words
-                .insert(id.clone(), faded(memory.last, memory.missed));
+            readings.words.insert(id.clone(), memory.faded());
         }
         readings
+    }
+}
+
+impl Memory {
+    fn of(last: Word, said: Instant) -> Self {
+        Self {
+            last,
+            said,
+            missed: 0,
+            failed: 0,
+            asked: None,
+            ask_after: said,
+        }
+    }
+
+    /// Without a word in this cycle. Whoever did not lead for an hour has missed the cycles of an hour.
+    fn misses(&mut self, now: Instant, cycle: Duration) {
+        let past = now.saturating_duration_since(self.said).as_secs() / cycle.as_secs().max(1);
+        self.missed = self.missed.saturating_add(1).max(past);
+    }
+
+    /// Because it did not answer a question, if it was asked one.
+    fn fails(&mut self, id: &ContainerId, error: &PullError, now: Instant, cycle: Duration) {
+        if matches!(error, PullError::NoTime) {
+            return;
+        }
+        if self.failed == 0 {
+            tracing::info!(container = %id, %error, "An agent does not answer; its demand fades to neutral");
+        }
+        self.failed = self.failed.saturating_add(1);
+        self.asked = Some(now);
+        self.ask_after = now + pause(self.failed, cycle);
+    }
+
+    /// The last word, its demand moved towards neutral by a third for every missed cycle. What was measured
+    /// is as good as the cycle that it came in.
+    fn faded(&self) -> Word {
+        let left = FADE.saturating_sub(self.missed);
+        let mixed = (self.last.demand.basis_points() * left
+            + Demand::NEUTRAL.basis_points() * (FADE - left))
+            / FADE;
+        Word {
+            demand: Demand::from_basis_points(mixed),
+            measured: self.last.measured.filter(|_| self.missed == 0),
+        }
     }
 }
 
@@ -196,24 +244,12 @@ impl Readings {
     }
 }
 
-/// `last`, its demand moved towards neutral by a third for every missed cycle. What was measured is as
-/// good as the cycle that it came in.
-fn faded(last: Word, missed: u64) -> Word {
-    let left = FADE.saturating_sub(missed);
-    let mixed =
-        (last.demand.basis_points() * left + Demand::NEUTRAL.basis_points() * (FADE - left)) / FADE;
-    Word {
-        demand: Demand::from_basis_points(mixed),
-        measured: last.measured.filter(|_| missed == 0),
-    }
-}
-
-/// No pause for the first three misses, then twice as long each time.
-fn pause(missed: u64, cycle: Duration) -> Duration {
-    if missed <= FADE {
+/// No pause for the first three questions in vain, then twice as long each time.
+fn pause(failed: u64, cycle: Duration) -> Duration {
+    if failed <= FADE {
         return Duration::ZERO;
     }
-    let doublings = u32::try_from(missed - FADE).unwrap_or(u32::MAX).min(10);
+    let doublings = u32::try_from(failed - FADE).unwrap_or(u32::MAX).min(10);
     (cycle * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
 }
 

@@ -5,7 +5,7 @@
 //! their limits are below their caps or somebody on their node is short. A container is heard once between two
 //! cycles, so that nobody keeps the loop busy by crying.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -163,14 +163,21 @@ impl Ear {
     }
 }
 
-/// Those whose agents can be asked and whom a jump could bring something, see [`Plan::jump`].
-pub fn ears(discovery: &Discovery, snapshots: &[NodeSnapshot], plans: &[Plan]) -> Ears {
+/// Those whose agents can be asked and whom a jump could bring something, see [`Plan::jump`]. Who is `silent`
+/// is asked by the cycles alone, ever more seldom.
+pub fn ears(
+    discovery: &Discovery,
+    snapshots: &[NodeSnapshot],
+    plans: &[Plan],
+    silent: &BTreeSet<ContainerId>,
+) -> Ears {
     let mut near: Vec<_> = snapshots
         .iter()
         .zip(plans)
         .flat_map(|(snapshot, plan)| {
             let participants = snapshot.participants.iter();
-            participants.filter_map(move |(id, observed)| {
+            let heard = participants.filter(|(id, _)| !silent.contains(*id));
+            heard.filter_map(move |(id, observed)| {
                 let ear = Ear {
                     agent: discovery.participants.get(id)?.agent?,
                     above: plan.jump(snapshot, id)?,

@@ -105,7 +105,10 @@ struct Reading {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Track {
     last: Reading,
-    used: Option<Used>,
+    /// When that was first seen here.
+    seen: Instant,
+    /// Mean use up to then; nothing before there were two readings.
+    used: Option<MilliCpu>,
 }
 
 /// A client for all kubelets together: they share a TLS configuration, and each keeps its connection.
@@ -183,7 +186,7 @@ impl Kubelet {
     }
 
     /// Whether it is too early to judge its node: no rate is known yet, and the
-    /// kubelet has been asked for less than 30 s. After that the market
+    /// kubelet has been asked, or was started anew, for less than 30 s. After that the market
     /// goes on without usage, so that a silent kubelet does not stop it.
     pub fn is_warming_up(&self) -> bool {
         self.usage().next().is_none() && self.since.elapsed() < WARM_UP
@@ -192,7 +195,16 @@ impl Kubelet {
     /// What is known of the usage of its containers. One without two readings is not among them.
     pub fn usage(&self) -> impl Iterator<Item = (&Arc<UsageKey>, Used)> {
         let tracks = self.tracks.iter();
-        tracks.filter_map(|(key, track)| Some((key, track.used?)))
+        tracks.filter_map(|(key, track)| {
+            let (cpu, seen) = (track.used?, track.seen);
+            Some((key, Used { cpu, seen }))
+        })
+    }
+
+    /// Forgets what was seen longer ago than `age`: a kubelet that cannot be read is not to be believed
+    /// for ever, and what it says after that begins anew.
+    pub fn forget_older(&mut self, age: Duration) {
+        self.tracks.retain(|_, track| track.seen.elapsed() <= age);
     }
 
     /// Reads the counters.
@@ -219,33 +231,26 @@ impl Kubelet {
     }
 
     fn take(&mut self, text: &str) {
+        let had_usage = self.usage().next().is_some();
         let mut before = std::mem::take(&mut self.tracks);
-        for (key, reading) in readings(text) {
+        for (key, last) in readings(text) {
             let (key, track) = match before.remove_entry(&key) {
-                // The kubelet measures every 10 s or so; between two measurements the old rate stands.
-                Some((key, track)) if reading.at_ms - track.last.at_ms < LEAST_WINDOW_MS => {
+                // Kubelets before 1.37 measure every 10 s or so; between two measurements the old rate stands.
+                Some((key, track)) if last.at_ms - track.last.at_ms < LEAST_WINDOW_MS => {
                     (key, track)
                 }
-                Some((key, track)) => {
-                    let used = Used {
-                        cpu: rate(track.last, reading),
-                        seen: Instant::now(),
-                    };
-                    let track = Track {
-                        last: reading,
-                        used: Some(used),
-                    };
-                    (key, track)
-                }
-                None => {
-                    let track = Track {
-                        last: reading,
-                        used: None,
-                    };
-                    (Arc::new(key), track)
+                old => {
+                    let used = old.as_ref().map(|(_, track)| rate(track.last, last));
+                    let key = old.map_or_else(|| Arc::new(key), |(key, _)| key);
+                    let seen = Instant::now();
+                    (key, Track { last, seen, used })
                 }
             };
             self.tracks.insert(key, track);
+        }
+        if had_usage && self.usage().next().is_none() {
+            // It was started anew, and has nothing to say yet.
+            self.since = Instant::now();
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum PullError {
     Body,
     #[error(transparent)]
     Report(#[from] ReportError),
+    #[error("there was no time to ask it in this cycle")]
+    NoTime,
     #[error("Prometheus could not be asked")]
     NotAsked,
     #[error(
@@ -55,6 +57,7 @@ impl PullError {
             Self::Status(_) => "status",
             Self::Body => "body",
             Self::Report(_) => "report",
+            Self::NoTime => "no_time",
             Self::NotAsked => "not_asked",
             Self::NoSeries => "no_series",
         }

@@ -58,7 +58,7 @@ impl Senses {
         let Questions { agents, nodes } = questions;
         let nodes: Vec<_> = nodes.iter().collect();
         let demand = self.demands.read(&agents, interval);
-        let (readings, evidence) = tokio::join!(demand, self.kubelets.ask(&nodes, interval / 2));
+        let (readings, evidence) = tokio::join!(demand, self.kubelets.ask(&nodes, interval));
         Heard { readings, evidence }
     }
 }

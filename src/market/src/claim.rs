@@ -45,6 +45,13 @@ const SETTLING: Duration = Duration::from_secs(3);
 const FIRST_PENALTY: Duration = Duration::from_mins(1);
 const LONGEST_PENALTY: Duration = Duration::from_mins(32);
 
+/// A claim is confirmed when so many percent are used of what was first claimed, or of the limit where
+/// that is lower: half as much again as was used before, or as much as was to be had.
+///
+/// Not of what it was raised to: the queue that asks for more takes its time to empty. Not of what the limit kept it
+/// from: where limits are only observed, or a write is late, everybody who is honest would lose his credit.
+const CONFIRMED_PERCENT: u64 = 50;
+
 /// What is remembered of one container's claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
@@ -59,6 +66,8 @@ pub struct Claims {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Claim {
     amount: MilliCpu,
+    /// What was claimed before it was raised.
+    first: MilliCpu,
     made: Duration,
     raised: Duration,
     /// A window ended that could have confirmed it.
@@ -79,6 +88,8 @@ pub(crate) struct Signal {
     pub(crate) entitlement: MilliCpu,
     /// It is known to be short: its queue is no news.
     pub(crate) is_short: bool,
+    /// What it may use at most.
+    pub(crate) limit: Option<MilliCpu>,
     pub(crate) usage: Option<Usage>,
 }
 
@@ -124,6 +135,10 @@ impl Claims {
         } else if signal.now >= claim.made + LIFE {
             // Without a window nothing is known against him.
             if claim.was_tested {
+                if signal.now >= self.blocked_until + LONGEST_PENALTY {
+                    // That was long ago.
+                    self.penalty = Duration::ZERO;
+                }
                 self.penalty = (self.penalty * 2).clamp(FIRST_PENALTY, LONGEST_PENALTY);
                 self.blocked_until = signal.now + self.penalty;
             }
@@ -134,12 +149,11 @@ impl Claims {
 
 impl Claim {
     fn new(signal: &Signal) -> Self {
+        let needed = signal.need.max(LEAST);
+        let amount = needed.scaled(TIMES, 1).min(signal.entitlement);
         Self {
-            amount: signal
-                .need
-                .max(LEAST)
-                .scaled(TIMES, 1)
-                .min(signal.entitlement),
+            amount,
+            first: amount,
             made: signal.now,
             raised: signal.now,
             was_tested: false,
@@ -147,14 +161,14 @@ impl Claim {
         }
     }
 
-    /// A claim is confirmed when half of it is used: half as much again as was used before.
     fn tested(mut self, signal: &Signal) -> Self {
         let window = signal
             .usage
             .filter(|usage| usage.until >= self.made + SETTLING);
         if let Some(window) = window {
             self.was_tested = true;
-            self.is_confirmed = window.cpu >= self.amount.scaled(1, 2);
+            let allowed = signal.limit.map_or(self.first, |l| self.first.min(l));
+            self.is_confirmed = window.cpu >= allowed.scaled(CONFIRMED_PERCENT, 100);
         }
         self
     }
@@ -181,6 +195,7 @@ mod tests {
             need: MilliCpu::new(100),
             entitlement: MilliCpu::new(1000),
             is_short: false,
+            limit: None,
             usage: usage.map(|(until, cpu)| Usage {
                 cpu: MilliCpu::new(cpu),
                 until: Duration::from_secs(until),
@@ -236,6 +251,89 @@ mod tests {
         assert_eq!(amount(early), Some(300), "that window says nothing yet");
         let late = claims.then(&signal(110, 0, Some((110, 160))));
         assert_eq!(late, Claims::default());
+    }
+
+    /// Whether a claim is held against one of whom `signals` were heard after it was made.
+    fn is_blamed(made: Signal, signals: &[Signal]) -> bool {
+        let claims = Claims::default().then(&made);
+        assert!(claims.amount().is_some());
+        let then = |claims: Claims, signal| claims.then(signal);
+        let claims = signals.iter().fold(claims, then);
+        assert_eq!(claims.amount(), None);
+        claims.blocked_until() > Duration::ZERO
+    }
+
+    #[test]
+    fn nobody_is_blamed_for_what_the_limit_kept_him_from() {
+        let at = |seconds, demand, usage, limit| Signal {
+            limit: Some(MilliCpu::new(limit)),
+            ..signal(seconds, demand, usage)
+        };
+        // Its mode is observe: nobody raises it.
+        let held = [
+            at(115, 9_500, Some((115, 199)), 200),
+            at(130, 0, Some((130, 199)), 200),
+        ];
+        assert!(!is_blamed(at(100, 9_500, None, 200), &held));
+        let idle = [
+            at(115, 9_500, Some((115, 20)), 200),
+            at(130, 0, Some((130, 20)), 200),
+        ];
+        assert!(is_blamed(at(100, 9_500, None, 200), &idle));
+    }
+
+    #[test]
+    fn a_claim_that_was_raised_is_confirmed_by_what_was_claimed_first() {
+        // It needs 400m where it needed 100m, and its queue is long for six seconds.
+        let raised = [
+            signal(103, 9_000, None),
+            signal(106, 9_000, None),
+            signal(115, 0, Some((115, 400))),
+        ];
+        assert!(!is_blamed(signal(100, 9_000, None), &raised));
+    }
+
+    #[test]
+    fn a_claim_stands_for_thirty_seconds_and_a_window_of_before_says_nothing_of_it() {
+        let claims = Claims::default().then(&signal(100, 9_000, None));
+        let claims = claims.then(&signal(129, 0, Some((101, 10))));
+        assert_eq!(amount(claims), Some(300));
+        let over = claims.then(&signal(130, 0, Some((101, 10))));
+        assert_eq!(over, Claims::default());
+    }
+
+    #[test]
+    fn the_least_claim_is_three_times_fifty() {
+        let small = Signal {
+            need: MilliCpu::new(1),
+            ..signal(100, 9_000, None)
+        };
+        assert_eq!(amount(Claims::default().then(&small)), Some(150));
+    }
+
+    #[test]
+    fn a_jump_is_three_tenths_above_the_average_and_urgent() {
+        let least = |average| jump(Demand::from_basis_points(average)).map(Demand::basis_points);
+        assert_eq!(least(0), Some(6_700));
+        assert_eq!(least(3_700), Some(6_700));
+        assert_eq!(least(5_000), Some(8_000));
+        assert_eq!(least(7_000), Some(10_000));
+        assert_eq!(least(7_001), None);
+    }
+
+    #[test]
+    fn what_was_long_ago_costs_no_more_than_once() {
+        let cries = |claims: Claims, now: u64| {
+            let claims = claims.then(&signal(now, 9_000, None));
+            let claims = claims.then(&signal(now + 30, 0, Some((now + 20, 10))));
+            let until = claims.blocked_until().as_secs();
+            (claims, until - now - 30)
+        };
+        let (claims, first) = cries(Claims::default(), 1_000);
+        let (claims, second) = cries(claims, 1_100);
+        assert_eq!((first, second), (60, 120));
+        let (_, third) = cries(claims, 1_250 + LONGEST_PENALTY.as_secs());
+        assert_eq!(third, 60);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::anomaly::Anomaly;
 use crate::claim::{self, Claims, Signal};
 use crate::guard::{Direction, Patience};
 use crate::input::{NodeSnapshot, Observed};
-use crate::need::{Estimate, Surroundings};
+use crate::need::{Estimate, KNOWN_FOR, Surroundings};
 use crate::plan::Write;
 use crate::policy::Policy;
 use crate::smooth::Smooth;
@@ -206,8 +206,16 @@ impl Entry {
         }
     }
 
+    /// Adds the newest usage. Without any it is known for a while yet, and then nobody: no word of before is
+    /// held against it.
     fn look(&mut self, observed: &Observed, waterline: &Waterline<'_>) {
-        let Some(usage) = observed.usage else { return };
+        let Some(usage) = observed.usage else {
+            let is_old = |known: &Estimate| self.at.saturating_sub(known.until()) > KNOWN_FOR;
+            if self.estimate.as_ref().is_some_and(is_old) {
+                (self.estimate, self.standing) = (None, Standing::default());
+            }
+            return;
+        };
         let around = Surroundings {
             limit: observed.limit,
             demand: observed.demand,

@@ -61,6 +61,9 @@ const LEAVES_HALF_LIFE: Duration = Duration::from_mins(1);
 /// not, and has a tenth fewer late requests in simulation.
 const WAITING: Demand = Demand::from_basis_points(1_000);
 
+/// How long what is known counts of a container of whose usage nothing is known any more.
+pub(crate) const KNOWN_FOR: Duration = Duration::from_mins(1);
+
 /// How many windows the smallest need is looked for in.
 const WINDOWS: usize = 4;
 

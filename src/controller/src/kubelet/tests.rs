@@ -52,6 +52,21 @@ async fn it_warms_up_until_a_rate_is_known_or_time_is_up() {
     assert!(!silent.is_warming_up());
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_that_is_started_anew_warms_up_again() {
+    let mut kubelet = kubelet();
+    kubelet.take(&text(10.0, 1_000_000));
+    kubelet.take(&text(15.0, 1_010_000));
+    tokio::time::advance(WARM_UP).await;
+    assert!(!kubelet.is_warming_up());
+    // It answers before it has anything to say.
+    kubelet.take("");
+    assert!(kubelet.is_warming_up());
+    kubelet.take("");
+    tokio::time::advance(WARM_UP).await;
+    assert!(!kubelet.is_warming_up(), "but not for ever");
+}
+
 #[tokio::test]
 async fn a_counter_that_fell_was_restarted() {
     let mut kubelet = kubelet();

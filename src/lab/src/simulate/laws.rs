@@ -50,8 +50,8 @@ fn late(pod: &PodOutcome) -> f64 {
 /// requests in time by each seed, and of the mean limit over all of them. One limit may come to rest at the
 /// other end of its dead-band, which brings nobody anything.
 ///
-/// An agent can say nothing but its urgency. There is no word for a need, so that the utmost
-/// always, or by turns, is all that an agent can lie; need is what the kubelet measures.
+/// The lies are the utmost urgency always, or by turns. The other word of an agent's, a need, counts only downwards
+/// and only for who is held ([`mbcas_market::need`]): who understates his has less.
 fn lying_gains_nothing(truth: &str, lies: [&str; 2]) {
     let names = [truth, lies[0], lies[1]];
     let mut limits = [0.0; 3];

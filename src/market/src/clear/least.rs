@@ -192,6 +192,7 @@ fn claimed(observed: &Observed, entry: &mut Entry, entitlement: u64, now: Durati
         need: known.map_or_else(|| observed.floor(), Estimate::need),
         entitlement: milli(entitlement),
         is_short: entry.standing() == Standing::Short,
+        limit: observed.limit,
         usage: observed.usage,
     };
     entry.claims(&signal).unwrap_or_default()
@@ -199,11 +200,11 @@ fn claimed(observed: &Observed, entry: &mut Entry, entitlement: u64, now: Durati
 
 /// The demand as far as evidence bears it out: urgency of one that leaves what it is entitled to
 /// unused is not believed. Not what its limit leaves: limits follow bids, and a bid that followed them
-/// would be a limit cycle.
+/// would be a limit cycle. Of one without evidence no more than what is said of those who say nothing.
 fn believed(entry: &Entry, entitlement: MilliCpu) -> Demand {
     let demand = entry.demand();
     let Some(known) = entry.estimate() else {
-        return demand;
+        return demand.min(Demand::NEUTRAL);
     };
     if known.censored().is_some() {
         return Demand::FULL;

@@ -105,9 +105,12 @@ impl Case<'_> {
     fn grow(&self, from: MilliCpu, entry: &mut Entry, kept: Patience) -> Verdict {
         let wanted = self.allocation.limit;
         if !self.allocation.is_short {
-            let peak = entry
-                .estimate()
-                .map_or(self.allocation.need, |k| k.peak(self.now));
+            let known = entry.estimate();
+            if known.is_none() && entry.written().is_some() {
+                // Why we held it is not known any more.
+                return Verdict::Write(wanted);
+            }
+            let peak = known.map_or(self.allocation.need, |k| k.peak(self.now));
             let peak = peak.max(self.allocation.need);
             let enough = (peak + peak) + (peak + peak).min(ROOM);
             return if from >= enough {

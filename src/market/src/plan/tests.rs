@@ -9,6 +9,7 @@ use super::*;
 use crate::input::NodeSupply;
 use crate::policy::Settings;
 
+mod evidence;
 mod history;
 mod laws;
 mod least;

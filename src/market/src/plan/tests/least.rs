@@ -5,7 +5,7 @@ use crate::input::Usage;
 use crate::weight::WeightCurve;
 
 /// A node under the default rule, on cgroup v1, whose usage is what the tests say.
-fn node(allocatable: u64, reserve: u64, participants: &[(&str, Observed)]) -> World {
+pub(super) fn node(allocatable: u64, reserve: u64, participants: &[(&str, Observed)]) -> World {
     let mut world = World::new(allocatable, participants);
     world.policy = Policy::default();
     world.snapshot.supply.reserve = MilliCpu::new(reserve);
@@ -13,7 +13,7 @@ fn node(allocatable: u64, reserve: u64, participants: &[(&str, Observed)]) -> Wo
     world
 }
 
-fn pod(budget: u64, request: u64, limit: u64, demand: u64) -> Observed {
+pub(super) fn pod(budget: u64, request: u64, limit: u64, demand: u64) -> Observed {
     Observed {
         request: MilliCpu::new(request),
         demand: Demand::from_basis_points(demand),
@@ -23,7 +23,7 @@ fn pod(budget: u64, request: u64, limit: u64, demand: u64) -> Observed {
 
 impl World {
     /// One cycle after which the kubelet has seen this.
-    fn uses(&mut self, usage: &[(&str, u64)]) -> Plan {
+    pub(super) fn uses(&mut self, usage: &[(&str, u64)]) -> Plan {
         let until = self.now + self.pause;
         for (name, cpu) in usage {
             self.of(name).usage = Some(Usage {
