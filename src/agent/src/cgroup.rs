@@ -7,7 +7,7 @@
 //! | file | says |
 //! | --- | --- |
 //! | `cpu.stat` | periods of the limit (100 ms), and in how many of them it stopped the container |
-//! | `cpu.pressure` | time in which nothing in the container ran that could; version 2 only |
+//! | `cpu.pressure` | time in which nothing in the container ran that could; version 2 from Linux 5.13 on |
 //!
 //! Of several containers beside the agent's the first one that may be looked at is shown.
 
@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::held::{Held, Path, field};
 use crate::mean::Mean;
-use crate::pressure::{share, total};
+use crate::pressure::{Lasting, share, total};
 
 /// Where `cpu.stat` may be: version 2, then the two ways to mount version 1.
 const STATS: [&str; 3] = ["cpu.stat", "cpu/cpu.stat", "cpu,cpuacct/cpu.stat"];
@@ -41,9 +41,9 @@ pub enum CgroupError {
 /// What a cgroup says, as shares from 0 to 1. What it does not say is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stops {
-    /// Periods in which the limit stopped the container.
+    /// Periods in which the limit stopped the container, on average over some ten seconds.
     pub throttled: Option<f64>,
-    /// Time in which nothing ran that could, averaged over some seconds.
+    /// Time in which nothing ran that could, in each of the last seconds.
     pub stalled: Option<f64>,
 }
 
@@ -116,18 +116,23 @@ impl Cgroup {
     }
 }
 
-/// The share of throttled periods.
+/// The share of throttled periods, as an average over twice [`crate::mean::HALF_LIFE`]: what comes at random is
+/// stopped at random.
 #[derive(Debug, Default)]
-struct Throttling {
+pub struct Throttling {
     before: Option<(u64, u64, Instant)>,
+    mean: Mean,
     share: Option<f64>,
 }
 
 impl Throttling {
     /// Takes in a `cpu.stat`. None before there is a share, and where there are no periods
     /// because it is the root's.
+    ///
+    /// # Errors
+    /// [`CgroupError`] where the file is something else.
     #[allow(clippy::cast_precision_loss)] // some ten periods
-    fn update(&mut self, text: &[u8], now: Instant) -> Result<Option<f64>, CgroupError> {
+    pub fn update(&mut self, text: &[u8], now: Instant) -> Result<Option<f64>, CgroupError> {
         const MALFORMED: CgroupError = CgroupError::Malformed("cpu.stat");
         let (periods, throttled) = match (field(text, "nr_periods"), field(text, "nr_throttled")) {
             (Some(periods), Some(throttled)) => (periods, throttled),
@@ -140,38 +145,43 @@ impl Throttling {
         };
         let passed = periods.checked_sub(old_periods);
         let stopped = throttled.checked_sub(old_throttled);
-        match (passed, stopped) {
+        let elapsed = now.saturating_duration_since(at);
+        let share = match (passed, stopped) {
             (Some(passed), Some(stopped)) if passed >= PERIODS => {
-                self.share = Some((stopped as f64 / passed as f64).min(1.0));
+                Some((stopped as f64 / passed as f64).min(1.0))
             }
-            (Some(_), Some(_)) if now.saturating_duration_since(at) < QUIET => {
-                return Ok(self.share);
-            }
-            (Some(_), Some(_)) => self.share = Some(0.0),
+            (Some(_), Some(_)) if elapsed < QUIET => return Ok(self.share),
+            (Some(_), Some(_)) => Some(0.0),
             // The counters began anew: what they say now is counted from here.
-            _ => self.share = None,
-        }
+            _ => None,
+        };
         self.before = Some((periods, throttled, now));
+        if share.is_none() {
+            self.mean = Mean::default();
+        }
+        self.share = share.map(|share| self.mean.update(share, elapsed / 2));
         Ok(self.share)
     }
 }
 
 /// The share of the time in which all that could run was stopped.
 #[derive(Debug, Default)]
-struct Stalls {
+pub struct Stalls {
     before: Option<(u64, Instant)>,
-    mean: Mean,
+    lasting: Lasting,
 }
 
 impl Stalls {
     /// Takes in a `cpu.pressure`. None at first and where the counter began anew.
-    fn update(&mut self, text: &[u8], now: Instant) -> Result<Option<f64>, CgroupError> {
+    ///
+    /// # Errors
+    /// [`CgroupError`] where the file does not say it.
+    pub fn update(&mut self, text: &[u8], now: Instant) -> Result<Option<f64>, CgroupError> {
         let stalled = total(text, "full").ok_or(CgroupError::Malformed("cpu.pressure"))?;
         let before = self.before.replace((stalled, now));
         Ok(before.and_then(|(total, at)| {
-            let elapsed = now.saturating_duration_since(at);
-            let share = share(total, stalled, elapsed)?;
-            Some(self.mean.update(share, elapsed))
+            let share = share(total, stalled, now.saturating_duration_since(at))?;
+            Some(self.lasting.update(share, now))
         }))
     }
 }

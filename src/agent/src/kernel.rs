@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use mbcas_core::demand::{queue_pressure, starvation_pressure};
+use mbcas_core::demand::queue_pressure;
 
 use crate::board::{Board, Watch};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::mean::Standing;
 use crate::node::{Node, NodeError};
 use crate::pace::Pace;
+use crate::pressure::{throttling, waiting};
 use crate::processes::{ProcessError, Processes};
 use crate::signal::{Pressures, Source};
 use crate::sockets::{AcceptQueue, ReceiveQueue, SocketError};
@@ -154,13 +155,12 @@ impl Pod {
             }
             let stops = watch_cgroup.note(cgroup.sample(root, found, now));
             let stops = stops.unwrap_or_default();
-            pressures.set(Source::Throttling, stops.throttled.map(starvation_pressure));
-            pressures.set(Source::Stalls, stops.stalled.map(starvation_pressure));
+            pressures.set(Source::Throttling, stops.throttled.map(throttling));
+            pressures.set(Source::Stalls, stops.stalled.map(waiting));
             let activity = watch_threads
                 .note(threads.sample(root, found, now))
                 .flatten()?;
-            let waiting = starvation_pressure(activity.waiting);
-            pressures.set(Source::Threads, Some(waiting));
+            pressures.set(Source::Threads, Some(waiting(activity.waiting)));
             Some(activity.need)
         })
     }

@@ -1,4 +1,11 @@
-//! The kernel's pressure files: `some` and `full`, each with a running total.
+//! Going without CPU: the kernel's pressure files, `some` and `full`, each with a running total, and what is
+//! made of a share of the time.
+//!
+//! Requests come at random, and so a limit stops who needs seven tenths of it now and then: in three periods of ten
+//! where one costs a tenth of what is allowed for a period, and in five where it costs half. So not that it
+//! happens is a sign of want, but that it does not end (`tests/steadiness.rs`).
+
+use std::time::{Duration, Instant};
 
 /// The total of the line that begins with `kind`, in µs since the kernel or the cgroup began.
 pub fn total(text: &[u8], kind: &str) -> Option<u64> {
@@ -11,15 +18,55 @@ pub fn total(text: &[u8], kind: &str) -> Option<u64> {
 /// The share of the time that went by between two totals, from 0 to 1. None where the total went
 /// back, because the counter is another one than before, or where no time went by.
 #[allow(clippy::cast_precision_loss)] // microseconds of one pause
-pub fn share(before: u64, now: u64, elapsed: std::time::Duration) -> Option<f64> {
+pub fn share(before: u64, now: u64, elapsed: Duration) -> Option<f64> {
     let stalled = now.checked_sub(before)? as f64 * 1e-6;
     (!elapsed.is_zero()).then(|| (stalled / elapsed.as_secs_f64()).min(1.0))
 }
 
+/// Urgency of being stopped by a limit in this share of its periods: 0 up to eight tenths, 1 from 0.95, and
+/// evenly between. Who needs more than the limit is stopped in each.
+pub fn throttling(share: f64) -> f64 {
+    between(share, 0.8, 0.95)
+}
+
+/// Urgency of going without CPU for this share of the time: 0 up to three tenths, 1 from a half, and evenly
+/// between. Two busy threads on one core go without for a half.
+pub fn waiting(share: f64) -> f64 {
+    between(share, 0.3, 0.5)
+}
+
+/// Where `value`, finite, lies on the way from `low` to `high`, from 0 to 1.
+fn between(value: f64, low: f64, high: f64) -> f64 {
+    ((value - low) / (high - low)).clamp(0.0, 1.0)
+}
+
+/// What a share has been at least in all looks of the last eight seconds, like a queue that stands.
+#[derive(Clone, Debug, Default)]
+pub struct Lasting {
+    looks: [Option<(f64, Instant)>; Self::LOOKS],
+    next: usize,
+}
+
+impl Lasting {
+    /// It looks back so far, and always to the newest look.
+    pub const SPAN: Duration = Duration::from_secs(8);
+
+    /// Looks in [`Self::SPAN`], once a second.
+    const LOOKS: usize = 8;
+
+    /// Takes in the share `now`, and returns the least.
+    pub fn update(&mut self, share: f64, now: Instant) -> f64 {
+        let is_recent = |(_, at): &&(f64, Instant)| now.saturating_duration_since(*at) < Self::SPAN;
+        let before = self.looks.iter().flatten().filter(is_recent);
+        let least = before.fold(share, |least, (share, _)| least.min(*share));
+        self.looks[self.next] = Some((share, now));
+        self.next = (self.next + 1) % Self::LOOKS;
+        least
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const FILE: &[u8] = b"some avg10=1.23 avg60=0.45 avg300=0.10 total=123456\n\
@@ -48,5 +95,30 @@ mod tests {
         assert_eq!(share(0, 2_000_000, second), Some(1.0));
         assert_eq!(share(u64::MAX, 5, second), None);
         assert_eq!(share(1, 2, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn going_without_now_and_then_is_no_urgency() {
+        let pressures = [0.0, 0.8, 0.875, 0.95, 1.0].map(throttling);
+        assert!(pressures[..2] == [0.0; 2] && pressures[3..] == [1.0; 2]);
+        assert!((pressures[2] - 0.5).abs() < 1e-9);
+        let pressures = [0.0, 0.3, 0.4, 0.5, 1.0].map(waiting);
+        assert!(pressures[..2] == [0.0; 2] && pressures[3..] == [1.0; 2]);
+        assert!((pressures[2] - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_share_lasts_that_was_no_less_for_eight_seconds() {
+        let begin = Instant::now();
+        let mut lasting = Lasting::default();
+        let mut at = |second, share| lasting.update(share, begin + Duration::from_secs(second));
+        assert!((at(0, 0.1) - 0.1).abs() < 1e-9);
+        for second in 1..8 {
+            assert!((at(second, 0.9) - 0.1).abs() < 1e-9, "{second}");
+        }
+        assert!((at(8, 0.9) - 0.9).abs() < 1e-9);
+        assert!((at(9, 0.2) - 0.2).abs() < 1e-9);
+        // One that is looked at more seldom stands for the time since.
+        assert!((at(17, 0.7) - 0.7).abs() < 1e-9);
     }
 }

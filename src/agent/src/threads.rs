@@ -20,19 +20,42 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use crate::held::{Path, number, read_once};
 use crate::mean::Mean;
+use crate::pressure::Lasting;
 use crate::processes::{Listing, MOST, ProcessError};
 
 /// Below so much need, in cores, what waits is noise: a thread that runs for a millisecond in a
 /// second and waits for one has not gone without anything.
 pub const NOISE: f64 = 0.02;
 
-/// What the threads did, averaged over some seconds.
+/// What the threads did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Activity {
-    /// The share of the time that they could run in which they did not, from 0 to 1; 0 below [`NOISE`].
+    /// The share of the time that they could run in which they did not, from 0 to 1, in each of the last
+    /// seconds; 0 below [`NOISE`].
     pub waiting: f64,
-    /// What they could have used, in cores.
+    /// What they could have used, in cores, averaged over some seconds.
     pub need: f64,
+}
+
+/// What the threads' time comes to.
+#[derive(Debug, Default)]
+pub struct Times {
+    need: Mean,
+    waiting: Lasting,
+}
+
+impl Times {
+    /// Takes in that the threads ran and waited for so many ns in the `elapsed`, not zero, before `now`.
+    #[allow(clippy::cast_precision_loss)] // nanoseconds of one pause
+    pub fn update(&mut self, run: u64, delay: u64, elapsed: Duration, now: Instant) -> Activity {
+        let rate = |ns: u64| ns as f64 * 1e-9 / elapsed.as_secs_f64();
+        let (delay, need) = (rate(delay), rate(run) + rate(delay));
+        let waiting = if need < NOISE { 0.0 } else { delay / need };
+        Activity {
+            waiting: self.waiting.update(waiting, now),
+            need: self.need.update(need, elapsed),
+        }
+    }
 }
 
 /// The two counters of one thread, in ns.
@@ -50,8 +73,7 @@ pub struct Threads {
     before: Vec<Thread>,
     now: Vec<Thread>,
     at: Option<Instant>,
-    run: Mean,
-    delay: Mean,
+    times: Times,
 }
 
 impl Threads {
@@ -62,8 +84,7 @@ impl Threads {
             before: Vec::new(),
             now: Vec::new(),
             at: None,
-            run: Mean::default(),
-            delay: Mean::default(),
+            times: Times::default(),
         }
     }
 
@@ -91,7 +112,7 @@ impl Threads {
             return Ok(None);
         }
         let at = self.at.replace(now);
-        let activity = at.and_then(|at| self.activity(now.saturating_duration_since(at)));
+        let activity = at.and_then(|at| self.activity(at, now));
         std::mem::swap(&mut self.before, &mut self.now);
         Ok(activity)
     }
@@ -100,8 +121,7 @@ impl Threads {
     pub fn forget(&mut self) {
         self.before.clear();
         self.at = None;
-        self.run = Mean::default();
-        self.delay = Mean::default();
+        self.times = Times::default();
     }
 
     fn read(&mut self, root: BorrowedFd<'_>, process: u32) -> Result<(), ProcessError> {
@@ -125,19 +145,14 @@ impl Threads {
         })
     }
 
-    /// The means after what happened between `before` and `now`.
-    #[allow(clippy::cast_precision_loss)] // nanoseconds of one pause
-    fn activity(&mut self, elapsed: Duration) -> Option<Activity> {
+    /// What comes of what happened between `before`, which was read `at` that time, and `now`.
+    fn activity(&mut self, at: Instant, now: Instant) -> Option<Activity> {
+        let elapsed = now.saturating_duration_since(at);
         if elapsed.is_zero() {
             return None;
         }
         let (run, delay) = difference(&self.before, &self.now, elapsed);
-        let rate = |ns: u64| ns as f64 * 1e-9 / elapsed.as_secs_f64();
-        let run = self.run.update(rate(run), elapsed);
-        let delay = self.delay.update(rate(delay), elapsed);
-        let need = run + delay;
-        let waiting = if need < NOISE { 0.0 } else { delay / need };
-        Some(Activity { waiting, need })
+        Some(self.times.update(run, delay, elapsed, now))
     }
 }
 

@@ -33,13 +33,13 @@ fn the_share_of_throttled_periods_needs_five() {
     assert_eq!(at(0, 1_000, 500), None);
     assert_eq!(at(1, 1_004, 504), None);
     assert_eq!(at(2, 1_008, 504), Some(0.5));
-    // Too few to say anything new, for ten seconds; and then there was nothing to stop.
+    // Too few to say anything new, for ten seconds; and then there was nothing to stop, for the average's half-life.
     assert_eq!(at(3, 1_009, 505), Some(0.5));
-    assert_eq!(at(12, 1_009, 505), Some(0.0));
-    assert_eq!(at(13, 1_019, 515), Some(1.0));
+    assert_eq!(at(12, 1_009, 505), Some(0.25));
+    assert_eq!(at(22, 1_019, 515), Some(0.625));
     // A new cgroup under the old name.
-    assert_eq!(at(14, 3, 2), None);
-    assert_eq!(at(15, 13, 2), Some(0.0));
+    assert_eq!(at(23, 3, 2), None);
+    assert_eq!(at(24, 13, 2), Some(0.0));
 }
 
 #[test]

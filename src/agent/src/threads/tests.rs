@@ -131,7 +131,7 @@ fn processes_that_vanish_while_they_are_read_are_none() {
         None
     );
     // The means of what is gone are gone too.
-    assert_eq!((seen.at, seen.run), (None, Mean::default()));
+    assert_eq!((seen.at, seen.times.need), (None, Mean::default()));
 }
 
 proptest! {
@@ -139,11 +139,13 @@ proptest! {
     fn whatever_the_counters_do_the_share_is_one_and_the_need_is_finite(
         readings in prop::collection::vec((prop::collection::vec((0u32..8, any::<u64>(), any::<u64>()), 0..8), 0u64..10_000), 1..20)
     ) {
-        let mut seen = Threads::new();
+        let (mut seen, mut at) = (Threads::new(), Instant::now());
         for (counters, ms) in readings {
             seen.now = threads(&counters);
             seen.now.sort_unstable();
-            if let Some(activity) = seen.activity(Duration::from_millis(ms)) {
+            let now = at + Duration::from_millis(ms);
+            let activity = seen.activity(std::mem::replace(&mut at, now), now);
+            if let Some(activity) = activity {
                 prop_assert!((0.0..=1.0).contains(&activity.waiting), "{activity:?}");
                 prop_assert!(activity.need.is_finite() && activity.need >= 0.0, "{activity:?}");
             }
