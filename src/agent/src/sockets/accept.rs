@@ -271,17 +271,19 @@ mod tests {
     fn where_netlink_fails_the_text_is_read_and_more_seldom() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut queue = AcceptQueue {
-            diag: Some(Diag::broken()),
-            ..AcceptQueue::new()
-        };
-        let now = Instant::now();
-        assert_eq!(queue.pace(), PACE);
-        assert_eq!(queue.waiting_at(now, |p| p == port).unwrap(), Some(0));
-        assert_eq!(queue.pace(), PROC_PACE);
-        for _ in 1..PROC_SAMPLES {
-            queue.waiting_at(now, |p| p == port).unwrap();
+        for diag in [Diag::broken(), Diag::without_tcp()] {
+            let mut queue = AcceptQueue {
+                diag: Some(diag),
+                ..AcceptQueue::new()
+            };
+            let now = Instant::now();
+            assert_eq!(queue.pace(), PACE);
+            assert_eq!(queue.waiting_at(now, |p| p == port).unwrap(), Some(0));
+            assert_eq!(queue.pace(), PROC_PACE);
+            for _ in 1..PROC_SAMPLES {
+                queue.waiting_at(now, |p| p == port).unwrap();
+            }
+            assert_eq!(queue.pace(), PACE);
         }
-        assert_eq!(queue.pace(), PACE);
     }
 }

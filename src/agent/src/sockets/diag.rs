@@ -181,6 +181,27 @@ impl Diag {
             socket: std::fs::File::open("/dev/null").unwrap().into(),
         }
     }
+
+    /// One that answers the first question with `answer`.
+    #[cfg(test)]
+    pub(super) fn that_says(answer: &[u8]) -> Self {
+        let (socket, kernel) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        kernel.send(answer).unwrap();
+        // It has to be able to ask, though nobody reads that.
+        std::mem::forget(kernel);
+        Self {
+            socket: socket.into(),
+        }
+    }
+
+    /// One whose kernel has no `tcp_diag`: a dump that ends with `ENOENT`.
+    #[cfg(test)]
+    pub(super) fn without_tcp() -> Self {
+        let mut refused = [0; HEADER + 4];
+        head(&mut refused, NLMSG_DONE, 0);
+        put(&mut refused, HEADER, &(-2_i32).to_ne_bytes());
+        Self::that_says(&refused)
+    }
 }
 
 fn failed(source: impl Into<io::Error>) -> SocketError {
@@ -222,10 +243,11 @@ fn read_answer(mut part: &[u8], mut each: impl FnMut(&Socket)) -> Result<bool, S
         let kind = u16_at(part, 4).ok_or(MALFORMED)?;
         let payload = part.get(HEADER..length).ok_or(MALFORMED)?;
         match kind {
-            NLMSG_DONE => return Ok(true),
+            // The end says whether all was shown: without `tcp_diag` it is an error, and all there is.
+            NLMSG_DONE => return ended(u32_at(payload, 0).unwrap_or_default()).map(|()| true),
             NLMSG_ERROR => {
-                let code = u32_at(payload, 0).ok_or(MALFORMED)?.cast_signed();
-                return Err(failed(io::Error::from_raw_os_error(code.saturating_neg())));
+                ended(u32_at(payload, 0).ok_or(MALFORMED)?)?;
+                return Err(MALFORMED);
             }
             SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => each(&socket(payload).ok_or(MALFORMED)?),
             // Kinds that do not concern us, NLMSG_NOOP among them.
@@ -235,6 +257,15 @@ fn read_answer(mut part: &[u8], mut each: impl FnMut(&Socket)) -> Result<bool, S
         part = part.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(false)
+}
+
+/// What the `code` at an answer's end says: an error, negative, or 0 or more.
+fn ended(code: u32) -> Result<(), SocketError> {
+    let code = code.cast_signed();
+    if code < 0 {
+        return Err(failed(io::Error::from_raw_os_error(code.saturating_neg())));
+    }
+    Ok(())
 }
 
 /// Reads a `struct inet_diag_msg`.
@@ -347,6 +378,22 @@ mod tests {
             unreachable!("it was refused")
         };
         assert_eq!(source.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_dump_that_ends_in_an_error_is_none() {
+        // What a kernel without `tcp_diag` says, and one whose dump breaks off.
+        let refused = message(NLMSG_DONE, &(-2_i32).to_ne_bytes());
+        assert!(Diag::without_tcp().dump(&[LISTEN], |_| {}).is_err());
+        for part in [refused.clone(), [entry(LISTEN, 8080, 5), refused].concat()] {
+            let Err(SocketError::Read { source, .. }) = read(&part) else {
+                unreachable!("it is no end")
+            };
+            assert_eq!(source.kind(), io::ErrorKind::NotFound);
+            let diag = Diag::that_says(&part);
+            assert!(diag.dump(&[LISTEN], |_| {}).is_err());
+        }
+        assert!(read(&message(NLMSG_DONE, &[])).unwrap().0);
     }
 
     #[test]
