@@ -3,7 +3,7 @@
 use std::fmt::{Arguments, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::{Errno, pread, read};
 
 /// A file that stays open: each read makes the kernel write it anew.
@@ -11,13 +11,16 @@ use rustix::io::{Errno, pread, read};
 pub struct Held(OwnedFd);
 
 impl Held {
-    /// Opens `path` under `dir`.
+    /// Opens `path` under `dir`, which may be the application's to change: what is no file, as a pipe that nobody
+    /// writes to, is not waited for.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says, and [`Errno::INVAL`] for what is no regular file.
     pub fn open(dir: impl AsFd, path: &str) -> Result<Self, Errno> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        openat(dir, path, flags, Mode::empty()).map(Self)
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = openat(dir, path, flags, Mode::empty())?;
+        let kind = FileType::from_raw_mode(fstat(&file)?.st_mode);
+        kind.is_file().then_some(Self(file)).ok_or(Errno::INVAL)
     }
 
     /// What the file says now, as far as it fits into `buffer`.
@@ -109,7 +112,7 @@ pub fn number(digits: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::CWD;
+    use rustix::fs::{CWD, mknodat};
 
     #[test]
     fn a_held_file_is_written_anew_for_each_read() {
@@ -122,6 +125,27 @@ mod tests {
         std::thread::yield_now();
         assert!(runs(file.read(&mut buffer).unwrap()) >= before);
         assert!(Held::open(CWD, "/proc/self/nothing").is_err());
+    }
+
+    #[test]
+    fn what_is_put_in_a_file_s_place_holds_nobody_up() {
+        let dir = std::env::temp_dir().join(format!("mbcas-held-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let pipe = dir.join("cpu.stat");
+        let (kind, mode) = (FileType::Fifo, Mode::RUSR | Mode::WUSR);
+        mknodat(CWD, &pipe, kind, mode, 0).unwrap();
+        let paths = [pipe, dir.clone(), "/dev/zero".into()];
+        let (send, outcomes) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for path in paths {
+                let is_refused = Held::open(CWD, path.to_str().unwrap()).is_err();
+                send.send(is_refused).unwrap();
+            }
+        });
+        let second = std::time::Duration::from_secs(1);
+        let seen: Vec<_> = (0..3).map(|_| outcomes.recv_timeout(second)).collect();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(seen, [Ok(true); 3]);
     }
 
     #[test]
