@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::held::{Held, Path, field};
+use crate::held::{Held, Path, field, number, value};
 use crate::mean::Mean;
 use crate::pressure::{Lasting, share, total};
 
@@ -24,7 +24,7 @@ use crate::pressure::{Lasting, share, total};
 const STATS: [&str; 3] = ["cpu.stat", "cpu/cpu.stat", "cpu,cpuacct/cpu.stat"];
 
 /// Periods that make a share: of fewer each one is too much of it.
-const PERIODS: u64 = 5;
+const PERIODS: u32 = 5;
 
 /// A container whose threads hardly run has hardly any periods. After so long without
 /// [`PERIODS`] of them, nothing has stopped it.
@@ -107,7 +107,7 @@ impl Cgroup {
         }
         if let Some(file) = &self.pressure {
             match file.read(&mut buffer) {
-                Ok(text) => stops.stalled = self.stalls.update(text, now)?,
+                Ok(text) => stops.stalled = self.stalls.update(text, now),
                 // A kernel that was told to keep no pressures has the file all the same.
                 Err(_) => self.pressure = None,
             }
@@ -120,7 +120,7 @@ impl Cgroup {
 /// stopped at random.
 #[derive(Debug, Default)]
 pub struct Throttling {
-    before: Option<(u64, u64, Instant)>,
+    before: Option<(Counter, Counter, Instant)>,
     mean: Mean,
     share: Option<f64>,
 }
@@ -131,10 +131,12 @@ impl Throttling {
     ///
     /// # Errors
     /// [`CgroupError`] where the file is something else.
-    #[allow(clippy::cast_precision_loss)] // some ten periods
     pub fn update(&mut self, text: &[u8], now: Instant) -> Result<Option<f64>, CgroupError> {
         const MALFORMED: CgroupError = CgroupError::Malformed("cpu.stat");
-        let (periods, throttled) = match (field(text, "nr_periods"), field(text, "nr_throttled")) {
+        let (periods, throttled) = match (
+            Counter::of(text, "nr_periods"),
+            Counter::of(text, "nr_throttled"),
+        ) {
             (Some(periods), Some(throttled)) => (periods, throttled),
             (None, None) if field(text, "usage_usec").is_some() => return Ok(None),
             _ => return Err(MALFORMED),
@@ -143,12 +145,12 @@ impl Throttling {
             self.before = Some((periods, throttled, now));
             return Ok(None);
         };
-        let passed = periods.checked_sub(old_periods);
-        let stopped = throttled.checked_sub(old_throttled);
+        let passed = periods.since(old_periods);
+        let stopped = throttled.since(old_throttled);
         let elapsed = now.saturating_duration_since(at);
         let share = match (passed, stopped) {
             (Some(passed), Some(stopped)) if passed >= PERIODS => {
-                Some((stopped as f64 / passed as f64).min(1.0))
+                Some((f64::from(stopped) / f64::from(passed)).min(1.0))
             }
             (Some(_), Some(_)) if elapsed < QUIET => return Ok(self.share),
             (Some(_), Some(_)) => Some(0.0),
@@ -164,6 +166,27 @@ impl Throttling {
     }
 }
 
+/// A counter of 32 bits that goes on at its least value: the kernel's, which count ten times a
+/// second, are below 0 after seven years.
+#[derive(Clone, Copy, Debug)]
+struct Counter(i32);
+
+impl Counter {
+    fn of(text: &[u8], name: &str) -> Option<Self> {
+        let text = value(text, name)?;
+        let digits = text.strip_prefix(b"-");
+        let size = number(digits.unwrap_or(text))?;
+        let size = u32::try_from(size).ok()?.cast_signed();
+        let sign = if digits.is_some() { -1 } else { 1 };
+        Some(Self(size.wrapping_mul(sign)))
+    }
+
+    /// How much more it is than it was; None where it is less.
+    fn since(self, before: Self) -> Option<u32> {
+        u32::try_from(self.0.wrapping_sub(before.0)).ok()
+    }
+}
+
 /// The share of the time in which all that could run was stopped.
 #[derive(Debug, Default)]
 pub struct Stalls {
@@ -172,17 +195,13 @@ pub struct Stalls {
 }
 
 impl Stalls {
-    /// Takes in a `cpu.pressure`. None at first and where the counter began anew.
-    ///
-    /// # Errors
-    /// [`CgroupError`] where the file does not say it.
-    pub fn update(&mut self, text: &[u8], now: Instant) -> Result<Option<f64>, CgroupError> {
-        let stalled = total(text, "full").ok_or(CgroupError::Malformed("cpu.pressure"))?;
-        let before = self.before.replace((stalled, now));
-        Ok(before.and_then(|(total, at)| {
-            let share = share(total, stalled, now.saturating_duration_since(at))?;
-            Some(self.lasting.update(share, now))
-        }))
+    /// Takes in a `cpu.pressure`. None at first, where the counter began anew, and where the kernel does not say
+    /// it: before Linux 5.13 it has only `some`.
+    pub fn update(&mut self, text: &[u8], now: Instant) -> Option<f64> {
+        let stalled = total(text, "full")?;
+        let (before, at) = self.before.replace((stalled, now))?;
+        let share = share(before, stalled, now.saturating_duration_since(at))?;
+        Some(self.lasting.update(share, now))
     }
 }
 

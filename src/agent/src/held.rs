@@ -97,9 +97,13 @@ impl std::fmt::Write for Path {
 
 /// The number after `name` and a space, in a file of lines of `NAME NUMBER`.
 pub fn field(text: &[u8], name: &str) -> Option<u64> {
+    number(value(text, name)?)
+}
+
+/// What stands there, whatever it is.
+pub fn value<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut lines = text.split(|byte| *byte == b'\n');
-    let value = lines.find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b" "))?;
-    number(value)
+    lines.find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b" "))
 }
 
 /// A decimal number and nothing else.

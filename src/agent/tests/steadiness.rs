@@ -398,7 +398,7 @@ fn pressures(
             .unwrap()
             .map(throttling),
         Some(waiting(activity.waiting)),
-        stalls.update(full.as_bytes(), now).unwrap().map(waiting),
+        stalls.update(full.as_bytes(), now).map(waiting),
     ]
 }
 

@@ -69,14 +69,12 @@ fn stalls_are_a_share_of_the_time() {
     let begin = Instant::now();
     let mut at = |second: u32, total: u64| {
         let text = format!("some avg10=0 total=9\nfull avg10=0 total={total}\n");
-        stalls
-            .update(text.as_bytes(), begin + second * SECOND)
-            .unwrap()
+        stalls.update(text.as_bytes(), begin + second * SECOND)
     };
     assert_eq!(at(0, 100), None);
     assert_eq!(at(1, 500_100), Some(0.5));
     assert_eq!(at(2, 0), None);
-    assert!(stalls.update(b"some total=1\n", begin).is_err());
+    assert_eq!(stalls.update(b"some total=1\n", begin), None);
 }
 
 /// A directory like `/proc`, in which the process of each number has a cgroup with these files.
@@ -138,35 +136,99 @@ fn the_first_process_that_may_be_looked_at_is_shown_until_it_goes() {
     assert_eq!(at(7, &[]).unwrap(), Stops::default());
 }
 
-/// A cgroup of this kernel with a tenth of a core for each period; None where none may be made.
+#[test]
+fn a_kernel_without_full_pressures_tells_of_its_limit_all_the_same() {
+    let proc = Proc::new("some");
+    proc.put(9, "cpu.stat", &stat(0, 0));
+    proc.put(9, "cpu.pressure", "some avg10=0.00 total=7\n");
+    let root = directory(&proc.0);
+    let mut cgroup = Cgroup::default();
+    let mut at = |second: u32, now| {
+        proc.put(9, "cpu.stat", &stat((10 * second).into(), second.into()));
+        cgroup.sample(root.as_fd(), &[9], now).unwrap()
+    };
+    let begin = Instant::now();
+    assert_eq!(at(0, begin), Stops::default());
+    for second in 1..5 {
+        let stops = at(second, begin + second * SECOND);
+        assert!(stops.throttled.is_some() && stops.stalled.is_none());
+    }
+}
+
+#[test]
+fn a_counter_goes_on_past_the_greatest_number_that_it_can_hold() {
+    let mut throttling = Throttling::default();
+    let begin = Instant::now();
+    let mut at = |second: u32, periods: i32, throttled: i32| {
+        let text = format!("nr_periods {periods}\nnr_throttled {throttled}\n");
+        throttling.update(text.as_bytes(), begin + second * SECOND)
+    };
+    assert_eq!(at(0, i32::MAX - 2, -6).unwrap(), None);
+    assert_eq!(at(1, i32::MIN + 7, -1).unwrap(), Some(0.5));
+    assert_eq!(at(2, i32::MIN + 17, 4).unwrap(), Some(0.5));
+}
+
+/// Where this kernel keeps the limits of CPU, and where its pressures, with version 1 for the rest.
+const ONE: &str = "/sys/fs/cgroup/cpu";
+const TWO: &str = "/sys/fs/cgroup";
+const BESIDE: &str = "/sys/fs/cgroup/unified";
+
+/// A process in cgroups of this test's own, one with a tenth of a core for each period, and one beside it where
+/// version 2 is there for pressures alone. It sees one of them as a container sees its own.
 struct Limited {
-    path: PathBuf,
+    groups: Vec<PathBuf>,
     burner: Child,
 }
 
 impl Limited {
-    fn new() -> Option<Self> {
-        let name = format!("mbcas-agent-test-{}", std::process::id());
-        let one = StdPath::new("/sys/fs/cgroup/cpu").join(&name);
-        let two = StdPath::new("/sys/fs/cgroup").join(&name);
-        let (path, limit, value) = if one.parent()?.join("cpu.cfs_quota_us").exists() {
-            (one, "cpu.cfs_quota_us", "10000")
+    /// None where no cgroup may be made, and where there are no pressures if those are `shown`.
+    fn new(name: &str, is_pressure_shown: bool) -> Option<Self> {
+        let name = format!("mbcas-agent-{name}-{}", std::process::id());
+        let is_one = StdPath::new(ONE).join("cpu.cfs_quota_us").exists();
+        let (place, file, limit) = if is_one {
+            (ONE, "cpu.cfs_quota_us", "10000")
         } else {
-            (two, "cpu.max", "10000 100000")
+            (TWO, "cpu.max", "10000 100000")
         };
-        fs::create_dir(&path).ok()?;
-        let burner = Command::new("sh")
-            .args(["-c", "while :; do :; done"])
+        let mut groups = vec![StdPath::new(place).join(&name)];
+        if is_one && is_pressure_shown {
+            groups.push(StdPath::new(BESIDE).join(&name));
+        }
+        let shown = if is_pressure_shown { TWO } else { place };
+        let script = "mount --bind $0 $1 && while :; do :; done";
+        for group in &groups {
+            fs::create_dir(group).ok()?;
+        }
+        let burner = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .arg(groups.last()?)
+            .arg(shown)
             .spawn()
             .unwrap();
-        let limited = Self { path, burner };
-        fs::write(limited.path.join(limit), value).ok()?;
-        fs::write(
-            limited.path.join("cgroup.procs"),
-            limited.burner.id().to_string(),
-        )
-        .ok()?;
+        let limited = Self { groups, burner };
+        fs::write(limited.groups[0].join(file), limit).ok()?;
+        for group in &limited.groups {
+            fs::write(group.join("cgroup.procs"), limited.burner.id().to_string()).ok()?;
+        }
+        let has_pressures = limited.groups.last()?.join("cpu.pressure").exists();
+        (has_pressures || !is_pressure_shown).then_some(())?;
+        let mounts = format!("/proc/{}/mountinfo", limited.burner.id());
+        let begin = Instant::now();
+        while !fs::read_to_string(&mounts).unwrap().contains(&name) {
+            assert!(begin.elapsed() < 10 * SECOND, "nothing is mounted");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Some(limited)
+    }
+
+    /// What its cgroup says for a second and a half.
+    fn stops(&self) -> Stops {
+        let root = directory(StdPath::new("/proc"));
+        let (mut cgroup, own) = (Cgroup::default(), [self.burner.id()]);
+        let first = cgroup.sample(root.as_fd(), &own, Instant::now()).unwrap();
+        assert_eq!((first, cgroup.process), (Stops::default(), Some(own[0])));
+        std::thread::sleep(Duration::from_millis(1_500));
+        cgroup.sample(root.as_fd(), &own, Instant::now()).unwrap()
     }
 }
 
@@ -174,46 +236,54 @@ impl Drop for Limited {
     fn drop(&mut self) {
         let _ = self.burner.kill();
         let _ = self.burner.wait();
-        for _ in 0..100 {
-            if fs::remove_dir(&self.path).is_ok() {
-                return;
+        for group in &self.groups {
+            for _ in 0..100 {
+                if fs::remove_dir(group).is_ok() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
             }
-            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
 #[test]
 fn a_limit_of_this_kernel_s_throttles() {
-    let Some(limited) = Limited::new() else {
+    let Some(limited) = Limited::new("limit", false) else {
         // Making a cgroup needs root; the files' forms are tested above for everyone.
         return assert!(!rustix::process::geteuid().is_root() || !is_writable());
     };
-    let root = directory(&limited.path);
-    let mut throttling = Throttling::default();
-    let file = Held::open(root.as_fd(), "cpu.stat").unwrap();
-    let mut buffer = [0; 1024];
-    let text = file.read(&mut buffer).unwrap();
-    assert_eq!(throttling.update(text, Instant::now()).unwrap(), None);
-    std::thread::sleep(Duration::from_millis(1_500));
-    let text = file.read(&mut buffer).unwrap();
-    let share = throttling.update(text, Instant::now()).unwrap().unwrap();
-    assert!(share > 0.5, "{share}: {}", String::from_utf8_lossy(text));
+    let stops = limited.stops();
+    assert!(stops.throttled > Some(0.5), "{stops:?}");
+}
+
+#[test]
+fn a_limit_of_this_kernel_s_makes_all_wait() {
+    let Some(limited) = Limited::new("stalls", true) else {
+        // A kernel may keep no pressures besides.
+        let has_pressures = [TWO, BESIDE].map(|two| StdPath::new(two).join("cpu.pressure"));
+        let has_pressures = has_pressures.iter().any(|file| file.exists());
+        return assert!(!rustix::process::geteuid().is_root() || !is_writable() || !has_pressures);
+    };
+    let stops = limited.stops();
+    assert!(stops.stalled > Some(0.5), "{stops:?}");
 }
 
 fn is_writable() -> bool {
-    ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup"].iter().any(|path| {
-        fs::create_dir(format!("{path}/mbcas-agent-test-{}", std::process::id())).is_ok()
+    [ONE, TWO].iter().any(|place| {
+        let group = format!("{place}/mbcas-agent-test-{}", std::process::id());
+        fs::create_dir(&group).is_ok() && fs::remove_dir(group).is_ok()
     })
 }
 
 proptest! {
     #[test]
-    fn whatever_the_counters_do_a_share_is_one(counters in prop::collection::vec((any::<u64>(), any::<u64>(), 0u64..20_000), 1..20)) {
+    fn whatever_the_counters_do_a_share_is_one(counters in prop::collection::vec((any::<i32>(), any::<i32>(), 0u64..20_000), 1..20)) {
         let (mut throttling, mut now) = (Throttling::default(), Instant::now());
         for (periods, throttled, ms) in counters {
             now += Duration::from_millis(ms);
-            if let Some(share) = throttling.update(stat(periods, throttled).as_bytes(), now).unwrap() {
+            let text = format!("nr_periods {periods}\nnr_throttled {throttled}\n");
+            if let Some(share) = throttling.update(text.as_bytes(), now).unwrap() {
                 prop_assert!((0.0..=1.0).contains(&share), "{share}");
             }
         }
