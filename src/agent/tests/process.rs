@@ -134,6 +134,16 @@ fn ends_well_on_an_interrupt_too() {
 }
 
 #[test]
+fn two_signals_at_once_are_one() {
+    for second in [Signal::INT, Signal::TERM].repeat(10) {
+        let mut agent = start(&SUBJECT);
+        agent.says("serving /demand");
+        kill_process(Pid::from_child(&agent.child), second).unwrap();
+        assert_eq!(agent.told(Signal::TERM).0, Some(0), "{second:?}");
+    }
+}
+
+#[test]
 fn bad_settings_are_reported_and_survived() {
     let bad = [
         ("MBCAS_POD", "web-1"),

@@ -1,12 +1,14 @@
 //! SIGTERM and SIGINT become one token.
 
 use std::io;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,7 +20,10 @@ pub struct ShutdownError {
     source: io::Error,
 }
 
-/// A token that the first SIGTERM or SIGINT cancels. A second one ends the
+/// Signals within this time of the first say the same: a terminal sends one and whoever stops its job another.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// A token that the first SIGTERM or SIGINT cancels. One that comes a second later or more ends the
 /// process with code 1 at once: whoever sends it has waited long enough.
 ///
 /// Must be called inside a tokio runtime.
@@ -56,7 +61,11 @@ async fn watch(
     let signal = next().await;
     info!(signal, "shutting down");
     token.cancel();
-    let signal = next().await;
+    let told = Instant::now();
+    let mut signal = next().await;
+    while told.elapsed() < MOMENT {
+        signal = next().await;
+    }
     warn!(signal, "told twice: ending at once");
     exit();
 }
@@ -67,11 +76,12 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use tokio::sync::mpsc;
+    use tokio::time::advance;
 
     use super::*;
 
-    #[tokio::test]
-    async fn the_first_signal_asks_and_the_second_insists() {
+    #[tokio::test(start_paused = true)]
+    async fn the_first_signal_asks_and_one_that_comes_later_insists() {
         let (send, mut receive) = mpsc::channel(1);
         let next = async move || receive.recv().await.unwrap();
         let token = CancellationToken::new();
@@ -84,7 +94,12 @@ mod tests {
         assert!(!token.is_cancelled());
         send.send("SIGTERM").await.unwrap();
         token.cancelled().await;
+        // These say the same once more.
+        send.send("SIGTERM").await.unwrap();
+        send.send("SIGINT").await.unwrap();
+        advance(MOMENT / 2).await;
         assert!(!exited.load(Ordering::Acquire));
+        advance(MOMENT / 2).await;
         send.send("SIGTERM").await.unwrap();
         watching.await.unwrap();
         assert!(exited.load(Ordering::Acquire));
