@@ -156,7 +156,13 @@ const PACES: [Pace; 6] = [
             SECOND_LOOK
         }
     },
-    |_| DUMP_PACE,
+    |waiting| {
+        if waiting < StandingQueue::JUMP {
+            DUMP_PACE
+        } else {
+            SECOND_LOOK
+        }
+    },
     |_| PROC_PACE,
     |waiting| unread(waiting, Duration::from_secs(4)),
     |waiting| unread(waiting, Duration::from_secs(2)),

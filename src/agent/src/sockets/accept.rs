@@ -20,12 +20,12 @@ use super::{SocketError, proc};
 /// Time between two samples: what CPU they take is most of what an agent takes.
 pub const PACE: Duration = Duration::from_millis(180);
 
-/// Time from a sample that sees as many as a jump has to the next one, by which it is believed. With [`PACE`]
-/// a jump is published within 300 ms.
+/// Time from a sample that sees as many as a jump has to the next one, by which it is believed. With [`PACE`] or
+/// [`DUMP_PACE`] a jump is published within 300 ms.
 pub const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// Time between two samples that are dumps.
-pub const DUMP_PACE: Duration = Duration::from_millis(200);
+pub const DUMP_PACE: Duration = Duration::from_millis(190);
 
 /// Time between two samples from `/proc`.
 pub const PROC_PACE: Duration = Duration::from_secs(1);
@@ -162,10 +162,10 @@ impl AcceptQueue {
     pub fn pace(&self) -> Duration {
         if self.proc_samples_left > 0 {
             PROC_PACE
-        } else if self.dumps_left > 0 || self.listening.len() > FEW {
-            DUMP_PACE
         } else if self.is_jump {
             SECOND_LOOK
+        } else if self.dumps_left > 0 || self.listening.len() > FEW {
+            DUMP_PACE
         } else {
             PACE
         }
@@ -211,7 +211,9 @@ mod tests {
 
     #[test]
     fn a_jump_is_seen_twice_within_300_ms() {
-        assert!(PACE + SECOND_LOOK <= Duration::from_millis(300));
+        for pace in [PACE, DUMP_PACE] {
+            assert!(pace + SECOND_LOOK <= Duration::from_millis(300));
+        }
         assert!(PACE.max(DUMP_PACE) <= StandingQueue::MOMENT);
     }
 
@@ -255,16 +257,24 @@ mod tests {
         let address = first.local_addr().unwrap();
         let _more = [shared(address), shared(address)];
         let ours = |port| port == address.port();
-        let _clients: Vec<_> = (0..12)
-            .map(|_| TcpStream::connect(address).unwrap())
-            .collect();
-        settles(12, || proc::waiting(ours).unwrap());
+        let connect = |clients| -> Vec<_> {
+            let client = |_| TcpStream::connect(address).unwrap();
+            (0..clients).map(client).collect()
+        };
         let mut queue = AcceptQueue::new();
-        let now = Instant::now();
-        for _ in 0..5 {
-            assert_eq!(queue.waiting_at(now, ours).unwrap(), Some(12));
-        }
-        assert_eq!(queue.pace(), DUMP_PACE);
+        let mut sees = |expected| {
+            settles(expected, || proc::waiting(ours).unwrap());
+            let now = Instant::now();
+            for _ in 0..5 {
+                assert_eq!(queue.waiting_at(now, ours).unwrap(), Some(expected));
+            }
+            assert!(queue.dumps_left > 0);
+            queue.pace()
+        };
+        let _few = connect(12);
+        assert_eq!(sees(12), DUMP_PACE);
+        let _jump = connect(12);
+        assert_eq!(sees(24), SECOND_LOOK);
     }
 
     #[test]
