@@ -18,6 +18,7 @@ const PAUSE_PER_COST_IN_HASTE: u32 = 2_000;
 #[derive(Debug)]
 pub struct Pace {
     least: Duration,
+    most: Duration,
     /// When the last sample was taken, and its cost.
     last: Option<(Instant, Duration)>,
 }
@@ -25,7 +26,16 @@ pub struct Pace {
 impl Pace {
     /// Due at once, and then never sooner than `least`.
     pub const fn new(least: Duration) -> Self {
-        Self { least, last: None }
+        Self::within(least, Duration::MAX)
+    }
+
+    /// The same, and never later than `most`, whatever that costs.
+    pub const fn within(least: Duration, most: Duration) -> Self {
+        Self {
+            least,
+            most,
+            last: None,
+        }
     }
 
     /// Whether a sample may be taken.
@@ -41,7 +51,8 @@ impl Pace {
 
     fn has_paused(&self, now: Instant, least: Duration, per_cost: u32) -> bool {
         self.last.is_none_or(|(at, cost)| {
-            now.saturating_duration_since(at) >= cost.saturating_mul(per_cost).max(least)
+            let pause = cost.saturating_mul(per_cost).min(self.most).max(least);
+            now.saturating_duration_since(at) >= pause
         })
     }
 
@@ -79,6 +90,18 @@ mod tests {
         assert!(!in_haste(&pace, 1_399) && in_haste(&pace, 1_400));
         pace.last = Some((begin, Duration::from_micros(5)));
         assert!(!in_haste(&pace, 199) && in_haste(&pace, 200));
+    }
+
+    #[test]
+    fn what_has_to_be_known_is_looked_at_however_dear_it_is() {
+        let (least, most) = (Duration::from_secs(1), Duration::from_secs(15));
+        let mut pace = Pace::within(least, most);
+        let begin = Instant::now();
+        let after = |ms| begin + Duration::from_millis(ms);
+        pace.last = Some((begin, Duration::from_micros(700)));
+        assert!(!pace.is_due(after(6_999)) && pace.is_due(after(7_000)));
+        pace.last = Some((begin, Duration::from_millis(12)));
+        assert!(!pace.is_due(after(14_999)) && pace.is_due(after(15_000)));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //!
 //! The kernel counts a wait when it is over, so a thread that has not run at all is not seen yet.
 //!
-//! All threads are read once a second, or more seldom if there are many: 3 µs each.
+//! All threads are read once a second, or more seldom if there are many, 3 µs each; and every 15 s however many.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
