@@ -2,37 +2,43 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy excuses test functions only, and these have helpers
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mbcas_core::DemandReport;
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 
 struct Agent {
     child: Child,
-    log: BufReader<ChildStderr>,
+    log: BufReader<PipeReader>,
     address: SocketAddr,
 }
 
 fn start(environment: &[(&str, &str)]) -> Agent {
+    let (log, told) = pipe().unwrap();
+    start_with(environment, log, told)
+}
+
+/// The same, with a log that is written to `told` and can be read from `log`.
+fn start_with(environment: &[(&str, &str)], log: PipeReader, told: PipeWriter) -> Agent {
     let address = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mbcas-demand-agent"))
+    let child = Command::new(env!("CARGO_BIN_EXE_mbcas-demand-agent"))
         .env_clear()
         .env("MBCAS_AGENT_ADDR", address.to_string())
         .envs(environment.iter().copied())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
+        .stderr(told)
         .spawn()
         .unwrap();
-    let log = BufReader::new(child.stderr.take().unwrap());
     Agent {
         child,
-        log,
+        log: BufReader::new(log),
         address,
     }
 }
@@ -141,6 +147,44 @@ fn two_signals_at_once_are_one() {
         kill_process(Pid::from_child(&agent.child), second).unwrap();
         assert_eq!(agent.told(Signal::TERM).0, Some(0), "{second:?}");
     }
+}
+
+/// Asks, without waiting for long: who hangs is no answer.
+fn answers(agent: &Agent) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < deadline {
+        if TcpStream::connect(agent.address).is_ok() {
+            return agent.report().sequence > 0;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_it_up_in_nothing() {
+    let (mut log, mut told) = pipe().unwrap();
+    fcntl_setfl(&told, OFlags::NONBLOCK).unwrap();
+    let mut full = 0;
+    while let Ok(written) = told.write(&[b'.'; 4096]) {
+        full += written;
+    }
+    fcntl_setfl(&told, OFlags::empty()).unwrap();
+    let (reader, writer) = (log.try_clone().unwrap(), told.try_clone().unwrap());
+    let agent = start_with(&SUBJECT, reader, writer);
+    assert!(answers(&agent), "it does not serve");
+    assert_eq!(agent.told(Signal::TERM).0, Some(0));
+    // What finds room again is written.
+    let agent = start_with(&SUBJECT, log.try_clone().unwrap(), told);
+    assert!(answers(&agent), "it does not serve");
+    log.read_exact(&mut vec![0; full]).unwrap();
+    assert_eq!(agent.told(Signal::TERM).0, Some(0));
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.contains("shutting down") && !rest.contains("serving"),
+        "{rest}"
+    );
 }
 
 #[test]

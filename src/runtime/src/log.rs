@@ -1,13 +1,15 @@
 //! Logging, the same in every process.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 
 use clap::{Args, ValueEnum};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::PIPE_BUF;
 use thiserror::Error;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::{ParseError, Targets};
-use tracing_subscriber::fmt::layer;
+use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::{Data, LookupSpan, Registry};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -78,24 +80,27 @@ impl LogArgs {
 /// # Errors
 /// [`LogError::Twice`] at the second call.
 pub fn start(filter: Targets, format: Format) -> Result<(), LogError> {
-    start_over(Registry::default(), filter, format)
+    start_over(Registry::default(), stderr, filter, format)
 }
 
-/// As [`start`], of events alone: a process that opens no span does without the registry of them, which takes 32 kB.
+/// As [`start`], for a process of one thread, which must not wait: lines for which there is no room, because
+/// nobody reads them, are dropped. Of events alone: who opens no span does without the registry of them, which takes
+/// 32 kB.
 ///
 /// # Errors
 /// [`LogError::Twice`] at the second call.
 pub fn start_flat(filter: Targets, format: Format) -> Result<(), LogError> {
-    start_over(NoSpans, filter, format)
+    start_over(NoSpans, || Unwaiting, filter, format)
 }
 
-/// The same, with what knows the `spans`.
-fn start_over<S>(spans: S, filter: Targets, format: Format) -> Result<(), LogError>
+/// The same, with what knows the `spans`, and to what `writer` makes.
+fn start_over<S, W>(spans: S, writer: W, filter: Targets, format: Format) -> Result<(), LogError>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let lines = layer()
-        .with_writer(stderr)
+        .with_writer(writer)
         .with_ansi(stderr().is_terminal());
     match format {
         Format::Plain => spans.with(lines).with(filter).try_init()?,
@@ -105,6 +110,32 @@ where
         }
     }
     Ok(())
+}
+
+/// Standard error as far as it can be written to at once. A pipe that says it has room takes [`PIPE_BUF`] bytes without
+/// waiting, where nobody else writes to it meanwhile.
+#[derive(Debug)]
+struct Unwaiting;
+
+impl Write for Unwaiting {
+    /// It never fails: there is nobody to tell.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let error = stderr();
+        let mut room = [PollFd::new(&error, PollFlags::OUT)];
+        let at_once = Timespec::default();
+        let is_ready = poll(&mut room, Some(&at_once)).is_ok_and(|ready| ready > 0);
+        let part = line.get(..PIPE_BUF).unwrap_or(line);
+        let written = if is_ready && room[0].revents().contains(PollFlags::OUT) {
+            rustix::io::write(&error, part).ok()
+        } else {
+            None
+        };
+        Ok(written.unwrap_or(line.len()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What knows of no spans, so that lines are written without.
