@@ -24,11 +24,11 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const TIMES: u32 = 1_000;
 
-/// Thousands of which one has to be free of them: on a busy machine the harness, which has just started
+/// Thousands of which all have to be free of them but for one: on a busy machine the harness, which has just started
 /// this test's thread, may still be at it while the first is counted.
-const ATTEMPTS: u32 = 3;
+const RUNS: u32 = 5;
 
-/// Runs `step` a few times, and then counts what a thousand more allocate.
+/// Runs `step` a few times, and then counts what thousands more allocate.
 fn counted(name: &str, mut step: impl FnMut(Instant)) {
     let begin = Instant::now();
     let at = |second: u32| begin + Duration::from_secs(second.into());
@@ -36,15 +36,19 @@ fn counted(name: &str, mut step: impl FnMut(Instant)) {
         step(at(second));
     }
     let mut seconds = 20..;
-    let mut seen = (0..ATTEMPTS).map(|_| {
+    let seen = (0..RUNS).map(|_| {
         let region = Region::new(ALLOCATOR);
         for second in seconds.by_ref().take(TIMES as usize) {
             step(at(second));
         }
-        region.change()
+        let seen = region.change();
+        seen.allocations + seen.reallocations
     });
-    let is_free = seen.any(|seen| (seen.allocations, seen.reallocations) == (0, 0));
-    assert!(is_free, "{name}: each of {ATTEMPTS} times {TIMES} steps");
+    let dirty = seen.filter(|allocations| *allocations > 0).count();
+    assert!(
+        dirty <= 1,
+        "{name}: in {dirty} of {RUNS} times {TIMES} steps"
+    );
 }
 
 /// One test, because other tests' threads would allocate in between.
@@ -71,6 +75,10 @@ fn a_thousand_steps_of_every_signal_allocate_nothing() {
     });
     let mut receive = ReceiveQueue::new();
     counted("receive queue", |now| {
+        // What lies there for a minute counts no more.
+        for client in &mut clients {
+            client.write_all(b".").unwrap();
+        }
         receive.sample(now, |_| true).unwrap();
         assert!(receive.standing(now) >= Some(4));
     });

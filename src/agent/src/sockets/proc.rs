@@ -11,7 +11,8 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 
 use super::SocketError;
-use super::diag::{ESTABLISHED, LISTEN};
+use super::diag::LISTEN;
+use super::receive::Unread;
 
 /// The tables of the network namespace. The second one is absent where IPv6 is off.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -47,32 +48,18 @@ fn add_waiting(row: Row, counts: impl Fn(u16) -> bool, sum: &mut Option<u64>) ->
     ControlFlow::Continue(())
 }
 
-/// Accepted connections with bytes that nobody has read, on listening ports that count; None
-/// where no port is. `ports` is what holds these ports meanwhile.
+/// Shows `unread` all sockets, for the accepted connections with bytes that nobody has read, on listening ports
+/// that count.
 ///
 /// # Errors
 /// As [`waiting`].
-pub(super) fn unread(
-    counts: impl Fn(u16) -> bool,
-    ports: &mut Vec<u16>,
-) -> Result<Option<u64>, SocketError> {
-    let mut sum = 0;
-    ports.clear();
-    for_each_table(|row| add_unread(row, &counts, ports, &mut sum))?;
-    Ok((!ports.is_empty()).then_some(sum))
+pub(super) fn unread(counts: impl Fn(u16) -> bool, unread: &mut Unread) -> Result<(), SocketError> {
+    unread.begin();
+    for_each_table(|row| add_unread(row, &counts, unread))
 }
 
-fn add_unread(
-    row: Row,
-    counts: impl Fn(u16) -> bool,
-    ports: &mut Vec<u16>,
-    sum: &mut u64,
-) -> ControlFlow<()> {
-    match row.state {
-        LISTEN if counts(row.port) => ports.push(row.port),
-        ESTABLISHED if row.queue > 0 && row.inode > 0 && ports.contains(&row.port) => *sum += 1,
-        _ => {}
-    }
+fn add_unread(row: Row, counts: impl Fn(u16) -> bool, unread: &mut Unread) -> ControlFlow<()> {
+    unread.take((row.state, row.port), (row.queue, row.inode), counts);
     ControlFlow::Continue(())
 }
 

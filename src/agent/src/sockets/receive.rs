@@ -7,6 +7,9 @@
 //! 262,144 buckets (24 GiB of memory), and more the more connections there are. So that is done as
 //! seldom as [`Pace`] asks, here every two to four seconds, and five times as often once there is one: then a queue
 //! is heard of in seconds. What is seen so seldom jumps about, so only what stands counts ([`Standing`]).
+//!
+//! Bytes that lie there for a minute are nobody's request any more: some connections are never read, as one that is
+//! only written to, or one whose owner hangs.
 
 use std::time::{Duration, Instant};
 
@@ -24,11 +27,17 @@ pub const HASTE: Duration = Duration::from_millis(400);
 /// The longest that one sample counts.
 const STALE: Duration = Duration::from_mins(1);
 
+/// The longest that the same unread bytes of a connection count.
+const FORGOTTEN: Duration = Duration::from_mins(1);
+
+/// The most connections that are known one by one. Of more than these all count.
+const MOST: usize = 1_024;
+
 /// Reads the receive queues by whichever way works.
 #[derive(Debug)]
 pub struct ReceiveQueue {
     diag: Option<Diag>,
-    ports: Vec<u16>,
+    unread: Unread,
     pace: Pace,
     standing: Standing,
     /// Whether the last sample saw any.
@@ -41,7 +50,7 @@ impl ReceiveQueue {
     pub fn new() -> Self {
         Self {
             diag: None,
-            ports: Vec::new(),
+            unread: Unread::default(),
             pace: Pace::new(PAUSE),
             standing: Standing::default(),
             is_any: false,
@@ -68,9 +77,12 @@ impl ReceiveQueue {
         counts: impl Fn(u16) -> bool,
     ) -> Result<(), SocketError> {
         let Self {
-            diag, ports, pace, ..
+            diag, unread, pace, ..
         } = self;
-        let outcome = pace.run(now, || unread(diag, ports, counts));
+        let outcome = pace.run(now, || {
+            look(diag, unread, counts)?;
+            Ok(unread.count(now))
+        });
         let seen = outcome.as_ref().ok().copied().flatten();
         self.is_any = seen.is_some_and(|unread| unread > 0);
         let standing = self.standing.update(seen, now);
@@ -78,7 +90,8 @@ impl ReceiveQueue {
         outcome.map(drop)
     }
 
-    /// Accepted connections on the pod's listening ports that have unread bytes most of the time. None where there is no such port, and where it is not known or was too long ago.
+    /// Accepted connections on the pod's listening ports that have unread bytes most of the time, but for those that
+    /// nobody reads. None where there is no such port, and where it is not known or was too long ago.
     pub fn standing(&self, now: Instant) -> Option<u64> {
         let (standing, at) = self.newest?;
         (now.saturating_duration_since(at) <= STALE).then_some(standing)
@@ -91,34 +104,103 @@ impl Default for ReceiveQueue {
     }
 }
 
-fn unread(
-    kept: &mut Option<Diag>,
-    ports: &mut Vec<u16>,
-    counts: impl Fn(u16) -> bool,
-) -> Result<Option<u64>, SocketError> {
-    let mut by_netlink = || -> Result<(Diag, Option<u64>), SocketError> {
-        let diag = kept.take().map_or_else(Diag::open, Ok)?;
-        let mut sum = 0;
-        ports.clear();
-        diag.dump(&[LISTEN, ESTABLISHED], |socket| {
-            let port = socket.identity.port();
-            match socket.state {
-                LISTEN if counts(port) => ports.push(port),
-                ESTABLISHED if socket.queue > 0 && socket.inode > 0 && ports.contains(&port) => {
-                    sum += 1;
+/// The connections with unread bytes, from one look to the next.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    /// Ports that somebody listens on, and that count.
+    ports: Vec<u16>,
+    seen: Vec<Connection>,
+    /// Those beyond [`MOST`].
+    more: u64,
+    before: Vec<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    /// What no other socket has.
+    inode: u64,
+    bytes: u64,
+    /// When these bytes were seen first; absent in the look that sees them.
+    since: Option<Instant>,
+}
+
+impl Unread {
+    /// Begins a look, or begins it anew.
+    pub(super) fn begin(&mut self) {
+        self.ports.clear();
+        self.seen.clear();
+        self.more = 0;
+    }
+
+    /// Takes in a socket; those that listen come first.
+    pub(super) fn take(
+        &mut self,
+        (state, port): (u8, u16),
+        (bytes, inode): (u64, u64),
+        counts: impl Fn(u16) -> bool,
+    ) {
+        match state {
+            LISTEN if counts(port) => self.ports.push(port),
+            ESTABLISHED if bytes > 0 && inode > 0 && self.ports.contains(&port) => {
+                if self.seen.len() == MOST {
+                    self.more += 1;
+                    return;
                 }
-                _ => {}
+                self.seen.push(Connection {
+                    inode,
+                    bytes,
+                    since: None,
+                });
             }
+            _ => {}
+        }
+    }
+
+    /// Ends a look: how many have bytes that have come in the last minute. None where no port is listened on.
+    pub(super) fn count(&mut self, now: Instant) -> Option<u64> {
+        let Self {
+            ports,
+            seen,
+            more,
+            before,
+        } = self;
+        seen.sort_unstable_by_key(|connection| connection.inode);
+        let mut sum = *more;
+        for connection in &mut *seen {
+            let old = before.binary_search_by_key(&connection.inode, |old| old.inode);
+            let old = old.ok().and_then(|at| before.get(at));
+            let same = old.filter(|old| old.bytes == connection.bytes);
+            let since = same.and_then(|old| old.since).unwrap_or(now);
+            connection.since = Some(since);
+            sum += u64::from(now.saturating_duration_since(since) < FORGOTTEN);
+        }
+        std::mem::swap(seen, before);
+        (!ports.is_empty()).then_some(sum)
+    }
+}
+
+fn look(
+    kept: &mut Option<Diag>,
+    unread: &mut Unread,
+    counts: impl Fn(u16) -> bool,
+) -> Result<(), SocketError> {
+    let mut by_netlink = || -> Result<Diag, SocketError> {
+        let diag = kept.take().map_or_else(Diag::open, Ok)?;
+        unread.begin();
+        diag.dump(&[LISTEN, ESTABLISHED], |socket| {
+            let socket_at = (socket.state, socket.identity.port());
+            let held = (socket.queue.into(), socket.inode.into());
+            unread.take(socket_at, held, &counts);
         })?;
-        Ok((diag, (!ports.is_empty()).then_some(sum)))
+        Ok(diag)
     };
     match by_netlink() {
-        Ok((diag, sum)) => {
+        Ok(diag) => {
             *kept = Some(diag);
-            Ok(sum)
+            Ok(())
         }
         Err(SocketError::TooLarge(table, most)) => Err(SocketError::TooLarge(table, most)),
-        Err(_) => proc::unread(counts, ports),
+        Err(_) => proc::unread(counts, unread),
     }
 }
 
@@ -127,6 +209,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
+    use super::super::diag::Socket;
     use super::*;
 
     fn settles(has: impl Fn() -> bool) {
@@ -137,9 +220,33 @@ mod tests {
         assert!(has());
     }
 
+    fn unread(diag: &mut Option<Diag>, counts: impl Fn(u16) -> bool) -> Option<u64> {
+        let mut unread = Unread::default();
+        look(diag, &mut unread, counts).unwrap();
+        unread.count(Instant::now())
+    }
+
+    fn in_text(counts: impl Fn(u16) -> bool) -> Option<u64> {
+        let mut unread = Unread::default();
+        proc::unread(counts, &mut unread).unwrap();
+        unread.count(Instant::now())
+    }
+
     #[test]
     fn unread_requests_on_accepted_connections_are_seen_by_both_ways() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        unread_requests_of(&TcpListener::bind("127.0.0.1:0").unwrap());
+    }
+
+    #[test]
+    fn those_of_the_newer_family_too() {
+        match TcpListener::bind("[::1]:0") {
+            Ok(listener) => unread_requests_of(&listener),
+            // A kernel without IPv6 has none.
+            Err(why) => assert_ne!(why.kind(), std::io::ErrorKind::AddrInUse, "{why}"),
+        }
+    }
+
+    fn unread_requests_of(listener: &TcpListener) {
         let address = listener.local_addr().unwrap();
         let ours = |port| port == address.port();
         let mut pairs: Vec<_> = (0..5)
@@ -153,11 +260,11 @@ mod tests {
         waits.write_all(b"GET").unwrap();
         for expected in 0..=pairs.len() {
             let deadline = Instant::now() + Duration::from_secs(10);
-            let (mut diag, mut ports) = (None, Vec::new());
+            let mut diag = None;
             let mut both = || {
-                let netlink = unread(&mut diag, &mut ports, ours).unwrap();
+                let netlink = unread(&mut diag, ours);
                 assert!(diag.is_some(), "netlink did not answer");
-                [netlink, proc::unread(ours, &mut ports).unwrap()]
+                [netlink, in_text(ours)]
             };
             while both() != [Some(expected as u64); 2] && Instant::now() < deadline {
                 std::thread::yield_now();
@@ -207,7 +314,7 @@ mod tests {
         };
         assert!(!look(&mut queue));
         client.write_all(b"GET").unwrap();
-        settles(|| unread(&mut None, &mut Vec::new(), ours).unwrap() == Some(1));
+        settles(|| unread(&mut None, ours) == Some(1));
         assert!(look(&mut queue));
         served.read_exact(&mut [0; 3]).unwrap();
         assert!(!look(&mut queue));
@@ -219,8 +326,58 @@ mod tests {
         let ours = |port| port == listener.local_addr().unwrap().port();
         for diag in [Diag::broken(), Diag::without_tcp()] {
             let mut diag = Some(diag);
-            assert_eq!(unread(&mut diag, &mut Vec::new(), ours).unwrap(), Some(0));
+            assert_eq!(unread(&mut diag, ours), Some(0));
             assert!(diag.is_none());
+        }
+    }
+
+    #[test]
+    fn bytes_that_nobody_reads_are_no_request_after_a_minute() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = |port| port == listener.local_addr().unwrap().port();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _served = listener.accept().unwrap();
+        let mut queue = ReceiveQueue::new();
+        let begin = Instant::now();
+        let mut sees = |seconds| {
+            let now = begin + Duration::from_secs(seconds);
+            queue.sample(now, ours).unwrap();
+            queue.is_any
+        };
+        let has_come = |bytes: u32| {
+            settles(|| {
+                let mut held = 0;
+                let diag = Diag::open().unwrap();
+                let each = |socket: &Socket| {
+                    if ours(socket.identity.port()) {
+                        held = socket.queue;
+                    }
+                };
+                diag.dump(&[ESTABLISHED], each).unwrap();
+                held == bytes
+            });
+        };
+        client.write_all(b"GET").unwrap();
+        has_come(3);
+        assert!(sees(0) && sees(30) && sees(59));
+        assert!(!sees(60) && !sees(600));
+        // More of them are a new request.
+        client.write_all(b" / HTTP/1.1").unwrap();
+        has_come(14);
+        assert!(sees(601) && sees(660) && !sees(661));
+    }
+
+    #[test]
+    fn of_too_many_all_count() {
+        let mut unread = Unread::default();
+        let begin = Instant::now();
+        for (after, expected) in [(Duration::ZERO, MOST + 9), (FORGOTTEN, 9)] {
+            unread.begin();
+            unread.take((LISTEN, 80), (0, 1), |_| true);
+            for inode in (0..MOST + 9).rev() {
+                unread.take((ESTABLISHED, 80), (5, inode as u64 + 2), |_| true);
+            }
+            assert_eq!(unread.count(begin + after), Some(expected as u64));
         }
     }
 }

@@ -25,11 +25,11 @@ fn waiting_in(
     Ok(sum)
 }
 
-fn unread_in(table: &str) -> Result<u64, SocketError> {
-    let (mut sum, mut ports) = (0, Vec::new());
-    let each = |row| add_unread(row, not_ours, &mut ports, &mut sum);
+fn unread_in(table: &str) -> Result<Option<u64>, SocketError> {
+    let mut unread = Unread::default();
+    let each = |row| add_unread(row, not_ours, &mut unread);
     for_each_row("table", table.as_bytes(), each)?;
-    Ok(sum)
+    Ok(unread.count(std::time::Instant::now()))
 }
 
 fn read(table: &str, counts: impl Fn(u16) -> bool) -> Result<Option<u64>, SocketError> {
@@ -69,9 +69,9 @@ fn an_accepted_connection_with_unread_bytes_is_a_request_that_waits() {
     let accepted = row.replace("65532        0 0 1", "65532        0 44 1");
     assert_ne!(row, accepted);
     let table = |row: &str| format!("{HEAD}{TCP}{row}\n");
-    assert_eq!(unread_in(&table(&accepted)).unwrap(), 1);
+    assert_eq!(unread_in(&table(&accepted)).unwrap(), Some(1));
     // Not accepted yet, read to its end, on a port of somebody else's, on the agent's own.
-    assert_eq!(unread_in(&table(row)).unwrap(), 0);
+    assert_eq!(unread_in(&table(row)).unwrap(), Some(0));
     for (there, here) in [
         ("0000004D", "00000000"),
         (":1F90 ", ":1F92 "),
@@ -79,7 +79,7 @@ fn an_accepted_connection_with_unread_bytes_is_a_request_that_waits() {
     ] {
         let other = accepted.replacen(there, here, 1);
         assert_ne!(other, accepted);
-        assert_eq!(unread_in(&table(&other)).unwrap(), 0, "{other}");
+        assert_eq!(unread_in(&table(&other)).unwrap(), Some(0), "{other}");
     }
 }
 
@@ -161,7 +161,7 @@ fn a_table_that_breaks_off_is_an_error() {
 #[test]
 fn this_machine_s_own_tables_are_understood() {
     waiting(|_| true).unwrap();
-    unread(|_| true, &mut Vec::new()).unwrap();
+    unread(|_| true, &mut Unread::default()).unwrap();
 }
 
 proptest! {
