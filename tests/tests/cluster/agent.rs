@@ -114,7 +114,7 @@ fn a_pod_without_an_agent_takes_part_all_the_same() {
 }
 
 /// Nothing listens in it, and two threads share the fifth of a core that its limit leaves them: with
-/// `mbcas.processes: shared` its agent sees them wait.
+/// `mbcas.processes: shared` its agent sees them wait, and, as it is the same user, the limit stop them.
 #[test]
 fn an_agent_that_may_see_the_apps_threads_says_what_they_could_use() {
     on_cluster("shared", Admission::Labelled, async |space| {
@@ -130,9 +130,11 @@ fn an_agent_that_may_see_the_apps_threads_says_what_they_could_use() {
         let report = wait_until("its agent sees the threads wait", SOON, async || {
             let report = space.report("app", &ip(&pod)).await?;
             let waits = report.breakdown.waiting > Some(0.9);
+            let is_stopped = report.breakdown.throttling > Some(0.9);
             let needs = report.need_millicores >= Some(1_000);
             let is_urgent = report.demand_intensity > Some(0.9);
-            that(waits && needs && is_urgent, format!("{report:?}"))?;
+            let is_seen = waits && is_stopped && needs && is_urgent;
+            that(is_seen, format!("{report:?}"))?;
             Ok(report)
         })
         .await;

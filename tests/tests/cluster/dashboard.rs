@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use kube::api::ListParams;
-use mbcas_core::demand::AGENT_PORT;
+use mbcas_core::demand::{AGENT_PORT, METRIC};
+use mbcas_lab::load;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
+use crate::demand::arguments;
 use crate::support::environment::workspace;
 use crate::support::prometheus::{Prometheus, Target, is_well_formed};
 use crate::support::release::admin_address;
@@ -26,6 +29,7 @@ fn each_query_of_the_dashboard_returns_data() {
         space.limit("app", SOON, |limit| limit > 300).await;
         let agent = format!("{}:{AGENT_PORT}", ip(&pod));
         is_well_formed(&http::page(&agent, "/metrics").await.unwrap());
+        is_well_formed(&under_load(space).await);
         let all = controllers(space).await.into_iter().chain([agent]);
         let prometheus = Prometheus::start(all.map(Target::plain));
         prometheus.scrapes().await;
@@ -48,6 +52,30 @@ fn each_query_of_the_dashboard_returns_data() {
         }
         figure!("{}", shown.join("\n"));
     });
+}
+
+/// The metrics of an agent that has an intensity to tell of: a burner's has none.
+async fn under_load(space: &Space) -> String {
+    let web = Lab::serve("web", &["--workers", "2"]).request("50m");
+    let web = web.limit("100m").annotate("mbcas.mode", "observe");
+    let web = space.start(&web).await;
+    let agent = format!("{}:{AGENT_PORT}", ip(&web));
+    let stop = CancellationToken::new();
+    let load = load::run(arguments("web", &ip(&web), 30), stop.clone());
+    let shown = async {
+        let page = wait_until("its agent shows an intensity", SOON, async || {
+            let page = http::page(&agent, "/metrics").await?;
+            let intensity = http::sum_of(&page, METRIC);
+            that(intensity > Some(0.1), format!("it is {intensity:?}"))?;
+            Ok(page)
+        })
+        .await;
+        stop.cancel();
+        page
+    };
+    let (reports, page) = tokio::join!(load, shown);
+    reports.unwrap();
+    page
 }
 
 async fn controllers(space: &Space) -> Vec<String> {
