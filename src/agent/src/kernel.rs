@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use mbcas_core::demand::queue_pressure;
+use mbcas_core::demand::{queue_pressure, throttling_pressure, waiting_pressure};
 
 use crate::board::{Board, Watch};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::mean::Standing;
 use crate::node::{Node, NodeError};
 use crate::pace::Pace;
-use crate::pressure::{throttling, waiting};
 use crate::processes::{ProcessError, Processes};
 use crate::signal::{Pressures, Source};
 use crate::sockets::{AcceptQueue, ReceiveQueue, SocketError};
@@ -157,8 +156,8 @@ impl Pod {
                     Err(why) => watch_threads.note(Err(why)),
                 };
                 let stops = stops.unwrap_or_default();
-                pressures.set(Source::Throttling, stops.throttled.map(throttling));
-                pressures.set(Source::Stalls, stops.stalled.map(waiting));
+                pressures.set(Source::Throttling, stops.throttled.map(throttling_pressure));
+                pressures.set(Source::Stalls, stops.stalled.map(waiting_pressure));
             });
         }
         if processes.found().is_empty() {
@@ -170,7 +169,10 @@ impl Pod {
             let activity = pace_of_threads
                 .run(now, || watch_threads.note(threads.sample(root, found, now)))
                 .flatten();
-            pressures.set(Source::Threads, activity.map(|seen| waiting(seen.waiting)));
+            pressures.set(
+                Source::Threads,
+                activity.map(|seen| waiting_pressure(seen.waiting)),
+            );
             *need = activity.map(|seen| seen.need);
         }
     }

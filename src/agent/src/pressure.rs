@@ -1,9 +1,5 @@
-//! Going without CPU: the kernel's pressure files, `some` and `full`, each with a running total, and what is
-//! made of a share of the time.
-//!
-//! Requests come at random, and so a limit stops who needs seven tenths of it now and then: in three periods of ten
-//! where one costs a tenth of what is allowed for a period, and in five where it costs half. So not that it
-//! happens is a sign of want, but that it does not end (`tests/steadiness.rs`).
+//! Going without CPU: the kernel's pressure files, `some` and `full`, each with a running total, and what of a
+//! share of the time lasts.
 
 use std::time::{Duration, Instant};
 
@@ -21,23 +17,6 @@ pub fn total(text: &[u8], kind: &str) -> Option<u64> {
 pub fn share(before: u64, now: u64, elapsed: Duration) -> Option<f64> {
     let stalled = now.checked_sub(before)? as f64 * 1e-6;
     (!elapsed.is_zero()).then(|| (stalled / elapsed.as_secs_f64()).min(1.0))
-}
-
-/// Urgency of being stopped by a limit in this share of its periods: 0 up to eight tenths, 1 from 0.95, and
-/// evenly between. Who needs more than the limit is stopped in each.
-pub fn throttling(share: f64) -> f64 {
-    between(share, 0.8, 0.95)
-}
-
-/// Urgency of going without CPU for this share of the time: 0 up to three tenths, 1 from a half, and evenly
-/// between. Two busy threads on one core go without for a half.
-pub fn waiting(share: f64) -> f64 {
-    between(share, 0.3, 0.5)
-}
-
-/// Where `value`, finite, lies on the way from `low` to `high`, from 0 to 1.
-fn between(value: f64, low: f64, high: f64) -> f64 {
-    ((value - low) / (high - low)).clamp(0.0, 1.0)
 }
 
 /// What a share has been at least in all looks of the last eight seconds, like a queue that stands.
@@ -95,16 +74,6 @@ mod tests {
         assert_eq!(share(0, 2_000_000, second), Some(1.0));
         assert_eq!(share(u64::MAX, 5, second), None);
         assert_eq!(share(1, 2, Duration::ZERO), None);
-    }
-
-    #[test]
-    fn going_without_now_and_then_is_no_urgency() {
-        let pressures = [0.0, 0.8, 0.875, 0.95, 1.0].map(throttling);
-        assert!(pressures[..2] == [0.0; 2] && pressures[3..] == [1.0; 2]);
-        assert!((pressures[2] - 0.5).abs() < 1e-9);
-        let pressures = [0.0, 0.3, 0.4, 0.5, 1.0].map(waiting);
-        assert!(pressures[..2] == [0.0; 2] && pressures[3..] == [1.0; 2]);
-        assert!((pressures[2] - 0.5).abs() < 1e-9);
     }
 
     #[test]

@@ -14,11 +14,10 @@ use std::time::{Duration, Instant};
 use mbcas_agent::board::Smoother;
 use mbcas_agent::cgroup::{Stalls, Throttling};
 use mbcas_agent::mean::Standing;
-use mbcas_agent::pressure::{throttling, waiting};
 use mbcas_agent::signal::{Pressures, Source};
 use mbcas_agent::sockets::{DUMP_PACE, HASTE, PACE, PROC_PACE, SECOND_LOOK};
 use mbcas_agent::threads::Times;
-use mbcas_core::demand::{StandingQueue, queue_pressure};
+use mbcas_core::demand::{StandingQueue, queue_pressure, throttling_pressure, waiting_pressure};
 
 /// A generator of random numbers that is the same everywhere: SplitMix64.
 struct Random(u64);
@@ -402,9 +401,9 @@ fn pressures(
         throttled
             .update(stat.as_bytes(), now)
             .unwrap()
-            .map(throttling),
-        Some(waiting(activity.waiting)),
-        stalls.update(full.as_bytes(), now).map(waiting),
+            .map(throttling_pressure),
+        Some(waiting_pressure(activity.waiting)),
+        stalls.update(full.as_bytes(), now).map(waiting_pressure),
     ]
 }
 

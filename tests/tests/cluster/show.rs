@@ -14,6 +14,7 @@ use mbcas_lab::load;
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::cgroup::Cgroup;
 use crate::support::environment::workspace;
 use crate::support::space::{cgroup, ip};
 use crate::support::{Admission, Lab, Space, on_cluster};
@@ -53,6 +54,8 @@ struct Moment {
     need: Option<f64>,
     limit: Option<f64>,
     usage: f64,
+    /// The limit, in the kernel, of who burns all that it gets beside it.
+    neighbour: Option<f64>,
 }
 
 /// What it was asked, second by second, and the 95th percentiles of the answers.
@@ -83,12 +86,13 @@ fn rates() -> Vec<f64> {
 }
 
 #[test]
-fn demand_follows_the_load_and_limits_follow_demand() {
+fn demand_follows_the_load_and_a_lie_takes_nothing() {
     on_cluster("show", Admission::Labelled, async |space| {
         // Somebody who would take all that there is.
-        space
+        let hog = space
             .start(&Lab::burn("hog", 2).request("200m").limit("2"))
             .await;
+        let hog = cgroup(&hog, "app").unwrap();
         let plain = |name: &str| {
             Lab::serve(name, &["--workers", "2"])
                 .request("200m")
@@ -103,6 +107,7 @@ fn demand_follows_the_load_and_limits_follow_demand() {
                 "mbcas.metrics",
                 "http://localhost:8081/metrics#lab_queue_depth",
             );
+        let mut honest = None;
         for lab in [
             plain("agent"),
             plain("agentless").annotate("mbcas.agent", "none"),
@@ -110,12 +115,17 @@ fn demand_follows_the_load_and_limits_follow_demand() {
         ] {
             let pod = space.start(&lab).await;
             sleep(SETTLE).await;
-            let story = told(space, &pod, &lab.name).await;
+            let story = told(space, &pod, &lab.name, &hog).await;
             let file = picture(&lab.name);
             plot::draw(&story, &title(&lab.name), &file).unwrap();
             figure!("{}", summary(&lab.name, &story));
-            if lab.name == "agent" {
-                follows(&story);
+            match (lab.name.as_str(), &honest) {
+                ("agent", _) => {
+                    follows(&story);
+                    honest = Some(story);
+                }
+                ("liar", Some(honest)) => takes_nothing(&story, honest),
+                _ => {}
             }
             let now = DeleteParams::default();
             space.pods().delete(&lab.name, &now).await.unwrap();
@@ -137,7 +147,7 @@ fn picture(name: &str) -> PathBuf {
 }
 
 /// Sends the load to `pod` and looks at everything meanwhile.
-async fn told(space: &Space, pod: &Pod, name: &str) -> Story {
+async fn told(space: &Space, pod: &Pod, name: &str, hog: &Cgroup) -> Story {
     let (address, begin) = (ip(pod), Instant::now());
     let done = CancellationToken::new();
     let sending = async {
@@ -191,6 +201,7 @@ async fn told(space: &Space, pod: &Pod, name: &str) -> Story {
                 need: of("mbcas_need_cpu_mcores"),
                 limit: cgroup.quota().map(|limit| limit as f64),
                 usage,
+                neighbour: hog.quota().map(|limit| limit as f64),
             });
         }
         moments
@@ -225,19 +236,49 @@ fn between(
 /// The bounds of the issue: it rises and falls with the load.
 fn follows(story: &Story) {
     let said = |moment: &Moment| moment.intensity;
-    let calm = between(story, 5.0, 19.0, said, f64::max);
-    let risen = between(story, 20.0, 35.0, said, f64::max);
-    let end = story.moments.last().unwrap().at;
-    let silent = between(story, end - 5.0, end, said, f64::max);
+    let most = |from, to| between(story, from, to, said, f64::max);
+    let [_, step, _, ramp, _, bursts, silence] = begins().try_into().unwrap();
+    let calm = most(step - 15.0, step - 1.0);
     assert!(calm < 0.3, "calm, it says {calm}");
+    let risen = most(step, step + 15.0);
     assert!(risen > 0.6, "15 s into the step it says {risen}");
+    for (after, begin) in [("step", ramp), ("ramp", bursts)] {
+        let fallen = between(story, begin - 3.0, begin, said, f64::max);
+        assert!(fallen < 0.3, "20 s after the {after} it says {fallen}");
+    }
+    let burst = most(bursts, silence);
+    assert!(burst > 0.6, "in the bursts it says {burst} at the most");
+    let end = story.moments.last().unwrap().at;
+    let silent = most(end - 5.0, end);
     assert!(silent < 0.1, "after 40 s of silence it says {silent}");
+}
+
+/// A lie takes nothing from the neighbour, but for what is at either end of a dead-band.
+fn takes_nothing(liar: &Story, honest: &Story) {
+    let least = |story| between(story, 0.0, f64::MAX, |m| m.neighbour, f64::min);
+    let (beside_liar, beside_honest) = (least(liar), least(honest));
+    assert!(
+        beside_liar >= 0.9 * beside_honest,
+        "the neighbour had {beside_liar}m beside the liar, {beside_honest}m beside who tells the truth"
+    );
+}
+
+/// When the parts begin, in seconds.
+fn begins() -> Vec<f64> {
+    let lengths = profile().into_iter().map(|(_, rates)| rates.len());
+    let begins = lengths.scan(0, |from, length| {
+        let begin = *from;
+        *from += length;
+        Some(begin)
+    });
+    #[allow(clippy::cast_precision_loss)] // seconds
+    begins.map(|parts| (parts as u64 * PART) as f64).collect()
 }
 
 /// Every part of the story in a line.
 fn summary(name: &str, story: &Story) -> String {
     let mut lines = vec![format!(
-        "{name:<10} intensity least/most   limit least/most   p95 worst part"
+        "{name:<10} intensity least/most   limit least/most   neighbour's least/most   p95 worst part"
     )];
     let mut from = 0.0;
     for (part, rates) in profile() {
@@ -250,6 +291,7 @@ fn summary(name: &str, story: &Story) -> String {
             ]
         };
         let ([low, high], [least, most]) = (of(|m| m.intensity), of(|m| m.limit));
+        let [less, more] = of(|m| m.neighbour);
         let inside = story
             .latencies
             .iter()
@@ -259,7 +301,7 @@ fn summary(name: &str, story: &Story) -> String {
             .reduce(f64::max)
             .unwrap_or(f64::NAN);
         lines.push(format!(
-            "{part:<10} {low:>9.2} / {high:<9.2} {least:>8.0}m / {most:<6.0}m {worst:>8.0} ms"
+            "{part:<10} {low:>9.2} / {high:<9.2} {least:>8.0}m / {most:<6.0}m {less:>10.0}m / {more:<6.0}m {worst:>8.0} ms"
         ));
         from = to;
     }

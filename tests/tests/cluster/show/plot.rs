@@ -53,7 +53,7 @@ pub(super) fn draw(story: &Story, title: &str, file: &Path) -> Result<(), Box<dy
     )?;
     panel(
         cpu,
-        (end, 1_700.0),
+        (end, 2_000.0),
         "CPU, millicores",
         &[
             Line {
@@ -75,6 +75,11 @@ pub(super) fn draw(story: &Story, title: &str, file: &Path) -> Result<(), Box<dy
                 name: "limit",
                 colour: RED,
                 points: known(|m| m.limit),
+            },
+            Line {
+                name: "the neighbour's limit",
+                colour: MAGENTA,
+                points: known(|m| m.neighbour),
             },
         ],
     )?;
