@@ -29,6 +29,7 @@ use mbcas_market::weight::WeightCurve;
 use thiserror::Error;
 
 use governor::{Decision, Kind, NodeView};
+use kubelet::Measures;
 use outcome::Outcome;
 use report::Summary;
 use scenario::{Scenario, Traces};
@@ -78,6 +79,9 @@ pub struct Args {
     /// The market is not told which curve the node has.
     #[arg(long)]
     pub curve_unknown: bool,
+    /// When the node's kubelet measures usage.
+    #[arg(long, value_enum, default_value_t)]
+    pub kubelet: Measures,
     /// Prints a table of each budget for itself, too.
     #[arg(long)]
     pub by_budget: bool,
@@ -219,6 +223,7 @@ fn meant(args: &Args, traces: &Traces) -> Result<Vec<Scenario>, SimulateError> {
     for scenario in &mut meant {
         scenario.machine.curve = args.curve;
         scenario.machine.is_curve_known = !args.curve_unknown;
+        scenario.machine.kubelet = args.kubelet;
         if let Some(minutes) = args.minutes {
             let least = scenario.measure_from + Duration::from_mins(1);
             scenario.length = Duration::from_mins(minutes).max(least);

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::governor::{Decision, Kind, NodeView};
+use super::kubelet::Measures;
 use super::node;
 use super::outcome::{Outcome, PodOutcome};
 use super::pod::{PodSpec, Role};
@@ -35,8 +36,11 @@ fn counted(name: &str, from: u64, until: u64) -> Scenario {
     }
 }
 
+/// By kubelets of both kinds, in turns.
 fn run(scenario: &Scenario, kind: Kind, seed: u64) -> Outcome {
-    node::run(scenario, kind.build().as_mut(), seed, &mut |_, _| ()).unwrap()
+    let mut scenario = scenario.clone();
+    scenario.machine.kubelet = Measures::by_turns(seed);
+    node::run(&scenario, kind.build().as_mut(), seed, &mut |_, _| ()).unwrap()
 }
 
 /// Late requests of a pod, in percent.

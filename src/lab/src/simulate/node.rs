@@ -107,7 +107,7 @@ impl<'a> Node<'a> {
             ids: pods.iter().map(id).collect(),
             kernel: Kernel::new(machine.cores, groups),
             agents: pods.iter().map(|spec| Agent::new(spec.agent)).collect(),
-            kubelet: Kubelet::new(pods.len(), random.random()),
+            kubelet: Kubelet::new(machine.kubelet, pods.len(), random.random()),
             actuator: Actuator::new(limits, random.random()),
             next_turn: FIRST_TURN,
             last_event: None,

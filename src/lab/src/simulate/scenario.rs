@@ -6,6 +6,7 @@ use std::time::Duration;
 use mbcas_core::MilliCpu;
 use mbcas_market::weight::WeightCurve;
 
+use super::kubelet::Measures;
 use super::pod::PodSpec;
 use super::trace;
 
@@ -30,6 +31,8 @@ pub struct Machine {
     pub curve: WeightCurve,
     /// Whether the market is told so.
     pub is_curve_known: bool,
+    /// When its kubelet measures usage.
+    pub kubelet: Measures,
 }
 
 impl Default for Machine {
@@ -40,6 +43,7 @@ impl Default for Machine {
             reserve: MilliCpu::new(300),
             curve: WeightCurve::Shares,
             is_curve_known: true,
+            kubelet: Measures::default(),
         }
     }
 }
