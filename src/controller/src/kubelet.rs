@@ -27,8 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// Two counters closer together than this say nothing about a rate.
 const LEAST_WINDOW_MS: i64 = 1_000;
 
-/// How long a kubelet may take to give the two readings that make a rate. It
-/// measures every 10 s or so, and a cycle asks every 15 s.
+/// How long a kubelet may take to give the two readings that make a rate: a cycle asks every 15 s. From 1.37
+/// on it measures when it is asked, and before that every 10 s or so.
 const WARM_UP: Duration = Duration::from_secs(30);
 
 /// How kubelets' certificates are checked.
