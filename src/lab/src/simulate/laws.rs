@@ -13,6 +13,7 @@ use super::pod::{PodSpec, Role};
 use super::scenario::{self, Scenario, Traces};
 
 mod steady;
+mod turns;
 mod writes;
 
 /// What holds of one alone may hold by chance.
