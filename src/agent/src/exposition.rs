@@ -21,8 +21,8 @@ pub enum ExpositionError {
     /// A sample of the metric cannot be read.
     #[error("a sample of the metric is malformed")]
     Malformed,
-    /// A sample's value is not a finite number from 0.
-    #[error("a sample of the metric is not a finite number from 0 up")]
+    /// A sample's value, or the sum of several, is not a finite number from 0.
+    #[error("a sample of the metric, or their sum, is not a finite number from 0 up")]
     Value,
     /// A line is longer than any sample is.
     #[error("a line of the answer has more than {LINE_MAX} bytes")]
@@ -90,7 +90,12 @@ impl<'a> Sum<'a> {
             lines,
             total,
         } = self;
-        lines.push(bytes, |line| add(total, sample(line, metric)?))
+        lines.push(bytes, |line| {
+            if let Some(value) = sample(line, metric)? {
+                *total = Some(added(total.unwrap_or_default(), value)?);
+            }
+            Ok(())
+        })
     }
 
     /// The sum, at the end of the answer.
@@ -104,12 +109,10 @@ impl<'a> Sum<'a> {
     }
 }
 
-#[allow(clippy::unnecessary_wraps)] // it is what `Lines::push` takes
-fn add(total: &mut Option<f64>, value: Option<f64>) -> Result<(), ExpositionError> {
-    if let Some(value) = value {
-        *total = Some(total.unwrap_or_default() + value);
-    }
-    Ok(())
+/// Finite numbers may have a sum that is none.
+fn added(sum: f64, value: f64) -> Result<f64, ExpositionError> {
+    let sum = sum + value;
+    sum.is_finite().then_some(sum).ok_or(ExpositionError::Value)
 }
 
 /// The buckets of one histogram: upper bounds in growing order, with all that is at most so much.
@@ -152,7 +155,7 @@ impl Buckets {
                 .iter_mut()
                 .find(|(known, _)| known.total_cmp(&bound).is_eq())
             {
-                *sum += count;
+                *sum = added(*sum, count)?;
             } else if found.len() < BUCKETS_MAX {
                 found.push((bound, count));
             } else {

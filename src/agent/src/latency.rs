@@ -82,7 +82,8 @@ fn quantile(histogram: &Histogram) -> Option<f64> {
             if *upper <= 0.0 {
                 return Some(0.0);
             }
-            return Some(lower + (upper - lower) * (rank - below) / (count - below));
+            // In this order nothing overflows, whatever the bounds and counts are.
+            return Some(lower + (upper - lower) * ((rank - below) / (count - below)));
         }
         if upper.is_finite() {
             (lower, below) = (upper.max(0.0), *count);
@@ -121,6 +122,9 @@ mod tests {
         }
         assert_eq!(quantile(&histogram([0.0; 4])), None);
         assert_eq!(quantile(&vec![(f64::INFINITY, 5.0)]), Some(0.0));
+        let huge = vec![(1e300, 1e300), (1e308, 1e308), (f64::INFINITY, 1e308)];
+        let value = quantile(&huge).unwrap();
+        assert!((9e307..=1e308).contains(&value), "{value}");
     }
 
     #[test]

@@ -39,6 +39,12 @@ fn numbers_that_no_queue_has_are_refused() {
 }
 
 #[test]
+fn a_sum_beyond_all_numbers_is_refused() {
+    let text = "app_queue{a=\"1\"} 1e308\napp_queue{a=\"2\"} 1e308\n";
+    assert_eq!(sum(text), Err(ExpositionError::Value));
+}
+
+#[test]
 fn samples_that_cannot_be_read_are_refused() {
     for bad in [
         "",
@@ -91,7 +97,7 @@ proptest! {
     fn what_comes_out_is_a_number_from_0_up(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         let mut sum = Sum::of("a");
         if sum.push(&bytes).is_ok() && let Ok(total) = sum.finish() {
-            prop_assert!(total >= 0.0);
+            prop_assert!(total >= 0.0 && total.is_finite());
         }
     }
 
@@ -133,6 +139,10 @@ fn what_is_no_histogram_is_refused() {
         (&many, Histogram),
         ("took_bucket{le=\"+Inf\"} NaN\n", Value),
         ("took_bucket{le=\"+Inf\"} -1\n", Value),
+        (
+            "took_bucket{a=\"1\",le=\"+Inf\"} 1e308\ntook_bucket{a=\"2\",le=\"+Inf\"} 1e308\n",
+            Value,
+        ),
         ("took_bucket{le=\"NaN\"} 1\n", Malformed),
         ("took_bucket{le=\"x\"} 1\n", Malformed),
         ("took_bucket{path=\"/\"} 1\n", Malformed),
