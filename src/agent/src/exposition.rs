@@ -4,6 +4,7 @@
 //! Only lines of the metric that was asked for are read closely; those must be
 //! perfect. Memory is one line, however long the answer is.
 
+use mbcas_core::exposition::label;
 use thiserror::Error;
 
 /// The longest line that is read, in bytes.
@@ -91,7 +92,7 @@ impl<'a> Sum<'a> {
             total,
         } = self;
         lines.push(bytes, |line| {
-            if let Some(value) = sample(line, metric)? {
+            if let Some((_, value)) = sample(line, metric)? {
                 *total = Some(added(total.unwrap_or_default(), value)?);
             }
             Ok(())
@@ -147,10 +148,10 @@ impl Buckets {
             found,
         } = self;
         lines.push(bytes, |line| {
-            let Some(count) = sample(line, metric.as_bytes())? else {
+            let Some((labels, count)) = sample(line, metric.as_bytes())? else {
                 return Ok(());
             };
-            let bound = bound(line, metric).ok_or(ExpositionError::Malformed)?;
+            let bound = bound(labels).ok_or(ExpositionError::Malformed)?;
             if let Some((_, sum)) = found
                 .iter_mut()
                 .find(|(known, _)| known.total_cmp(&bound).is_eq())
@@ -183,52 +184,60 @@ impl Buckets {
 }
 
 /// The bound of a bucket: its label `le`.
-fn bound(line: &[u8], metric: &str) -> Option<f64> {
-    let line = std::str::from_utf8(line.trim_ascii()).ok()?;
-    let text = mbcas_core::exposition::samples(line, metric).next()?;
-    let bound: f64 = text.label("le")?.parse().ok()?;
+fn bound(labels: &str) -> Option<f64> {
+    let bound: f64 = label(labels, "le")?.parse().ok()?;
     (!bound.is_nan()).then_some(bound)
 }
 
-/// The value of a line if it is a sample of `metric`.
-fn sample(line: &[u8], metric: &[u8]) -> Result<Option<f64>, ExpositionError> {
+/// The labels of a line, and its value, if it is a sample of `metric`. Beyond what Prometheus' text form
+/// asks for it may have an exemplar and a time in fractions, as in OpenMetrics.
+fn sample<'a>(line: &'a [u8], metric: &[u8]) -> Result<Option<(&'a str, f64)>, ExpositionError> {
     let Some(rest) = line.trim_ascii().strip_prefix(metric) else {
         return Ok(None);
     };
-    let rest = match rest.first() {
-        Some(b'{') => after_labels(rest).ok_or(ExpositionError::Malformed)?,
-        Some(b' ' | b'\t') => rest,
-        None => return Err(ExpositionError::Malformed),
-        // A longer name that begins like ours.
-        Some(_) => return Ok(None),
-    };
-    let rest = std::str::from_utf8(rest).map_err(|_| ExpositionError::Malformed)?;
-    let mut fields = rest.split_ascii_whitespace();
-    let value = fields.next().ok_or(ExpositionError::Malformed)?;
-    if fields
-        .next()
-        .is_some_and(|stamp| stamp.parse::<i64>().is_err())
-        || fields.next().is_some()
-    {
-        return Err(ExpositionError::Malformed);
+    // A longer name that begins like ours is another's.
+    if !matches!(rest.first(), None | Some(b'{' | b' ' | b'\t')) {
+        return Ok(None);
     }
-    let value: f64 = value.parse().map_err(|_| ExpositionError::Malformed)?;
+    let rest = std::str::from_utf8(rest).map_err(|_| ExpositionError::Malformed)?;
+    let (labels, value) = parts(rest).ok_or(ExpositionError::Malformed)?;
     if value.is_finite() && value >= 0.0 {
-        Ok(Some(value))
+        Ok(Some((labels, value)))
     } else {
         Err(ExpositionError::Value)
     }
 }
 
-/// What follows a set of labels: the brace that closes it is the first one outside quotes.
-fn after_labels(text: &[u8]) -> Option<&[u8]> {
+fn parts(text: &str) -> Option<(&str, f64)> {
+    let (labels, rest) = labelled(text).unwrap_or(("", text));
+    let (own, exemplar) = match rest.split_once(" # ") {
+        Some((own, exemplar)) => (own, Some(exemplar)),
+        None => (rest, None),
+    };
+    if let Some(exemplar) = exemplar {
+        number_and_time(labelled(exemplar)?.1)?;
+    }
+    Some((labels, number_and_time(own)?))
+}
+
+/// A number, and a time after it or none.
+fn number_and_time(text: &str) -> Option<f64> {
+    let mut fields = text.split_ascii_whitespace().map(str::parse::<f64>);
+    let number = fields.next()?.ok()?;
+    let is_time = |field: Result<f64, _>| field.is_ok_and(f64::is_finite);
+    (fields.next().is_none_or(is_time) && fields.next().is_none()).then_some(number)
+}
+
+/// A set of labels and what follows: the brace that closes it is the first one outside quotes.
+fn labelled(text: &str) -> Option<(&str, &str)> {
+    let inside = text.trim_ascii_start().strip_prefix('{')?;
     let (mut quoted, mut escaped) = (false, false);
-    for (at, byte) in text.iter().enumerate() {
+    for (at, byte) in inside.bytes().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            b'}' if !quoted => return text.get(at + 1..),
+            b'}' if !quoted => return Some((&inside[..at], &inside[at + 1..])),
             _ => {}
         }
     }

@@ -20,15 +20,26 @@ impl<'a> Sample<'a> {
     /// The value of the label `name`. Values with an escape in them are given
     /// as they stand; no name that Kubernetes allows has one.
     pub fn label(&self, name: &str) -> Option<&'a str> {
-        let mut rest = self.labels;
-        loop {
-            let (key, after) = rest.split_once("=\"")?;
-            let end = closing_quote(after)?;
-            if key.trim_start_matches([',', ' ']).trim_end() == name {
-                return Some(&after[..end]);
-            }
-            rest = &after[end + 1..];
+        label(self.labels, name)
+    }
+}
+
+/// The value of the label `name` among `labels`, the text between a sample's braces.
+///
+/// ```
+/// use mbcas_core::exposition::label;
+/// assert_eq!(label("path=\"le=\", le = \"0.5\"", "le"), Some("0.5"));
+/// ```
+pub fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
+    let mut rest = labels;
+    loop {
+        let (key, after) = rest.split_once('=')?;
+        let after = after.trim_ascii_start().strip_prefix('"')?;
+        let end = closing_quote(after)?;
+        if key.trim_start_matches([',', ' ', '\t']).trim_end() == name {
+            return Some(&after[..end]);
         }
+        rest = &after[end + 1..];
     }
 }
 
@@ -47,7 +58,7 @@ pub fn samples<'a>(text: &'a str, metric: &'a str) -> impl Iterator<Item = Sampl
 
 fn sample<'a>(line: &'a str, metric: &str) -> Option<Sample<'a>> {
     let rest = line.strip_prefix(metric)?;
-    let (labels, rest) = match rest.strip_prefix('{') {
+    let (labels, rest) = match rest.trim_ascii_start().strip_prefix('{') {
         Some(inside) => {
             let end = closing_brace(inside)?;
             (&inside[..end], &inside[end + 1..])
@@ -120,6 +131,15 @@ node_cpu_usage_seconds_total 91.2 1763917260000
                 .label("pod"),
             None
         );
+    }
+
+    #[test]
+    fn there_may_be_spaces_around_labels() {
+        let text = "q { a = \"1\" ,b=\"=\\\"\" ,\tc= \"3\", } 5 1700000000000";
+        let sample = samples(text, "q").next().unwrap();
+        let labels = ["a", "b", "c"].map(|name| sample.label(name));
+        assert_eq!(labels, [Some("1"), Some("=\\\""), Some("3")]);
+        assert_eq!(sample.value.to_bits(), 5.0_f64.to_bits());
     }
 
     #[test]

@@ -19,6 +19,25 @@ fn samples_of_all_label_sets_are_added_up() {
 }
 
 #[test]
+fn what_others_may_write_besides_is_read() {
+    for text in [
+        "app_queue {a=\"1\"} 7",
+        "app_queue \t{ a = \"1\" , b = \"}\" , }\t7 ",
+        "app_queue{}7",
+        "app_queue 7 1700000000.123",
+        "app_queue 7 -1.5e3",
+        "app_queue{a=\"1\"} 7 # {id=\"# } 9\"} 0.5",
+        "app_queue 7 1700000000.123 # {} 0.5 1700000000.1",
+        "app_queue 7 # {} NaN",
+    ] {
+        assert_eq!(sum(text), Ok(7.0), "{text}");
+    }
+    let text = "took_bucket {path = \"le=\", le = \"0.1\"} 4 # {id=\"le\"} 0.05 1700000000.5\n\
+        took_bucket{ le =\"+Inf\", } 9 1700000000.5\n";
+    assert_eq!(buckets(text), Ok(vec![(0.1, 4.0), (f64::INFINITY, 9.0)]));
+}
+
+#[test]
 fn no_sample_is_not_zero() {
     assert_eq!(sum(""), Err(ExpositionError::Absent));
     assert_eq!(
@@ -57,8 +76,15 @@ fn samples_that_cannot_be_read_are_refused() {
         " 1 2 3",
         " 1,0",
         " 0x10",
-        " 1 2.5",
-        "{} 1 # {} 1",
+        " 1 2 # ",
+        " 1 2 # 3",
+        " 1 NaN",
+        "{} 1 # {",
+        "{} 1 # {}",
+        "{} 1 # {} x",
+        "{} 1 # {} 1 2 3",
+        "{} 1 # {} 1 x",
+        " {a=\"}\"",
     ] {
         assert_eq!(
             sum(&format!("app_queue{bad}\n")),
