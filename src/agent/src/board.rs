@@ -51,13 +51,30 @@ impl Smoother {
     }
 }
 
-/// Remembers whether a source worked, so that a change is logged once and not ten times a second.
+/// The log takes so many lines about one source at once,
+const LINES: usize = 4;
+
+/// and no more in this time.
+const ENOUGH: Duration = Duration::from_mins(4);
+
+/// So long the log says nothing of a failure that is of the same kind as the one that it told of.
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Remembers whether a source works, and what the log says of it: a change is logged once and not ten times a
+/// second, and a source that comes and goes a few times and not for ever. What was left out is made up for as
+/// soon as there may be a line again.
 #[derive(Debug)]
 pub struct Watch<E> {
     source: Source,
     samples: IntCounter,
     errors: IntCounter,
-    failing: Option<Discriminant<E>>,
+    fails: bool,
+    /// The failure that the log told of last, unless it said since that the source is back.
+    said: Option<(Discriminant<E>, String)>,
+    /// When that was compared with what fails now.
+    compared: Option<Instant>,
+    /// When the last lines were written, the oldest first.
+    told: [Option<Instant>; LINES],
 }
 
 impl<E: Display> Watch<E> {
@@ -68,35 +85,69 @@ impl<E: Display> Watch<E> {
             source,
             samples: board.samples.with_label_values(&name),
             errors: board.errors.with_label_values(&name),
-            failing: None,
+            fails: false,
+            said: None,
+            compared: None,
+            told: [None; LINES],
         }
     }
 
     /// Whether it did not work the last time.
     pub const fn fails(&self) -> bool {
-        self.failing.is_some()
+        self.fails
     }
 
-    /// Counts an outcome on the board and logs it if it is another kind than the one before.
+    /// Counts an outcome on the board, and logs it if it is another one than the log says.
     pub fn note<T>(&mut self, outcome: Result<T, E>) -> Option<T> {
-        let source = self.source.name();
         self.samples.inc();
+        self.fails = outcome.is_err();
         match outcome {
             Ok(value) => {
-                if self.failing.take().is_some() {
-                    info!(source, "the signal is back");
+                if self.said.is_some() && self.may_tell() {
+                    self.said = None;
+                    info!(source = self.source.name(), "the signal is back");
                 }
                 Some(value)
             }
             Err(why) => {
                 self.errors.inc();
-                let kind = std::mem::discriminant(&why);
-                if self.failing.replace(kind) != Some(kind) {
-                    warn!(source, "{why}");
-                }
+                self.note_failure(&why);
                 None
             }
         }
+    }
+
+    fn note_failure(&mut self, why: &E) {
+        let kind = std::mem::discriminant(why);
+        if let Some((said, words)) = &self.said
+            && *said == kind
+        {
+            // Words are put together for this alone, so not at every sample.
+            let is_due = self.compared.is_none_or(|at| at.elapsed() >= MINUTE);
+            if !is_due {
+                return;
+            }
+            self.compared = Some(Instant::now());
+            if *words == why.to_string() {
+                return;
+            }
+        }
+        if self.may_tell() {
+            warn!(source = self.source.name(), "{why}");
+            self.said = Some((kind, why.to_string()));
+            self.compared = Some(Instant::now());
+        }
+    }
+
+    /// Whether there may be one more line, which then is taken for written.
+    fn may_tell(&mut self) -> bool {
+        let [oldest, ..] = self.told;
+        let may = oldest.is_none_or(|at| at.elapsed() >= ENOUGH);
+        if may {
+            self.told.rotate_left(1);
+            self.told[LINES - 1] = Some(Instant::now());
+        }
+        may
     }
 }
 

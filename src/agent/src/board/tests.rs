@@ -134,9 +134,9 @@ fn outcomes_are_counted_by_source() {
     let mut watch = Watch::new(Source::AppQueue, &board);
     assert_eq!(watch.note(Ok::<_, String>(7)), Some(7));
     assert_eq!(watch.note(Err::<i32, _>("late".to_owned())), None);
-    assert!(watch.failing.is_some());
+    assert!(watch.fails());
     assert_eq!(watch.note(Ok::<_, String>(8)), Some(8));
-    assert!(watch.failing.is_none());
+    assert!(!watch.fails());
     let text = text(&board);
     assert!(
         has(&text, r#"mbcas_agent_samples_total{source="app_queue"} 3"#),
@@ -157,6 +157,64 @@ fn outcomes_are_counted_by_source() {
         "{text}"
     );
     assert!(text.contains("mbcas_agent_build_info{version=\""), "{text}");
+}
+
+/// What a test says of a source.
+#[derive(thiserror::Error, Debug)]
+enum Trouble {
+    #[error("late")]
+    Late,
+    #[error("status {0}")]
+    Status(u16),
+}
+
+fn said(watch: &Watch<Trouble>) -> Option<&str> {
+    watch.said.as_ref().map(|(_, words)| &**words)
+}
+
+/// How many lines a source that does `outcome` once a second writes in so many seconds.
+async fn lines(seconds: u32, outcome: impl Fn(u32) -> Result<(), Trouble>) -> u32 {
+    let mut watch = Watch::new(Source::AppQueue, &board());
+    let mut lines = 0;
+    for second in 0..seconds {
+        watch.note(outcome(second));
+        lines += u32::from(watch.told[LINES - 1] == Some(Instant::now()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    lines
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_comes_and_goes_has_few_lines_in_the_log() {
+    let always = lines(3_600, |_| Err(Trouble::Late)).await;
+    assert_eq!(always, 1);
+    let each_second_time = lines(3_600, |second| {
+        (second % 2 == 0).then_some(()).ok_or(Trouble::Late)
+    });
+    let each_second_time = each_second_time.await;
+    assert!((3..=64).contains(&each_second_time), "{each_second_time}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_failure_of_the_same_kind_is_told_and_what_is_told_at_last_is_so() {
+    let mut watch = Watch::new(Source::AppQueue, &board());
+    let minute = Duration::from_mins(1);
+    watch.note::<()>(Err(Trouble::Status(302)));
+    assert_eq!(said(&watch), Some("status 302"));
+    tokio::time::advance(minute).await;
+    watch.note::<()>(Err(Trouble::Status(500)));
+    assert_eq!(said(&watch), Some("status 500"));
+    // It comes and goes until no more is told, and stays away.
+    for _ in 0..20 {
+        watch.note(Ok(()));
+        watch.note::<()>(Err(Trouble::Late));
+    }
+    watch.note(Ok(()));
+    tokio::time::advance(minute).await;
+    assert_eq!(said(&watch), Some("late"));
+    tokio::time::advance(4 * minute).await;
+    watch.note(Ok(()));
+    assert_eq!(said(&watch), None);
 }
 
 proptest! {
