@@ -2,9 +2,13 @@
 //!
 //! Loopback only, one GET, no redirects. An application that answers slowly,
 //! endlessly or nonsense costs itself the signal and the agent nothing.
+//!
+//! A question that nobody has accepted is left open, and no other one is asked meanwhile: one that is closed
+//! stays in the application's accept queue all the same, so they would pile up there and look like demand.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -14,18 +18,29 @@ use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use mbcas_core::annotations::{AppMetrics, Format};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::board::Board;
 use crate::exposition::{Buckets, ExpositionError, Histogram, Sum};
 use crate::json::{JsonError, number_at};
+use crate::pace::metered;
+use crate::sockets::AcceptQueue;
 
 /// Time for the whole answer.
 pub const DEADLINE: Duration = Duration::from_millis(500);
 
+/// The most CPU that an answer may take, of whatever size. One of a mebibyte takes some 6 ms.
+pub const CPU_MOST: Duration = Duration::from_millis(50);
+
 /// The most that is read of an answer, in bytes.
 pub const BODY_MAX: usize = 1024 * 1024;
+
+/// The same in JSON, which is held in memory as a whole.
+pub const JSON_MAX: usize = 128 * 1024;
 
 /// The most that one connection buffers, in bytes; also the longest head.
 const BUFFER: usize = 16 * 1024;
@@ -55,8 +70,8 @@ pub enum AppError {
     #[error("the application answers {0}; is the path in mbcas.metrics right?")]
     Status(StatusCode),
     /// It answers more than any page of metrics holds.
-    #[error("the application's answer has more than {BODY_MAX} bytes")]
-    TooLarge,
+    #[error("the application's answer has more than {0} bytes")]
+    TooLarge(usize),
     /// The answer is complete and useless.
     #[error("{0}; is the metric in mbcas.metrics right?")]
     Exposition(#[from] ExpositionError),
@@ -66,6 +81,12 @@ pub enum AppError {
     /// It takes too long.
     #[error("the application did not answer within {} ms", DEADLINE.as_millis())]
     Late,
+    /// It takes too much of the agent's own CPU.
+    #[error(
+        "the application's answer takes more than {} ms of CPU to read; is there a shorter page than the one in mbcas.metrics?",
+        CPU_MOST.as_millis()
+    )]
+    Dear,
 }
 
 /// What an answer says. Each part is absent where it was not asked for, and by itself wrong.
@@ -86,59 +107,115 @@ pub enum Latency {
     Seconds(f64),
 }
 
-/// Asks once.
-///
-/// # Errors
-/// [`AppError`] where there is no whole answer; never later than [`DEADLINE`].
-pub async fn answer(source: &AppMetrics) -> Result<Answer, AppError> {
-    timeout(DEADLINE, ask(source))
-        .await
-        .map_err(|_| AppError::Late)?
+/// Asks one question after the other.
+#[derive(Debug)]
+pub struct Questions<'a> {
+    source: &'a AppMetrics,
+    board: &'a Board,
+    /// The connection of a question without an answer.
+    open: Option<OwnedFd>,
+}
+
+impl<'a> Questions<'a> {
+    /// Has not asked yet.
+    pub const fn new(source: &'a AppMetrics, board: &'a Board) -> Self {
+        Self {
+            source,
+            board,
+            open: None,
+        }
+    }
+
+    /// Asks, unless the last question still waits to be accepted; and the CPU that it took.
+    pub async fn ask(&mut self) -> (Result<Answer, AppError>, Duration) {
+        let (outcome, cost) = metered(CPU_MOST, async {
+            if self.is_waiting() {
+                return Err(AppError::Late);
+            }
+            let Ok(outcome) = timeout(DEADLINE, self.converse()).await else {
+                return Err(AppError::Late);
+            };
+            self.keep(None);
+            outcome
+        })
+        .await;
+        if !self.is_waiting() {
+            self.keep(None);
+        }
+        (outcome.unwrap_or(Err(AppError::Dear)), cost)
+    }
+
+    fn keep(&mut self, open: Option<OwnedFd>) {
+        self.board.put_asking(open.is_some());
+        self.open = open;
+    }
+
+    /// Whether the last question has no answer, nor an end, and may still be in the application's accept queue.
+    fn is_waiting(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let is_silent = |open| recv(open, &mut [0; 1], flags).err() == Some(Errno::AGAIN);
+        let is_ours = |port| port == self.source.port;
+        self.open.as_ref().is_some_and(is_silent)
+            && AcceptQueue::new()
+                .waiting(is_ours)
+                .is_ok_and(|waiting| waiting > Some(0))
+    }
+
+    async fn converse(&mut self) -> Result<Answer, AppError> {
+        let source = self.source;
+        self.board.put_asking(true);
+        let local = [
+            (Ipv4Addr::LOCALHOST, source.port).into(),
+            (Ipv6Addr::LOCALHOST, source.port).into(),
+        ];
+        let stream = connect(local).await.map_err(|why| AppError::Connect {
+            port: source.port,
+            source: why,
+        })?;
+        self.keep(stream.as_fd().try_clone_to_owned().ok());
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        let request = Request::get(source.path.as_str())
+            .header(header::HOST, format!("localhost:{}", source.port))
+            .header(header::ACCEPT, accepted(source.format))
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())?;
+        let conversation = async {
+            let answer = sender.send_request(request).await?;
+            self.keep(None);
+            if answer.status() != StatusCode::OK {
+                return Err(AppError::Status(answer.status()));
+            }
+            read(answer.into_body(), source).await
+        };
+        // The connection is driven here and not by a task of its own, so that it ends with the deadline.
+        let mut connection = std::pin::pin!(connection);
+        let mut conversation = std::pin::pin!(conversation);
+        tokio::select! {
+            sum = conversation.as_mut() => sum,
+            ended = connection.as_mut() => {
+                ended?;
+                conversation.await
+            }
+        }
+    }
+}
+
+/// Connects to the first address that takes it. What the first one says is why none does: the others may be off.
+async fn connect(addresses: [SocketAddr; 2]) -> io::Result<TcpStream> {
+    let [first, second] = addresses;
+    match TcpStream::connect(first).await {
+        Ok(stream) => Ok(stream),
+        Err(why) => TcpStream::connect(second).await.map_err(|_| why),
+    }
 }
 
 /// Whole requests.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and is not negative
 fn whole(requests: f64) -> u64 {
     requests.round() as u64
-}
-
-async fn ask(source: &AppMetrics) -> Result<Answer, AppError> {
-    let local: [SocketAddr; 2] = [
-        (Ipv4Addr::LOCALHOST, source.port).into(),
-        (Ipv6Addr::LOCALHOST, source.port).into(),
-    ];
-    let stream = TcpStream::connect(&local[..])
-        .await
-        .map_err(|why| AppError::Connect {
-            port: source.port,
-            source: why,
-        })?;
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(BUFFER)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    let request = Request::get(source.path.as_str())
-        .header(header::HOST, format!("localhost:{}", source.port))
-        .header(header::ACCEPT, accepted(source.format))
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())?;
-    let conversation = async {
-        let answer = sender.send_request(request).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(AppError::Status(answer.status()));
-        }
-        read(answer.into_body(), source).await
-    };
-    // The connection is driven here and not by a task of its own, so that it ends with the deadline.
-    let mut connection = std::pin::pin!(connection);
-    let mut conversation = std::pin::pin!(conversation);
-    tokio::select! {
-        sum = conversation.as_mut() => sum,
-        ended = connection.as_mut() => {
-            ended?;
-            conversation.await
-        }
-    }
 }
 
 const fn accepted(format: Format) -> &'static str {
@@ -155,7 +232,7 @@ async fn read(body: Incoming, source: &AppMetrics) -> Result<Answer, AppError> {
             // A part that has failed is read no further, and the other one is.
             let mut sum = queue.map(|name| Ok(Sum::of(name)));
             let mut buckets = latency.map(|name| Ok(Buckets::of(name)));
-            for_each_part(body, |part| {
+            for_each_part(body, BODY_MAX, |part| {
                 go_on(&mut sum, |sum| sum.push(part));
                 go_on(&mut buckets, |buckets| buckets.push(part));
             })
@@ -169,7 +246,7 @@ async fn read(body: Incoming, source: &AppMetrics) -> Result<Answer, AppError> {
         }
         Format::Json => {
             let mut text = Vec::new();
-            for_each_part(body, |part| text.extend_from_slice(part)).await?;
+            for_each_part(body, JSON_MAX, |part| text.extend_from_slice(part)).await?;
             let seconds = |pointer| Ok(Latency::Seconds(number_at(&text, pointer)?));
             Ok(Answer {
                 queue: queue.map(|pointer| Ok(whole(number_at(&text, pointer)?))),
@@ -190,15 +267,19 @@ fn go_on<T>(
     }
 }
 
-async fn for_each_part(mut body: Incoming, mut each: impl FnMut(&[u8])) -> Result<(), AppError> {
+async fn for_each_part(
+    mut body: Incoming,
+    most: usize,
+    mut each: impl FnMut(&[u8]),
+) -> Result<(), AppError> {
     let mut total = 0;
     while let Some(frame) = body.frame().await {
         let Ok(part) = frame?.into_data() else {
             continue;
         };
         total += part.len();
-        if total > BODY_MAX {
-            return Err(AppError::TooLarge);
+        if total > most {
+            return Err(AppError::TooLarge(most));
         }
         each(&part);
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::mem::Discriminant;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mbcas_core::DemandReport;
@@ -157,6 +158,7 @@ pub struct Board {
     /// What it was told.
     pub config: Config,
     reading: watch::Sender<Option<(Reading, Instant)>>,
+    asking: AtomicBool,
     registry: Registry,
     intensity: GaugeVec,
     pressure: GaugeVec,
@@ -224,6 +226,7 @@ impl Board {
         Ok(Self {
             config,
             reading,
+            asking: AtomicBool::new(false),
             registry,
             intensity,
             pressure,
@@ -237,6 +240,16 @@ impl Board {
     /// Puts up a reading that was taken just now.
     pub fn put(&self, reading: Reading) {
         self.reading.send_replace(Some((reading, Instant::now())));
+    }
+
+    /// Notes whether a question to the application may be in its accept queue.
+    pub fn put_asking(&self, is_asking: bool) {
+        self.asking.store(is_asking, Ordering::Relaxed);
+    }
+
+    /// Connections of the agent's own that may be in the application's accept queue.
+    pub fn questions(&self) -> u64 {
+        self.asking.load(Ordering::Relaxed).into()
     }
 
     /// Shows how short the whole node is of CPU: a share of the time, from 0 to 1.

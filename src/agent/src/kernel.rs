@@ -63,6 +63,8 @@ impl Kernel {
         let waiting = watch
             .note(queue.waiting_at(now, |port| port != own))
             .flatten();
+        // Nor is a question to the application a request to the pod.
+        let waiting = waiting.map(|waiting| waiting.saturating_sub(board.questions()));
         let standing = standing.update(waiting, now).map(queue_pressure);
         self.pressures.set(Source::AcceptQueue, standing);
         let (queue, watch) = &mut self.receive;

@@ -33,12 +33,14 @@
 //! | [`json`] | one number in a JSON document |
 //! | [`latency`] | the 99th percentile of a histogram's newest requests |
 //! | [`app`] | asking the application for its queue and its latency |
+//! | [`application`] | what counts of its answers, and when to ask again |
 //! | [`board`] | the newest reading, for everyone who asks |
 //! | [`server`] | the two paths of the agent's port |
 //! | [`ticker`] | up to ten wake-ups a second |
 //! | [`run`] | the loops |
 
 pub mod app;
+pub mod application;
 mod args;
 pub mod board;
 pub mod cgroup;

@@ -1,5 +1,8 @@
 //! How often something that costs CPU may be done.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -65,6 +68,24 @@ impl Pace {
     }
 }
 
+/// Lets `work` take so much CPU at the most, and says what it took. None where that was not enough.
+pub async fn metered<F: Future>(most: Duration, work: F) -> (Option<F::Output>, Duration) {
+    let mut work = pin!(work);
+    let mut cost = Duration::ZERO;
+    let outcome = poll_fn(|context| {
+        let begin = cpu_time();
+        let polled = work.as_mut().poll(context);
+        cost += cpu_time().saturating_sub(begin);
+        match polled {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if cost > most => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    (outcome, cost)
+}
+
 /// CPU time of this thread.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -90,6 +111,27 @@ mod tests {
         assert!(!in_haste(&pace, 1_399) && in_haste(&pace, 1_400));
         pace.last = Some((begin, Duration::from_micros(5)));
         assert!(!in_haste(&pace, 199) && in_haste(&pace, 200));
+    }
+
+    #[tokio::test]
+    async fn work_between_pauses_is_metered_and_cut_short() {
+        let millisecond = Duration::from_millis(1);
+        let spins = |times| async move {
+            for _ in 0..times {
+                let until = cpu_time() + millisecond;
+                while cpu_time() < until {}
+                tokio::time::sleep(20 * millisecond).await;
+            }
+        };
+        let (outcome, cost) = metered(100 * millisecond, spins(5)).await;
+        assert!(outcome.is_some());
+        assert!(
+            (5 * millisecond..50 * millisecond).contains(&cost),
+            "{cost:?}"
+        );
+        let (outcome, cost) = metered(3 * millisecond, spins(1_000)).await;
+        assert!(outcome.is_none());
+        assert!(cost < 50 * millisecond, "{cost:?}");
     }
 
     #[test]

@@ -2,27 +2,19 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
 
-use mbcas_core::annotations::{AppMetrics, Slo};
-use mbcas_core::demand::{latency_pressure, queue_pressure};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::app::{Answer, AppError, Latency};
-use crate::board::{Board, Smoother, Watch};
+use crate::application::Application;
+use crate::board::{Board, Smoother};
 use crate::kernel::Kernel;
-use crate::latency::Percentile;
-use crate::mean::{Mean, Standing};
+use crate::server;
 use crate::signal::{Pressures, Source};
 use crate::ticker::Ticker;
-use crate::{app, server};
-
-/// Time between two questions to the application.
-pub const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until `token` is cancelled, and then ends at once: nothing here is worth waiting for.
 pub async fn run(board: &Arc<Board>, token: CancellationToken) {
@@ -76,73 +68,9 @@ async fn ask(board: &Board, app_pressures: &watch::Sender<Pressures>) {
     };
     info!(%source, "asking the application");
     let mut application = Application::new(source, board);
-    let mut ticks = interval(ASK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        let begin = Instant::now();
         app_pressures.send_replace(application.pressures().await);
-    }
-}
-
-/// What the application says, from one question to the next.
-struct Application<'a> {
-    source: &'a AppMetrics,
-    slo: Option<Duration>,
-    standing: Standing,
-    percentile: Percentile,
-    mean: Mean,
-    watch_queue: Watch<AppError>,
-    watch_latency: Watch<AppError>,
-}
-
-impl<'a> Application<'a> {
-    fn new(source: &'a AppMetrics, board: &Board) -> Self {
-        Self {
-            source,
-            slo: board.config.slo.map(Slo::as_duration),
-            standing: Standing::default(),
-            percentile: Percentile::new(),
-            mean: Mean::default(),
-            watch_queue: Watch::new(Source::AppQueue, board),
-            watch_latency: Watch::new(Source::AppLatency, board),
-        }
-    }
-
-    async fn pressures(&mut self) -> Pressures {
-        let answer = match app::answer(self.source).await {
-            Ok(answer) => answer,
-            // The whole answer's failure is noted once, where it is looked for first.
-            Err(why) if self.source.queue.is_some() => Answer {
-                queue: Some(Err(why)),
-                latency: None,
-            },
-            Err(why) => Answer {
-                queue: None,
-                latency: Some(Err(why)),
-            },
-        };
-        let queue = answer.queue.and_then(|queue| self.watch_queue.note(queue));
-        let now = std::time::Instant::now();
-        let queue = self.standing.update(queue, now).map(queue_pressure);
-        let latency = answer.latency;
-        let latency = latency.and_then(|latency| self.watch_latency.note(latency));
-        let seconds = match latency {
-            Some(Latency::Seconds(seconds)) => Some(seconds),
-            Some(Latency::Histogram(all)) => self.percentile.update(all, now),
-            None => {
-                self.percentile.forget();
-                None
-            }
-        };
-        let objective = self.slo.zip(seconds).map(|(slo, seconds)| {
-            let pressure = latency_pressure(seconds, slo.as_secs_f64());
-            self.mean.update(pressure, ASK_EVERY)
-        });
-        if objective.is_none() {
-            self.mean = Mean::default();
-        }
-        Pressures::default()
-            .with(Source::AppQueue, queue)
-            .with(Source::AppLatency, objective)
+        sleep_until(begin + application.pause()).await;
     }
 }

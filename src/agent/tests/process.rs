@@ -2,110 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy excuses test functions only, and these have helpers
 
-use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+mod agent;
+
+use std::io::{Read, Write, pipe};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use agent::{Agent, SUBJECT, start, start_with};
 use mbcas_core::DemandReport;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
-
-struct Agent {
-    child: Child,
-    log: BufReader<PipeReader>,
-    address: SocketAddr,
-}
-
-fn start(environment: &[(&str, &str)]) -> Agent {
-    let (log, told) = pipe().unwrap();
-    start_with(environment, log, told)
-}
-
-/// The same, with a log that is written to `told` and can be read from `log`.
-fn start_with(environment: &[(&str, &str)], log: PipeReader, told: PipeWriter) -> Agent {
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_mbcas-demand-agent"))
-        .env_clear()
-        .env("MBCAS_AGENT_ADDR", address.to_string())
-        .envs(environment.iter().copied())
-        .stdout(Stdio::null())
-        .stderr(told)
-        .spawn()
-        .unwrap();
-    Agent {
-        child,
-        log: BufReader::new(log),
-        address,
-    }
-}
-
-impl Agent {
-    /// Reads the log up to the line that holds `text`.
-    fn says(&mut self, text: &str) -> String {
-        let mut all = String::new();
-        loop {
-            let begin = all.len();
-            assert_ne!(
-                self.log.read_line(&mut all).unwrap(),
-                0,
-                "no {text:?} in {all}"
-            );
-            if all[begin..].contains(text) {
-                return all;
-            }
-        }
-    }
-
-    fn ask(&self, path: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.lines().next().unwrap().to_owned(), body.to_owned())
-    }
-
-    /// Asks until a sample has been taken.
-    fn report(&self) -> DemandReport {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            let (status, body) = self.ask("/demand");
-            if status.contains("200") {
-                return DemandReport::parse(body.as_bytes(), "shop", "web-1", "app")
-                    .unwrap()
-                    .0;
-            }
-            assert!(Instant::now() < deadline, "{status} {body}");
-        }
-    }
-
-    fn told(mut self, signal: Signal) -> (Option<i32>, Duration) {
-        let begin = Instant::now();
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-        (self.child.wait().unwrap().code(), begin.elapsed())
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-const SUBJECT: [(&str, &str); 3] = [
-    ("MBCAS_NAMESPACE", "shop"),
-    ("MBCAS_POD", "web-1"),
-    ("MBCAS_CONTAINER", "app"),
-];
 
 #[test]
 fn serves_and_ends_at_once_when_told() {
@@ -242,34 +148,6 @@ fn a_port_that_is_taken_is_reported_and_survived() {
     assert_eq!(agent.told(Signal::TERM).0, Some(0));
 }
 
-#[test]
-fn an_application_that_tells_its_queue_is_believed() {
-    let app = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = app.local_addr().unwrap().port();
-    let source = format!("http://localhost:{port}/metrics#jobs");
-    let mut agent = start(&[&SUBJECT[..], &[("MBCAS_APP_METRICS", &source)]].concat());
-    agent.says("serving /demand");
-    let (mut stream, _) = app.accept().unwrap();
-    let mut request = [0; 1024];
-    assert!(stream.read(&mut request).unwrap() > 0);
-    let body = "jobs{shard=\"a\"} 10\njobs{shard=\"b\"} 2\n";
-    write!(
-        stream,
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let report = agent.report();
-        // The answer of one second is held until the next, which fails: nobody accepts then.
-        if report.breakdown.queue == Some(0.75) {
-            break assert!(report.demand_intensity > Some(0.0), "{report:?}");
-        }
-        assert!(Instant::now() < deadline, "{report:?}");
-    }
-}
-
 /// Lets as many connections as given wait at a port of this test's own, and returns them.
 fn queue_up(listener: &TcpListener, clients: usize) -> Vec<TcpStream> {
     let address = listener.local_addr().unwrap();
@@ -322,15 +200,12 @@ fn requests_that_nobody_reads_are_heard_of_within_seconds() {
         client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     }
     loop {
-        let (_, metrics) = agent.ask("/metrics");
-        let unread = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix("mbcas_agent_pressure{source=\"receive_queue\"} "));
-        if unread.is_some_and(|pressure| pressure.parse::<f64>().unwrap() >= 0.75) {
+        let unread = agent.pressure("receive_queue");
+        if unread.is_some_and(|pressure| pressure >= 0.75) {
             break;
         }
         let waited = begin.elapsed();
-        assert!(waited < Duration::from_secs(20), "{metrics}");
+        assert!(waited < Duration::from_secs(20), "{unread:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
     println!("heard of after {:?}", begin.elapsed());
@@ -359,74 +234,4 @@ fn it_is_ready_within_50_ms_and_gone_within_100() {
     println!("ready after {ready:?}, gone after {gone:?}");
     assert!(ready <= Duration::from_millis(50), "{ready:?}");
     assert!(gone <= Duration::from_millis(100), "{gone:?}");
-}
-
-/// One after the other, an application that does everything wrong.
-fn misbehave(mut stream: TcpStream, turn: usize) {
-    let mut request = [0; 1024];
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
-    let _ = stream.read(&mut request);
-    let page = |body: &str| {
-        format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    };
-    let endless = "jobs_of_others 1\n".repeat(4_096);
-    let answer = match turn {
-        0 => "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
-            .to_owned(),
-        1 => page("jobs NaN\n"),
-        2 => page("jobs -1\n"),
-        3 => "\0\u{1}garbage\r\n\r\n".to_owned(),
-        4 => "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n".to_owned(),
-        5 => return drop(stream),
-        // Silence, for longer than the agent waits.
-        _ => return std::thread::sleep(Duration::from_millis(700)),
-    };
-    let _ = stream.write_all(answer.as_bytes());
-    while turn == 4 && stream.write_all(endless.as_bytes()).is_ok() {}
-}
-
-#[test]
-fn whatever_the_application_does_the_agent_answers_and_ends_well() {
-    const TURNS: usize = 7;
-    let app = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = app.local_addr().unwrap().port();
-    let source = format!("http://localhost:{port}/metrics#jobs");
-    let mut agent = start(&[&SUBJECT[..], &[("MBCAS_APP_METRICS", &source)]].concat());
-    agent.says("serving /demand");
-    for turn in 0..TURNS {
-        let (stream, _) = app.accept().unwrap();
-        misbehave(stream, turn);
-        let begin = Instant::now();
-        let report = agent.report();
-        assert!(report.age_ms < 1_000, "{turn}: {report:?}");
-        assert!(begin.elapsed() < Duration::from_millis(500), "{turn}");
-    }
-    for said in [
-        "302",
-        "finite number",
-        "not HTTP",
-        "more than",
-        "did not answer within",
-    ] {
-        let log = agent.says(said);
-        assert!(log.contains("app_queue"), "{log}");
-    }
-    let (_, metrics) = agent.ask("/metrics");
-    let failed = metrics.lines().find_map(|line| {
-        line.strip_prefix("mbcas_agent_sample_errors_total{source=\"app_queue\"} ")
-    });
-    assert!(
-        failed.unwrap().parse::<usize>().unwrap() >= TURNS - 1,
-        "{metrics}"
-    );
-    assert!(
-        !metrics.contains("mbcas_agent_pressure{source=\"app_queue\"}"),
-        "{metrics}"
-    );
-    let (code, took) = agent.told(Signal::TERM);
-    assert_eq!(code, Some(0));
-    assert!(took < Duration::from_millis(500), "{took:?}");
 }

@@ -3,6 +3,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::config::Config;
+
+fn board() -> Board {
+    Board::new(Config::from_args(["agent"])).unwrap()
+}
+
+async fn ask(source: &AppMetrics) -> Result<Answer, AppError> {
+    Questions::new(source, &board()).ask().await.0
+}
 
 /// Answers one connection with `answer`, `times` over, and leaves it open or not.
 async fn answered(answer: Vec<u8>, times: usize, open: bool) -> Result<u64, AppError> {
@@ -33,7 +42,7 @@ async fn asked(
         }
         String::from_utf8_lossy(&head[..read]).into_owned()
     });
-    let outcome = super::answer(&source(port, metrics)).await;
+    let outcome = ask(&source(port, metrics)).await;
     if open {
         server.abort();
     } else {
@@ -132,7 +141,7 @@ async fn nobody_there() {
         .unwrap()
         .port();
     assert!(
-        matches!(super::answer(&source(free, "app_queue")).await, Err(AppError::Connect { port, .. }) if port == free)
+        matches!(ask(&source(free, "app_queue")).await, Err(AppError::Connect { port, .. }) if port == free)
     );
 }
 
@@ -185,11 +194,21 @@ async fn an_endless_answer_is_given_up_at_one_mebibyte() {
         sent
     });
     assert!(matches!(
-        super::answer(&source(port, "app_queue")).await,
-        Err(AppError::TooLarge)
+        ask(&source(port, "app_queue")).await,
+        Err(AppError::TooLarge(BODY_MAX))
     ));
     // What lies in socket buffers comes on top of what was read.
     assert!(server.await.unwrap() < 32 * BODY_MAX);
+}
+
+#[tokio::test]
+async fn json_has_a_lower_end() {
+    let body = format!("{{\"q\":1,\"rest\":\"{}\"}}", "x".repeat(JSON_MAX));
+    let outcome = asked("/q", page(&body), 1, false).await;
+    assert!(
+        matches!(outcome, Err(AppError::TooLarge(JSON_MAX))),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
@@ -200,6 +219,140 @@ async fn silence_ends_at_the_deadline() {
         Err(AppError::Late)
     ));
     assert!(begin.elapsed() >= DEADLINE);
+}
+
+#[tokio::test]
+async fn the_last_question_is_left_open_until_it_is_accepted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (board, source) = (board(), source(port, "app_queue"));
+    let mut questions = Questions::new(&source, &board);
+    for _ in 0..20 {
+        let (outcome, _) = questions.ask().await;
+        assert!(matches!(outcome, Err(AppError::Late)), "{outcome:?}");
+        let waiting = AcceptQueue::new().waiting(|p| p == port).unwrap();
+        assert_eq!((waiting, board.questions()), (Some(1), 1));
+    }
+    // Accepted, and forgotten.
+    let (_lost, _) = listener.accept().await.unwrap();
+    let answers = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        stream.write_all(&page("app_queue 3\n")).await.unwrap();
+        stream
+    };
+    let ((outcome, _), _stream) = tokio::join!(questions.ask(), answers);
+    assert_eq!(outcome.unwrap().queue.unwrap().unwrap(), 3);
+    assert_eq!(board.questions(), 0);
+}
+
+#[tokio::test]
+async fn a_question_that_was_accepted_or_refused_is_not_open() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (board, source) = (board(), source(port, "app_queue"));
+    let mut questions = Questions::new(&source, &board);
+    let ((outcome, _), _accepted) = tokio::join!(questions.ask(), listener.accept());
+    assert!(matches!(outcome, Err(AppError::Late)), "{outcome:?}");
+    assert_eq!(board.questions(), 0);
+    drop(listener);
+    let (outcome, _) = questions.ask().await;
+    assert!(
+        matches!(outcome, Err(AppError::Connect { .. })),
+        "{outcome:?}"
+    );
+    assert_eq!(board.questions(), 0);
+}
+
+/// Writes `part` again and again, with a pause between, until nobody reads it any more.
+async fn drips(listener: TcpListener, head: &[u8], part: &[u8], pause: Duration) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut request = [0; 1024];
+    assert!(stream.read(&mut request).await.unwrap() > 0);
+    stream.write_all(head).await.unwrap();
+    while stream.write_all(part).await.is_ok() {
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_or_has_no_end_of_its_head_is_late() {
+    let body = b"HTTP/1.0 200 OK\r\n\r\n";
+    for (head, part) in [(&body[..], &b"o"[..]), (b"HTTP/1.0 200 OK\r\nX: ", b"x")] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source = source(listener.local_addr().unwrap().port(), "app_queue");
+        let dripping = drips(listener, head, part, Duration::from_millis(5));
+        let begin = std::time::Instant::now();
+        let (outcome, ()) = tokio::join!(ask(&source), dripping);
+        assert!(matches!(outcome, Err(AppError::Late)), "{outcome:?}");
+        assert!(begin.elapsed() >= DEADLINE);
+    }
+}
+
+#[tokio::test]
+async fn a_huge_head_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let source = source(listener.local_addr().unwrap().port(), "app_queue");
+    let line = [b"X: ", &[b'x'; 1000][..], b"\r\n"].concat();
+    let endless = drips(listener, b"HTTP/1.1 200 OK\r\n", &line, Duration::ZERO);
+    let (outcome, ()) = tokio::join!(ask(&source), endless);
+    assert!(matches!(outcome, Err(AppError::Http(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_is_refused() {
+    for cut in [
+        &b""[..],
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\napp_queue 3",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc\r\napp_queue 3\n\r\n",
+    ] {
+        let outcome = answered(cut.to_vec(), 1, false).await;
+        let text = String::from_utf8_lossy(cut);
+        assert!(
+            matches!(outcome, Err(AppError::Http(_))),
+            "{text}: {outcome:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_continued_for_ever_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let source = source(listener.local_addr().unwrap().port(), "app_queue");
+    let part = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(300);
+    let server = tokio::task::spawn_blocking(move || {
+        let listener = listener.into_std().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        while std::io::Write::write_all(&mut stream, &part).is_ok() {}
+    });
+    let board = board();
+    let mut questions = Questions::new(&source, &board);
+    let (outcome, cost) = questions.ask().await;
+    assert!(
+        matches!(outcome, Err(AppError::Dear | AppError::Late)),
+        "{outcome:?}"
+    );
+    assert!(cost < 4 * CPU_MOST, "{cost:?}");
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn why_localhost_cannot_be_reached_is_said_of_ipv4() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let outcome = connect([
+        (Ipv4Addr::LOCALHOST, port).into(),
+        "[100::1]:1".parse().unwrap(),
+    ])
+    .await;
+    assert_eq!(
+        outcome.unwrap_err().kind(),
+        io::ErrorKind::ConnectionRefused
+    );
 }
 
 proptest! {
