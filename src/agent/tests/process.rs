@@ -157,6 +157,19 @@ fn queue_up(listener: &TcpListener, clients: usize) -> Vec<TcpStream> {
 }
 
 #[test]
+fn a_port_that_is_set_free_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut agent = start(&[&SUBJECT[..], &[("MBCAS_AGENT_ADDR", &address.to_string())]].concat());
+    agent.says("cannot listen");
+    drop(taken);
+    let log = agent.says("serving /demand");
+    assert!(log.contains(&address.to_string()), "{log}");
+    agent.address = address;
+    agent.report();
+}
+
+#[test]
 fn a_step_of_two_dozen_is_published_within_300_ms() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut agent = start(&SUBJECT);
