@@ -226,11 +226,11 @@ const fn accepted(format: Format) -> &'static str {
 }
 
 async fn read(body: Incoming, source: &AppMetrics) -> Result<Answer, AppError> {
-    let (queue, latency) = (source.queue.as_deref(), source.latency.as_deref());
+    let (queue, latency) = (source.queue.as_ref(), source.latency.as_deref());
     match source.format {
         Format::Prometheus => {
             // A part that has failed is read no further, and the other one is.
-            let mut sum = queue.map(|name| Ok(Sum::of(name)));
+            let mut sum = queue.map(|queue| Ok(Sum::of(&queue.metric)));
             let mut buckets = latency.map(|name| Ok(Buckets::of(name)));
             for_each_part(body, BODY_MAX, |part| {
                 go_on(&mut sum, |sum| sum.push(part));
@@ -240,7 +240,10 @@ async fn read(body: Incoming, source: &AppMetrics) -> Result<Answer, AppError> {
             let whole_sum = |sum: Sum<'_>| Ok(whole(sum.finish()?));
             let histogram = |buckets: Buckets| Ok(Latency::Histogram(buckets.finish()?));
             Ok(Answer {
-                queue: sum.map(|sum| sum.map_err(AppError::from).and_then(whole_sum)),
+                queue: sum
+                    .map(|sum| sum.map_err(AppError::from).and_then(whole_sum))
+                    .zip(queue)
+                    .map(|(sum, queue)| sum.map(|sum| queue.waiting(sum))),
                 latency: buckets.map(|all| all.map_err(AppError::from).and_then(histogram)),
             })
         }
@@ -249,7 +252,8 @@ async fn read(body: Incoming, source: &AppMetrics) -> Result<Answer, AppError> {
             for_each_part(body, JSON_MAX, |part| text.extend_from_slice(part)).await?;
             let seconds = |pointer| Ok(Latency::Seconds(number_at(&text, pointer)?));
             Ok(Answer {
-                queue: queue.map(|pointer| Ok(whole(number_at(&text, pointer)?))),
+                queue: queue
+                    .map(|queue| Ok(queue.waiting(whole(number_at(&text, &queue.metric)?)))),
                 latency: latency.map(seconds),
             })
         }

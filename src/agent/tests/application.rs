@@ -59,6 +59,16 @@ fn an_application_that_tells_its_queue_is_believed() {
 }
 
 #[test]
+fn what_an_application_has_in_flight_waits_but_for_what_it_works_on() {
+    let app = TcpListener::bind("127.0.0.1:0").unwrap();
+    let agent = beside(&app, "in_flight=busy&workers=8", None);
+    answer(question(&app), "busy 20\n");
+    let second = question(&app);
+    assert_eq!(agent.pressure("app_queue"), Some(0.75));
+    drop(second);
+}
+
+#[test]
 fn a_latency_from_a_histogram_is_held_against_the_objective() {
     let app = TcpListener::bind("127.0.0.1:0").unwrap();
     let agent = beside(&app, "queue=jobs&latency=took_seconds", Some("250ms"));

@@ -29,7 +29,7 @@ use crate::units::{Budget, MilliCpu};
 mod app_metrics;
 mod slo;
 
-pub use app_metrics::{AppMetrics, Format};
+pub use app_metrics::{AppMetrics, Format, Queue};
 pub use slo::Slo;
 
 /// Whether the pod takes part.

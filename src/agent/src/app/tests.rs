@@ -105,6 +105,21 @@ async fn one_answer_says_both() {
 }
 
 #[tokio::test]
+async fn what_is_worked_on_does_not_wait() {
+    let text = "busy{pool=\"a\"} 7\nbusy{pool=\"b\"} 4\n";
+    for (body, metrics, waiting) in [
+        (text, "in_flight=busy&workers=8", 3),
+        (text, "in_flight=busy&workers=11", 0),
+        (text, "in_flight=busy&workers=65535", 0),
+        (r#"{"busy":10}"#, "in_flight=/busy&workers=8", 2),
+        (r#"{"busy":0}"#, "in_flight=/busy&workers=8", 0),
+    ] {
+        let said = asked(metrics, page(body), 1, false).await.unwrap();
+        assert_eq!(said.queue.unwrap().unwrap(), waiting, "{metrics}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_one_part_is_not_the_other_s_fault() {
     let both = "queue=jobs&latency=took";
     let text = page(&PAGE.replace("jobs 3", "jobs NaN"));

@@ -63,7 +63,7 @@ fn a_bad_address_of_the_app_costs_its_signal_and_nothing_else() {
     assert!(config.identity.is_some() && config.app.is_none());
     let good = with(&["--app-metrics", "http://localhost:8080/metrics#queue"]);
     assert!(good.faults.is_empty());
-    assert_eq!(good.app.unwrap().queue.as_deref(), Some("queue"));
+    assert_eq!(good.app.unwrap().queue.unwrap().metric, "queue");
 }
 
 #[test]

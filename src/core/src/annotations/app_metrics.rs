@@ -9,8 +9,24 @@ const LONGEST: usize = 1024;
 /// The word before a metric that counts what waits.
 const QUEUE: &str = "queue=";
 
+/// The word before a metric that counts what is worked on and what waits, together,
+const IN_FLIGHT: &str = "in_flight=";
+
+/// and the word before the number of those that can be worked on, which is to follow it.
+const WORKERS: &str = "workers=";
+
 /// The word before a metric that says how long requests take.
 const LATENCY: &str = "latency=";
+
+const RULE: &str = "it must read http://localhost:PORT/PATH#METRIC, or have \
+                    queue=METRIC, latency=METRIC or queue=METRIC&latency=METRIC after the #, \
+                    where in_flight=METRIC&workers=N may stand for queue=METRIC";
+
+const RULE_OF_ONE: &str =
+    "it must have one of queue=METRIC and in_flight=METRIC&workers=N, not both";
+
+const RULE_OF_WORKERS: &str = "its in_flight=METRIC must have &workers=N after it, where N, \
+                               from 1 to 65535, is how many requests are worked on at once";
 
 /// Where an application reports on itself, on the pod's own loopback, and which
 /// of its numbers are read. At least one of them is.
@@ -26,6 +42,8 @@ const LATENCY: &str = "latency=";
 /// http://localhost:PORT/PATH#latency=METRIC
 /// http://localhost:PORT/PATH#queue=METRIC&latency=METRIC   in this order only
 /// ```
+///
+/// `in_flight=METRIC&workers=N`, with `N` from 1 to 65535, may stand in the place of `queue=METRIC`.
 ///
 /// ```
 /// use mbcas_core::annotations::{AppMetrics, Format};
@@ -43,9 +61,34 @@ pub struct AppMetrics {
     /// What is answered there, and so what the two below are.
     pub format: Format,
     /// The number of requests that wait.
-    pub queue: Option<String>,
+    pub queue: Option<Queue>,
     /// How long requests take.
     pub latency: Option<String>,
+}
+
+/// How many requests wait in an application.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Queue {
+    /// What counts them.
+    pub metric: String,
+    /// Of what it counts, so many are worked on and do not wait; 0 where it counts only what waits.
+    pub workers: u16,
+}
+
+impl Queue {
+    /// Those that wait where the metric counts so many.
+    pub fn waiting(&self, counted: u64) -> u64 {
+        counted.saturating_sub(self.workers.into())
+    }
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.workers {
+            0 => write!(f, "{QUEUE}{}", self.metric),
+            workers => write!(f, "{IN_FLIGHT}{}&{WORKERS}{workers}", self.metric),
+        }
+    }
 }
 
 /// How an application's answer is read.
@@ -90,9 +133,11 @@ impl fmt::Display for AppMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://localhost:{}{}#", self.port, self.path)?;
         match (&self.queue, &self.latency) {
-            (Some(queue), Some(latency)) => write!(f, "{QUEUE}{queue}&{LATENCY}{latency}"),
+            (Some(queue), Some(latency)) => write!(f, "{queue}&{LATENCY}{latency}"),
             (None, Some(latency)) => write!(f, "{LATENCY}{latency}"),
-            (queue, None) => f.write_str(queue.as_deref().unwrap_or_default()),
+            (Some(queue), None) if queue.workers == 0 => f.write_str(&queue.metric),
+            (Some(queue), None) => queue.fmt(f),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -101,8 +146,6 @@ impl FromStr for AppMetrics {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const RULE: &str = "it must read http://localhost:PORT/PATH#METRIC, or have \
-                            queue=METRIC, latency=METRIC or queue=METRIC&latency=METRIC after the #";
         if text.len() > LONGEST {
             return Err(format!("it must be at most {LONGEST} characters long"));
         }
@@ -118,29 +161,73 @@ impl FromStr for AppMetrics {
         {
             return Err("its path may hold letters, digits and / - . _ ~ % only".to_owned());
         }
-        let (queue, latency) = parts(metrics).ok_or(RULE)?;
+        let (queue, latency) = parts(metrics)?;
+        let metric = queue.as_ref().map(|queue| &*queue.metric);
         Ok(Self {
             port,
             path: path.to_owned(),
-            format: format(queue.into_iter().chain(latency))?,
-            queue: queue.map(str::to_owned),
+            format: format(metric.into_iter().chain(latency))?,
+            queue,
             latency: latency.map(str::to_owned),
         })
     }
 }
 
-type Parts<'a> = (Option<&'a str>, Option<&'a str>);
+type Parts<'a> = (Option<Queue>, Option<&'a str>);
 
-/// What is written after the `#`: the queue's metric and the latency's.
-fn parts(text: &str) -> Option<Parts<'_>> {
-    if let Some((queue, latency)) = text.split_once('&') {
-        let queue = queue.strip_prefix(QUEUE)?;
-        return Some((Some(queue), Some(latency.strip_prefix(LATENCY)?)));
+/// What is written after the `#`: the queue and the latency's metric.
+fn parts(text: &str) -> Result<Parts<'_>, String> {
+    if let Some(latency) = text.strip_prefix(LATENCY) {
+        return if latency.contains('&') {
+            Err(RULE.to_owned())
+        } else {
+            Ok((None, Some(latency)))
+        };
     }
-    Some(match text.strip_prefix(LATENCY) {
-        Some(latency) => (None, Some(latency)),
-        None => (Some(text.strip_prefix(QUEUE).unwrap_or(text)), None),
-    })
+    let queue = |metric: &str, workers| Queue {
+        metric: metric.to_owned(),
+        workers,
+    };
+    let (queue, rest) = if let Some(rest) = text.strip_prefix(IN_FLIGHT) {
+        let (metric, rest) = rest.split_once('&').unwrap_or((rest, ""));
+        let (number, rest) = cut(rest);
+        (queue(metric, workers(number)?), rest)
+    } else {
+        let (metric, rest) = cut(text);
+        let word = metric.strip_prefix(QUEUE);
+        // Without its word a queue stands alone.
+        if word.is_none() && rest.is_some() {
+            return Err(RULE.to_owned());
+        }
+        (queue(word.unwrap_or(metric), 0), rest)
+    };
+    let latency = match rest {
+        Some(rest) if rest.starts_with(QUEUE) && queue.workers == 0 => return Err(RULE.to_owned()),
+        Some(rest) if rest.starts_with(QUEUE) || rest.starts_with(IN_FLIGHT) => {
+            return Err(RULE_OF_ONE.to_owned());
+        }
+        Some(rest) => Some(rest.strip_prefix(LATENCY).ok_or(RULE)?),
+        None => None,
+    };
+    Ok((Some(queue), latency))
+}
+
+/// What stands before the next sign &, and after it if there is one.
+fn cut(text: &str) -> (&str, Option<&str>) {
+    text.split_once('&')
+        .map_or((text, None), |(part, rest)| (part, Some(rest)))
+}
+
+/// Digits only, and no leading zero.
+fn workers(text: &str) -> Result<u16, String> {
+    if text.starts_with(QUEUE) {
+        return Err(RULE_OF_ONE.to_owned());
+    }
+    let number = text
+        .strip_prefix(WORKERS)
+        .filter(|number| !number.starts_with('0') && number.bytes().all(|b| b.is_ascii_digit()));
+    let number = number.and_then(|number| number.parse().ok());
+    number.ok_or_else(|| RULE_OF_WORKERS.to_owned())
 }
 
 /// The one format that all of `metrics` have.
@@ -195,8 +282,66 @@ mod tests {
             ),
         ] {
             let app = metrics(text).unwrap();
-            let read = (app.format, app.queue.as_deref(), app.latency.as_deref());
+            let plain = app.queue.filter(|queue| queue.workers == 0);
+            let plain = plain.as_ref().map(|queue| &*queue.metric);
+            let read = (app.format, plain, app.latency.as_deref());
             assert_eq!(read, (format, queue, latency), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_flight_waits_but_for_what_is_worked_on() {
+        for (text, metric, workers, latency) in [
+            ("in_flight=n&workers=1", "n", 1, None),
+            (
+                "in_flight=n&workers=65535&latency=l",
+                "n",
+                65_535,
+                Some("l"),
+            ),
+            (
+                "in_flight=/a/n&workers=16&latency=/p",
+                "/a/n",
+                16,
+                Some("/p"),
+            ),
+        ] {
+            let app = metrics(text).unwrap();
+            let queue = app.queue.unwrap();
+            assert_eq!((&*queue.metric, queue.workers), (metric, workers), "{text}");
+            assert_eq!(app.latency.as_deref(), latency, "{text}");
+            let most = u64::from(workers);
+            let waiting = [0, most - 1, most, most + 3].map(|counted| queue.waiting(counted));
+            assert_eq!(waiting, [0, 0, 0, 3]);
+        }
+        let workers = "its in_flight=METRIC must have &workers=N";
+        let both = "not both";
+        for (text, rule) in [
+            ("in_flight=n", workers),
+            ("in_flight=n&", workers),
+            ("in_flight=n&latency=l", workers),
+            ("in_flight=n&latency=l&workers=4", workers),
+            ("in_flight=n&workers=", workers),
+            ("in_flight=n&workers=0", workers),
+            ("in_flight=n&workers=04", workers),
+            ("in_flight=n&workers=+4", workers),
+            ("in_flight=n&workers=65536", workers),
+            ("in_flight=n&workers=4.5", workers),
+            ("in_flight=n&Workers=4", workers),
+            ("in_flight=n&workers=4&", "or have queue=METRIC"),
+            ("in_flight=n&workers=4&workers=4", "or have queue=METRIC"),
+            ("latency=l&in_flight=n&workers=4", "or have queue=METRIC"),
+            ("workers=4&in_flight=n", "or have queue=METRIC"),
+            ("in_flight=n&queue=q", both),
+            ("in_flight=n&workers=4&queue=q", both),
+            ("in_flight=n&workers=4&in_flight=n", both),
+            ("queue=q&in_flight=n&workers=4", both),
+            ("in_flight=&workers=4", "its metric must match"),
+            ("in_flight=/n&workers=4&latency=l", "both be names"),
+            ("workers=4", "its metric must match"),
+        ] {
+            let refusal = metrics(text).unwrap_err();
+            assert!(refusal.contains(rule), "{text}: {refusal}");
         }
     }
 
@@ -247,9 +392,10 @@ mod tests {
         };
         let format = prop_oneof![Just(Format::Prometheus), Just(Format::Json)];
         let parts = (format, 0..3).prop_flat_map(move |(format, which)| {
-            let parts = (part(format), part(format));
-            parts.prop_map(move |(queue, latency)| {
-                let queue = (which != 1).then_some(queue);
+            let workers = prop_oneof![Just(0), any::<u16>()];
+            let parts = (part(format), workers, part(format));
+            parts.prop_map(move |(metric, workers, latency)| {
+                let queue = (which != 1).then_some(Queue { metric, workers });
                 (format, queue, (which != 0).then_some(latency))
             })
         });
@@ -271,7 +417,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_is_written_in_one_way(text in "(queue=|latency=|&|[a-z/]{0,3}){0,5}") {
+        fn what_is_read_is_written_in_one_way(text in "(queue=|latency=|in_flight=q&workers=|&|[0-9a-z/]{0,3}){0,5}") {
             if let Ok(address) = metrics(&text) {
                 prop_assert_eq!(address.to_string().replace("#queue=", "#"), format!("http://localhost:80/m#{text}").replace("#queue=", "#"));
             }

@@ -192,6 +192,21 @@ fn bounds_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn what_is_in_flight_needs_its_workers() {
+    let (value, fix) = (
+        "http://localhost:80/m#in_flight=n&workers=0",
+        "http://localhost:8080/metrics#app_queue_depth",
+    );
+    assert_eq!(
+        refusal("mbcas.metrics", value),
+        format!(
+            "annotation mbcas.metrics=\"{value}\" is refused: its in_flight=METRIC must have &workers=N after it, \
+             where N, from 1 to 65535, is how many requests are worked on at once; for example \"{fix}\""
+        )
+    );
+}
+
+#[test]
 fn a_latency_and_its_objective_need_each_other() {
     const LATENCY: (&str, &str) = ("mbcas.metrics", "http://localhost:80/m#latency=l");
     const QUEUE: (&str, &str) = ("mbcas.metrics", "http://localhost:80/m#q");
