@@ -2,7 +2,8 @@
 # Writes src/agent/order.txt: the functions that a demand agent runs, which build.rs lays side by side.
 # Usage: deploy/bench/agent-order.sh
 #
-# Watches a static agent under callgrind while it starts, looks, is asked for each of its pages and ends. Worth
+# Watches a static agent under callgrind while it starts, looks, asks an application, is asked for each of its
+# pages and ends, and another one whose application answers in JSON. Worth
 # doing after larger changes to the agent or its dependencies: a name that is missing costs at most one fault
 # more, sixteen pages, and `make bench-agent` shows what all of them cost together.
 set -euo pipefail
@@ -13,11 +14,13 @@ list=src/agent/order.txt
 deploy/prerequisites.sh bench
 seen=$(mktemp)
 agent=
+other=
 app=
+pages=
 clean() {
   local process
-  for process in $agent $app; do kill "$process" 2>/dev/null || true; done
-  rm -f "$seen" "$seen.names"
+  for process in $agent $other $app $pages; do kill "$process" 2>/dev/null || true; done
+  rm -f "$seen" "$seen.json" "$seen.names"
 }
 trap clean EXIT
 
@@ -29,12 +32,41 @@ binary=target/order/$triple/agent/mbcas-demand-agent
 
 printf '[%4ds] order: watching it (2 min)\n' "$SECONDS" >&2
 port=$((20000 + RANDOM % 10000))
-# With processes of its own, as in a pod, and with the image's settings of the C library.
-env -i "PATH=$PATH" "$(grep -o 'GLIBC_TUNABLES=.*' deploy/mbcas-demand-agent.Dockerfile)" \
-  MBCAS_NAMESPACE=shop MBCAS_POD=web-1 MBCAS_CONTAINER=app "MBCAS_AGENT_ADDR=127.0.0.1:$port" \
-  unshare --map-root-user --pid --fork --kill-child --mount-proc \
-  valgrind --quiet --tool=callgrind --demangle=no --callgrind-out-file="$seen" "$binary" >/dev/null 2>&1 &
+application=http://localhost:$((port + 2))
+# What an application says of itself: that ten requests come each second, and now and then some wait.
+python3 -c 'import http.server, json, sys, time
+begin = time.monotonic()
+class Pages(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        all = int(10 * (time.monotonic() - begin))
+        waits = max(0, all % 300 - 270)
+        if self.path == "/json":
+            page = json.dumps({"jobs": {"waiting": waits}, "p99": 0.3, "rest": [None, True, "x", -1.5]})
+        else:
+            bounds = ["0.1", "0.25", "0.5", "1", "+Inf"]
+            lines = [f"took_seconds_bucket{{path=\"/\",le=\"{le}\"}} {all}" for le in bounds]
+            page = "\n".join(["# TYPE took_seconds histogram", *lines, f"jobs{{shard=\"a\"}} {waits}", ""])
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page.encode())
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Pages).serve_forever()' $((port + 2)) &
+pages=$!
+# Runs an agent, of this port and application, that is watched into a file. With processes of its own, as in a
+# pod, and with the image's settings of the C library.
+watched() {
+  exec env -i "PATH=$PATH" "$(grep -o 'GLIBC_TUNABLES=.*' deploy/mbcas-demand-agent.Dockerfile)" \
+    MBCAS_NAMESPACE=shop MBCAS_POD=web-1 MBCAS_CONTAINER=app "MBCAS_AGENT_ADDR=127.0.0.1:$1" \
+    "MBCAS_APP_METRICS=$application/$2" MBCAS_APP_SLO=250ms \
+    unshare --map-root-user --pid --fork --kill-child --mount-proc \
+    valgrind --quiet --tool=callgrind --demangle=no --callgrind-out-file="$3" "$binary" >/dev/null 2>&1
+}
+watched "$port" 'metrics#queue=jobs&latency=took_seconds' "$seen" &
 agent=$!
+watched $((port + 1)) 'json#queue=/jobs/waiting&latency=/p99' "$seen.json" &
+other=$!
 # An application that accepts no connection for a while, so that there is demand to tell of, and none again.
 python3 -c 'import socket, time
 time.sleep(15)
@@ -58,15 +90,16 @@ timeout 70 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port; cat <&3" || true
 wait "$app"
 app=
 sleep 5
-kill "$(pgrep --parent "$agent")"
-wait "$agent" || true
+kill "$(pgrep --parent "$agent")" "$(pgrep --parent "$other")"
+wait "$agent" "$other" || true
 agent=
+other=
 
 # The C library has each of these once for every kind of CPU and takes those of the one it runs on, which
 # valgrind's is not; and what it does with the kernel's vDSO valgrind hides.
 variants() { nm "$binary" | awk '{ print $NF }' | grep -E '^__(mem|mempc|rawmem|str|strn)[a-z]*_('"$1"')(_|$)'; }
 {
-  sed -n 's/^c\?fn=([0-9]*) //p' "$seen" | sed "s/'[0-9]*\$//" | grep -E '^[A-Za-z_]' | sort -u
+  sed -n 's/^c\?fn=([0-9]*) //p' "$seen" "$seen.json" | sed "s/'[0-9]*\$//" | grep -E '^[A-Za-z_]' | sort -u
   printf '%s\n' _dl_new_object _dl_setup_hash _dl_add_to_namespace_list _dl_lookup_symbol_x do_lookup_x check_match
 } >"$seen.names"
 variants 'avx512|evex' >>"$seen.names"
