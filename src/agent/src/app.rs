@@ -40,7 +40,7 @@ pub const CPU_MOST: Duration = Duration::from_millis(50);
 pub const BODY_MAX: usize = 1024 * 1024;
 
 /// The same in JSON, which is held in memory as a whole.
-pub const JSON_MAX: usize = 128 * 1024;
+pub const JSON_MAX: usize = 64 * 1024;
 
 /// The most that one connection buffers, in bytes; also the longest head.
 const BUFFER: usize = 16 * 1024;
