@@ -341,6 +341,8 @@ async fn an_answer_that_is_continued_for_ever_is_given_up() {
         let listener = listener.into_std().unwrap();
         listener.set_nonblocking(false).unwrap();
         let (mut stream, _) = listener.accept().unwrap();
+        // Who answers before the question is refused at once.
+        assert!(std::io::Read::read(&mut stream, &mut [0; 1024]).unwrap() > 0);
         while std::io::Write::write_all(&mut stream, &part).is_ok() {}
     });
     let board = board();
