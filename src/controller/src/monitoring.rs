@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Bytes};
 use kube::client::Body;
 use kube::{Client, Config};
 use mbcas_core::ContainerId;
 use mbcas_core::demand::DemandReport;
 use mbcas_core::units::Demand;
 use serde::Deserialize;
+use serde::de::Error as _;
+use serde_json::value::RawValue;
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -81,15 +84,27 @@ pub struct Monitoring {
 pub struct Series(BTreeMap<[String; 3], Demand>);
 
 #[derive(Deserialize)]
-struct Answer {
+struct Answer<'a> {
     #[serde(default)]
     error: String,
-    data: Option<Data>,
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
+}
+
+/// Each element is read by itself: of one that is not readable (a native histogram has no value) the
+/// others do not suffer.
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(rename = "resultType")]
+    _kind: Kind,
+    #[serde(borrow)]
+    result: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Data {
-    result: Vec<One>,
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Vector,
 }
 
 #[derive(Deserialize)]
@@ -138,27 +153,37 @@ impl Monitoring {
     /// # Errors
     /// [`MonitoringError`]; never later than after 3 s.
     pub async fn series(&self) -> Result<Series, MonitoringError> {
-        timeout(DEADLINE, self.ask())
+        timeout(DEADLINE, self.ask(MOST))
             .await
             .map_err(|_| MonitoringError::Timeout)?
     }
 
-    async fn ask(&self) -> Result<Series, MonitoringError> {
+    /// The same, of an answer that has at most `most` bytes, whenever it comes.
+    async fn ask(&self, most: usize) -> Result<Series, MonitoringError> {
         let failed = |error| MonitoringError::Failed(Box::new(error));
         let request = Request::get(&self.path).body(Body::empty());
         let request = request.map_err(|error| failed(kube::Error::HttpError(error)))?;
         let answer = self.client.send(request).await.map_err(failed)?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), MOST).collect().await;
-        let body = body.map_err(|_| MonitoringError::Body)?.to_bytes();
+        let body = whole(answer.into_body(), most).await?;
         Series::read(status, &body)
     }
+}
+
+/// All of a body that has at most `most` bytes; one that announces more is not begun.
+async fn whole(body: Body, most: usize) -> Result<Bytes, MonitoringError> {
+    let announced = usize::try_from(body.size_hint().lower());
+    if !announced.is_ok_and(|announced| announced <= most) {
+        return Err(MonitoringError::Body);
+    }
+    let body = Limited::new(body, most).collect().await;
+    Ok(body.map_err(|_| MonitoringError::Body)?.to_bytes())
 }
 
 impl Series {
     /// Reads an answer. What is no intensity, or about nobody, is not there.
     fn read(status: StatusCode, body: &[u8]) -> Result<Self, MonitoringError> {
-        let answer = match serde_json::from_slice::<Answer>(body) {
+        let answer = match serde_json::from_slice::<Answer<'_>>(body) {
             // A refused query comes with a status of its own.
             Ok(answer) if !answer.error.is_empty() => {
                 let said = answer.error.chars().take(200).collect();
@@ -167,8 +192,11 @@ impl Series {
             _ if status != StatusCode::OK => return Err(MonitoringError::Status(status)),
             answer => answer?,
         };
+        let missing = || serde_json::Error::missing_field("data");
+        let elements = answer.data.ok_or_else(missing)?.result.into_iter();
+        let readable = |element: &RawValue| serde_json::from_str(element.get()).ok();
         let mut series = BTreeMap::new();
-        for One { metric, value } in answer.data.map(|data| data.result).unwrap_or_default() {
+        for One { metric, value } in elements.filter_map(readable) {
             let Labels {
                 namespace,
                 pod,

@@ -1,12 +1,14 @@
 //! What the market makes of agents that lie, that cannot be reached, and that only Prometheus may ask.
 
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use mbcas_api::names::AGENT_CONTAINER;
-use mbcas_core::demand::{AGENT_PORT, Breakdown, METRIC};
+use mbcas_core::demand::{AGENT_PORT, Breakdown, DemandReport, METRIC};
 use mbcas_core::exposition::samples;
 use mbcas_lab::load;
 use tokio_util::sync::CancellationToken;
@@ -15,12 +17,26 @@ use crate::cli::mbcas;
 use crate::demand::arguments;
 use crate::support::environment::workspace;
 use crate::support::prometheus::{Prometheus, Target};
+use crate::support::release::INTERVAL;
 use crate::support::space::{cgroup, container, ip};
 use crate::support::wait::that;
 use crate::support::{Admission, Lab, Release, SOON, Space, http, on_cluster, wait_until};
 
 /// The grace after a start, and the windows of the kubelet's after which a need is known.
 const KNOWN: Duration = Duration::from_mins(3);
+
+/// How old a word may be.
+const WINDOW: Duration = Duration::from_millis(DemandReport::MAX_AGE_MS);
+
+/// Three cycles, a part of one before them and what they take.
+const FADED: Duration = Duration::from_secs(5 * INTERVAL);
+
+/// For how long at most a word counts after which none came.
+const BELIEVED: Duration = WINDOW.saturating_add(FADED);
+
+/// What counts of one of whom nothing is known, and of one who says what [`liar`] does.
+const NEUTRAL: RangeInclusive<f64> = 0.5..=0.5;
+const HEARD: RangeInclusive<f64> = 0.9..=1.0;
 
 /// A service that says that a thousand requests wait, whatever is so.
 fn liar(name: &str) -> Lab {
@@ -84,21 +100,13 @@ fn a_pod_whose_agent_cannot_be_reached_takes_part_on_evidence() {
         let stopped = agent.stop();
         let began = Instant::now();
         let limit = space.limit("app", KNOWN, |limit| limit > 300).await;
-        let faded = wait_until("its demand fades to neutral", KNOWN, async || {
-            let demand = value(space, "mbcas_demand_intensity", "app").await?;
-            that((demand - 0.5).abs() < 1e-9, format!("it is {demand}"))?;
-            Ok(began.elapsed())
-        })
-        .await;
+        counted_with(space, "app", NEUTRAL).await;
+        let faded = began.elapsed();
         let failed = failures(space, "timeout").await - before;
         assert!(failed >= 1.0, "{failed} questions were not answered");
         drop(stopped);
-        let back = wait_until("it is heard again", KNOWN, async || {
-            let demand = value(space, "mbcas_demand_intensity", "app").await?;
-            that(demand < 0.1, format!("it is {demand}"))?;
-            Ok(began.elapsed())
-        })
-        .await;
+        counted_with(space, "app", 0.0..=0.1).await;
+        let back = began.elapsed();
         stop.cancel();
         load.await.unwrap().unwrap();
         figure!(
@@ -135,35 +143,107 @@ fn an_agent_that_sees_nothing_says_so_and_its_pod_counts_as_neutral() {
     });
 }
 
-/// Nobody asks the agent but Prometheus, and the market hears it all the same; without Prometheus
-/// the demand is neutral again.
+/// Nobody asks the agents but Prometheus, and the market hears them all the same. Whom Prometheus does not
+/// reach is not believed for longer than an agent would be; without Prometheus nobody is.
 #[test]
 fn demand_comes_from_prometheus_where_it_is_asked_for() {
     on_cluster("prometheus", Admission::Labelled, async |space| {
-        let pod = space.start(&liar("web")).await;
-        let agent = format!("{}:{AGENT_PORT}", ip(&pod));
-        let target = Target::pod(&space.name, "web", AGENT_CONTAINER, agent);
-        let prometheus = Prometheus::start([target]);
+        let pods = [
+            space.start(&liar("web")).await,
+            space.start(&liar("api")).await,
+        ];
+        let agents = pods.each_ref().map(|pod| {
+            let agent = format!("{}:{AGENT_PORT}", ip(pod));
+            Target::pod(&space.name, &pod.name_any(), AGENT_CONTAINER, agent)
+        });
+        let prometheus = Prometheus::start(agents);
         prometheus.scrapes().await;
         let url = format!("controller.prometheus.url=http://{}", prometheus.address);
         Release::upgrade(&["--set", &url]);
-        let comes_to = async |what: &str, least: f64, most: f64| {
-            wait_until(what, KNOWN, async || {
-                let demand = value(space, "mbcas_demand_intensity", "web").await?;
-                that((least..=most).contains(&demand), format!("it is {demand}"))?;
-                Ok(demand)
-            })
-            .await
-        };
-        let heard = comes_to("the market hears it from Prometheus", 0.9, 1.0).await;
+        let heard = counted_with(space, "web", HEARD).await;
+        counted_with(space, "api", HEARD).await;
         assert!(failures(space, "not_asked").await < 1.0);
+
+        let before = failures(space, "no_series").await;
+        let agent = cgroup(&pods[0], AGENT_CONTAINER).unwrap();
+        let stopped = agent.stop();
+        let began = Instant::now();
+        let silent = wait_until("the silent one fades", BELIEVED, async || {
+            let (web, api) = (
+                value(space, METRIC, "web").await?,
+                value(space, METRIC, "api").await?,
+            );
+            assert!(HEARD.contains(&api), "the other one counts with {api}");
+            that(NEUTRAL.contains(&web), format!("it counts with {web}"))?;
+            Ok(began.elapsed())
+        })
+        .await;
+        assert!(silent > WINDOW, "{silent:?}: a scrape in vain is enough");
+        let missing = failures(space, "no_series").await - before;
+        assert!((2.0..=4.0).contains(&missing), "{missing} had no series");
+        assert!(failures(space, "not_asked").await < 1.0);
+        drop(stopped);
+        counted_with(space, "web", HEARD).await;
+
         drop(prometheus);
-        let faded = comes_to("it fades without Prometheus", 0.5, 0.5).await;
+        let faded = counted_with(space, "web", NEUTRAL).await;
+        counted_with(space, "api", NEUTRAL).await;
         let failed = failures(space, "not_asked").await;
         figure!(
-            "demand by Prometheus: {heard:.2}; without it {faded:.2}, asked in vain {failed} times"
+            "demand by Prometheus: {heard:.2}; of a stopped agent neutral after {silent:.0?}, {missing} times without \
+             a series; without Prometheus {faded:.2}, asked in vain {failed} times"
         );
         assert!(failed >= 1.0);
+        Release::ensure();
+    });
+}
+
+/// What an application says itself counts like an agent's word, and where there is no agent too. While
+/// Prometheus takes questions and answers none, cycles go on.
+#[test]
+fn a_query_of_ones_own_is_asked_and_a_prometheus_that_hangs_is_waited_out() {
+    on_cluster("query", Admission::Labelled, async |space| {
+        let queue = |name, length| {
+            let lab = Lab::serve(name, &["--claim-queue", length]);
+            lab.request("200m").limit("400m")
+        };
+        // Its agent sees nobody wait.
+        let web = space.start(&queue("web", "1000")).await;
+        let lone = queue("lone", "250").annotate("mbcas.agent", "none");
+        let lone = space.start(&lone).await;
+        let apps = [("web", web), ("lone", lone)].map(|(name, pod)| {
+            let app = format!("{}:8081", ip(&pod));
+            Target::pod(&space.name, name, "app", app)
+        });
+        let prometheus = Prometheus::start(apps);
+        prometheus.scrapes().await;
+        let url = format!("controller.prometheus.url=http://{}", prometheus.address);
+        let query = "controller.prometheus.query=lab_queue_depth/1250";
+        Release::upgrade(&["--set", &url, "--set-string", query]);
+        let heard = async || {
+            let web = counted_with(space, "web", 0.8..=0.8).await;
+            (web, counted_with(space, "lone", 0.2..=0.2).await)
+        };
+        let (web, lone) = heard().await;
+
+        let before = failures(space, "not_asked").await;
+        let stopped = prometheus.stop();
+        let began = Instant::now();
+        counted_with(space, "web", NEUTRAL).await;
+        counted_with(space, "lone", NEUTRAL).await;
+        let faded = began.elapsed();
+        let failed = failures(space, "not_asked").await - before;
+        // Nobody expects a word of the one without an agent.
+        assert!(failed >= 2.0, "asked in vain {failed} times");
+        assert!(faded < FADED, "neutral after {faded:?}");
+        drop(stopped);
+        let began = Instant::now();
+        heard().await;
+        let back = began.elapsed();
+        figure!(
+            "a query of one's own: {web:.2} of one with an agent, {lone:.2} of one without; Prometheus hangs: neutral \
+             after {faded:.0?}, asked in vain {failed} times, and heard again {back:.0?} after it goes on"
+        );
         Release::ensure();
     });
 }
@@ -236,21 +316,12 @@ fn another_agent_that_keeps_the_contract_is_heard() {
         assert_eq!(ours.kill(), 1);
         let calm = wait_until("the other one has the port", SOON, speaks).await;
         assert!(calm < 0.1, "without load it says {calm}");
-        let counts = async |least: f64, most: f64| {
-            wait_until("the market hears it", KNOWN, async || {
-                let counted = value(space, METRIC, "web").await?;
-                let is_heard = (least..=most).contains(&counted);
-                that(is_heard, format!("it counts with {counted}"))?;
-                Ok(counted)
-            })
-            .await
-        };
         let stop = CancellationToken::new();
         let load = tokio::spawn(load::run(arguments("web", &ip(&pod), 30), stop.clone()));
-        let urgent = counts(0.6, 1.0).await;
+        let urgent = counted_with(space, "web", 0.6..=1.0).await;
         stop.cancel();
         load.await.unwrap().unwrap();
-        let content = counts(0.0, 0.1).await;
+        let content = counted_with(space, "web", 0.0..=0.1).await;
         let pod = space.pod("web").await;
         let ours = container(&pod, AGENT_CONTAINER).unwrap();
         let state = ours.state.as_ref().unwrap();
@@ -267,6 +338,17 @@ fn another_agent_that_keeps_the_contract_is_heard() {
             "another agent's word: {calm:.2}; under load the market counts with {urgent:.2}, then {content:.2}"
         );
     });
+}
+
+/// Waits until the market counts with such a demand of `pod`; gives it.
+async fn counted_with(space: &Space, pod: &str, demand: RangeInclusive<f64>) -> f64 {
+    let what = format!("the market counts {pod} with {demand:?}");
+    wait_until(&what, KNOWN, async || {
+        let counted = value(space, METRIC, pod).await?;
+        that(demand.contains(&counted), format!("it is {counted}"))?;
+        Ok(counted)
+    })
+    .await
 }
 
 /// The value of `metric` for the container `app` of `pod`.

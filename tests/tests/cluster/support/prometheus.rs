@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::wait::that;
@@ -108,6 +109,16 @@ impl Prometheus {
         .await;
     }
 
+    /// Stops it until what it gives is dropped: connections to it are made, and nothing is answered.
+    pub(crate) fn stop(&self) -> Stopped<'_> {
+        self.signal(Signal::STOP);
+        Stopped(self)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
     /// How many series `query` returns now.
     pub(crate) async fn ask(&self, query: &str) -> Result<usize, String> {
         let path = format!("/api/v1/query?query={}", escaped(query));
@@ -125,6 +136,15 @@ impl Drop for Prometheus {
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A Prometheus that is stopped; dropped, it goes on.
+pub(crate) struct Stopped<'a>(&'a Prometheus);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
     }
 }
 
