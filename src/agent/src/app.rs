@@ -114,15 +114,18 @@ pub struct Questions<'a> {
     board: &'a Board,
     /// The connection of a question without an answer.
     open: Option<OwnedFd>,
+    /// Kept, because it warns once where it has to read another way.
+    accept: AcceptQueue,
 }
 
 impl<'a> Questions<'a> {
     /// Has not asked yet.
-    pub const fn new(source: &'a AppMetrics, board: &'a Board) -> Self {
+    pub fn new(source: &'a AppMetrics, board: &'a Board) -> Self {
         Self {
             source,
             board,
             open: None,
+            accept: AcceptQueue::new(),
         }
     }
 
@@ -151,12 +154,13 @@ impl<'a> Questions<'a> {
     }
 
     /// Whether the last question has no answer, nor an end, and may still be in the application's accept queue.
-    fn is_waiting(&self) -> bool {
+    fn is_waiting(&mut self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let is_silent = |open| recv(open, &mut [0; 1], flags).err() == Some(Errno::AGAIN);
         let is_ours = |port| port == self.source.port;
         self.open.as_ref().is_some_and(is_silent)
-            && AcceptQueue::new()
+            && self
+                .accept
                 .waiting(is_ours)
                 .is_ok_and(|waiting| waiting > Some(0))
     }
