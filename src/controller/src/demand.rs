@@ -194,7 +194,7 @@ impl Memory {
             return;
         }
         if self.failed == 0 {
-            tracing::info!(container = %id, %error, "An agent does not answer; its demand fades to neutral");
+            tracing::info!(container = %id, %error, "No demand of a container is heard; it fades to neutral");
         }
         self.failed = self.failed.saturating_add(1);
         self.asked = Some(now);

@@ -9,7 +9,7 @@ use crate::support::space::dry_run;
 use crate::support::{Admission, Lab, Space, on_cluster};
 
 /// Key, value, and a word of the webhook's answer that helps its reader.
-const MALFORMED: [(&str, &str, &str); 25] = [
+const MALFORMED: [(&str, &str, &str); 26] = [
     ("mbcas.budget", "lots", "for example \"300\""),
     ("mbcas.budget", "0", "from 1 to 1000000"),
     ("mbcas.budget", "-5", "from 1 to 1000000"),
@@ -34,6 +34,11 @@ const MALFORMED: [(&str, &str, &str); 25] = [
     ("mbcas.metrics", "http://localhost:99999/#q", "65535"),
     (
         "mbcas.metrics",
+        "http://localhost:80/#in_flight=q",
+        "&workers=N",
+    ),
+    (
+        "mbcas.metrics",
         "http://localhost:80/#queue=q&latency=/l",
         "one answer is read",
     ),
@@ -50,7 +55,7 @@ const MALFORMED: [(&str, &str, &str); 25] = [
 ];
 
 /// What must still be let through, or everything above shows nothing.
-const WELL_FORMED: [(&str, &str); 9] = [
+const WELL_FORMED: [(&str, &str); 10] = [
     ("mbcas.budget", "300"),
     ("mbcas.minCPU", "0.02"),
     ("mbcas.maxCPU", "1500m"),
@@ -62,6 +67,10 @@ const WELL_FORMED: [(&str, &str); 9] = [
         "http://localhost:8081/metrics#lab_queue_depth",
     ),
     ("mbcas.metrics", "http://localhost:8081/stats#/jobs/waiting"),
+    (
+        "mbcas.metrics",
+        "http://localhost:8081/stats#in_flight=/jobs&workers=4",
+    ),
     ("mbcas.processes", "shared"),
 ];
 

@@ -187,7 +187,14 @@ fn metrics() -> impl Strategy<Value = String> {
 
 /// What comes after a path: mostly one of the forms that there are, with metrics that may be wrong.
 fn parts() -> BoxedStrategy<String> {
-    let good = select(vec!["#A", "#queue=A", "#latency=A", "#queue=A&latency=B"]);
+    let good = select(vec![
+        "#A",
+        "#queue=A",
+        "#latency=A",
+        "#queue=A&latency=B",
+        "#in_flight=A&workers=1",
+        "#in_flight=A&workers=65535&latency=B",
+    ]);
     let bad = select(vec![
         "#A&latency=B",
         "#A&B",
@@ -202,6 +209,16 @@ fn parts() -> BoxedStrategy<String> {
         "#queue=A&amp;latency=B",
         "#queue=A,latency=B",
         "#queue=queue=A",
+        "#in_flight=A",
+        "#in_flight=A&latency=B",
+        "#in_flight=A&workers=0",
+        "#in_flight=A&workers=07",
+        "#in_flight=A&workers=65536",
+        "#in_flight=A&workers=4&",
+        "#in_flight=A&workers=4&queue=B",
+        "#queue=A&in_flight=B&workers=4",
+        "#latency=A&in_flight=B&workers=4",
+        "#workers=4&in_flight=A",
         "#Latency=A",
         "#latency = A",
         "#latency",
