@@ -2,8 +2,8 @@
 # Writes src/agent/order.txt: the functions that a demand agent runs, which build.rs lays side by side.
 # Usage: deploy/bench/agent-order.sh
 #
-# Watches a static agent under callgrind while it starts, looks, asks an application, is asked for each of its
-# pages and ends, and another one whose application answers in JSON. Worth
+# Watches a static agent under callgrind while it starts, looks, is asked for each of its pages and ends, and
+# two others that ask an application besides: what only those run comes last, as most agents have none to ask. Worth
 # doing after larger changes to the agent or its dependencies: a name that is missing costs at most one fault
 # more, sixteen pages, and `make bench-agent` shows what all of them cost together.
 set -euo pipefail
@@ -14,13 +14,14 @@ list=src/agent/order.txt
 deploy/prerequisites.sh bench
 seen=$(mktemp)
 agent=
-other=
+text=
+json=
 app=
 pages=
 clean() {
   local process
-  for process in $agent $other $app $pages; do kill "$process" 2>/dev/null || true; done
-  rm -f "$seen" "$seen.json" "$seen.names"
+  for process in $agent $text $json $app $pages; do kill "$process" 2>/dev/null || true; done
+  rm -f "$seen" "$seen.text" "$seen.json" "$seen.names"
 }
 trap clean EXIT
 
@@ -54,19 +55,22 @@ class Pages(http.server.BaseHTTPRequestHandler):
         pass
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Pages).serve_forever()' $((port + 2)) &
 pages=$!
-# Runs an agent, of this port and application, that is watched into a file. With processes of its own, as in a
+# watched FILE PORT SETTING...: runs an agent that is watched into a file. With processes of its own, as in a
 # pod, and with the image's settings of the C library.
 watched() {
   exec env -i "PATH=$PATH" "$(grep -o 'GLIBC_TUNABLES=.*' deploy/mbcas-demand-agent.Dockerfile)" \
-    MBCAS_NAMESPACE=shop MBCAS_POD=web-1 MBCAS_CONTAINER=app "MBCAS_AGENT_ADDR=127.0.0.1:$1" \
-    "MBCAS_APP_METRICS=$application/$2" MBCAS_APP_SLO=250ms \
+    MBCAS_NAMESPACE=shop MBCAS_POD=web-1 MBCAS_CONTAINER=app "MBCAS_AGENT_ADDR=127.0.0.1:$2" "${@:3}" \
     unshare --map-root-user --pid --fork --kill-child --mount-proc \
-    valgrind --quiet --tool=callgrind --demangle=no --callgrind-out-file="$3" "$binary" >/dev/null 2>&1
+    valgrind --quiet --tool=callgrind --demangle=no --callgrind-out-file="$1" "$binary" >/dev/null 2>&1
 }
-watched "$port" 'metrics#queue=jobs&latency=took_seconds' "$seen" &
+watched "$seen" "$port" &
 agent=$!
-watched $((port + 1)) 'json#queue=/jobs/waiting&latency=/p99' "$seen.json" &
-other=$!
+watched "$seen.text" $((port + 1)) MBCAS_APP_SLO=250ms \
+  "MBCAS_APP_METRICS=$application/metrics#queue=jobs&latency=took_seconds" &
+text=$!
+watched "$seen.json" $((port + 3)) MBCAS_APP_SLO=250ms \
+  "MBCAS_APP_METRICS=$application/json#queue=/jobs/waiting&latency=/p99" &
+json=$!
 # An application that accepts no connection for a while, so that there is demand to tell of, and none again.
 python3 -c 'import socket, time
 time.sleep(15)
@@ -90,18 +94,21 @@ timeout 70 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port; cat <&3" || true
 wait "$app"
 app=
 sleep 5
-kill "$(pgrep --parent "$agent")" "$(pgrep --parent "$other")"
-wait "$agent" "$other" || true
+kill "$(pgrep --parent "$agent")" "$(pgrep --parent "$text")" "$(pgrep --parent "$json")"
+wait "$agent" "$text" "$json" || true
 agent=
-other=
+text=
+json=
 
 # The C library has each of these once for every kind of CPU and takes those of the one it runs on, which
 # valgrind's is not; and what it does with the kernel's vDSO valgrind hides.
 variants() { nm "$binary" | awk '{ print $NF }' | grep -E '^__(mem|mempc|rawmem|str|strn)[a-z]*_('"$1"')(_|$)'; }
+names() { sed -n 's/^c\?fn=([0-9]*) //p' "$@" | sed "s/'[0-9]*\$//" | grep -E '^[A-Za-z_]' | sort -u; }
 {
-  sed -n 's/^c\?fn=([0-9]*) //p' "$seen" "$seen.json" | sed "s/'[0-9]*\$//" | grep -E '^[A-Za-z_]' | sort -u
+  names "$seen"
   printf '%s\n' _dl_new_object _dl_setup_hash _dl_add_to_namespace_list _dl_lookup_symbol_x do_lookup_x check_match
 } >"$seen.names"
 variants 'avx512|evex' >>"$seen.names"
+names "$seen.text" "$seen.json" >>"$seen.names"
 awk '!had[$0]++' "$seen.names" >"$list"
 printf '[%4ds] order: %s names in %s\n' "$SECONDS" "$(wc -l <"$list")" "$list" >&2

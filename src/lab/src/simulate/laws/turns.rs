@@ -1,6 +1,7 @@
 //! What changes at one moment: each bound is what a constant of the market's is for.
 
 use super::*;
+use crate::simulate::agent::Manner;
 use crate::simulate::latency::Latency;
 
 /// What became of the one that a scenario is about, over all seeds.
@@ -17,12 +18,11 @@ struct Story {
 }
 
 #[allow(clippy::cast_precision_loss)] // thousands
-fn story(name: &str) -> Story {
-    let scenario = scenario(name);
+fn story(scenario: &Scenario) -> Story {
     let mut all: Option<Latency> = None;
     let (mut well_after, mut writes, mut hours) = (0, 0, 0.0);
     for seed in SEEDS {
-        let outcome = run(&scenario, Kind::Market, seed);
+        let outcome = run(scenario, Kind::Market, seed);
         let focus = outcome.pods.iter().find(|pod| pod.role == Role::Focus);
         let latency = focus.unwrap().latency.as_ref().unwrap();
         well_after = well_after.max(latency.settled_after());
@@ -43,7 +43,11 @@ fn story(name: &str) -> Story {
 }
 
 fn told(name: &str, holds: impl Fn(&Story) -> bool) {
-    let story = story(name);
+    told_of(&scenario(name), holds);
+}
+
+fn told_of(scenario: &Scenario, holds: impl Fn(&Story) -> bool) {
+    let (name, story) = (&scenario.name, story(scenario));
     println!("{name}: {story:?}");
     assert!(holds(&story), "{name}: {story:?}");
 }
@@ -52,6 +56,14 @@ fn told(name: &str, holds: impl Fn(&Story) -> bool) {
 #[test]
 fn a_limit_that_is_far_too_low_is_no_trap() {
     told("trap", |s| s.well_after <= 10 && s.late <= 0.5);
+}
+
+/// Nobody has to cry for that: a limit near to what is used is raised before anything is known.
+#[test]
+fn nor_is_it_one_for_who_has_no_agent() {
+    let mut silent = scenario("trap");
+    silent.pods[0].agent = Manner::Absent;
+    told_of(&silent, |s| s.well_after <= 10);
 }
 
 #[test]
