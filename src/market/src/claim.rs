@@ -17,7 +17,8 @@ use crate::input::Usage;
 /// A demand that is urgent: a queue of eight, see [`mbcas_core::demand::queue_pressure`].
 pub(crate) const URGENT: Demand = Demand::from_basis_points(6_700);
 
-/// By how many basis points a demand has to rise above its average to be a jump.
+/// By how many basis points a demand has to rise above its average to be a jump (research of the control loop, §2: or
+/// a queue that stands is news 3,600 times an hour).
 const JUMP: u64 = 3_000;
 
 /// The least demand that is a jump for somebody whose demand is `average` as a rule; none if
@@ -27,7 +28,7 @@ pub fn jump(average: Demand) -> Option<Demand> {
     (least <= Demand::FULL.basis_points()).then(|| Demand::from_basis_points(least).max(URGENT))
 }
 
-/// A claim is so many times what was needed before,
+/// A claim is so many times what was needed before (this and all below: research of the control loop, §2),
 const TIMES: u64 = 3;
 /// or so many times this where that is less.
 const LEAST: MilliCpu = MilliCpu::new(50);

@@ -27,14 +27,16 @@ use crate::smooth::{Smooth, faded};
 /// loop, §2: shorter follows the noise of 10 s windows, longer is late for a ramp).
 const HALF_LIFE: Duration = Duration::from_secs(30);
 
-/// How long a peak counts whole, and how fast it is forgotten then.
+/// How long a peak counts whole, and how fast it is forgotten then (research of the control loop, §2). Without
+/// that memory limits are cut between two bursts, and who comes back after a silence is late (laws `turns`).
 const PEAK: Duration = Duration::from_mins(2);
 const PEAK_HALF_LIFE: Duration = Duration::from_mins(1);
 
-/// A censored container needs so many percent of what holds it.
+/// A censored container needs so many percent of what holds it (research of the control loop, §2). Three percent more
+/// or five times as much, and a stranger's arrival moves limits (law `a_stranger_lowers_nobody`).
 const ESCAPE_PERCENT: u64 = 150;
 
-/// At so much of its limit a container that is in demand is held by it,
+/// At so much of its limit a container that is in demand is held by it (research of the control loop, §2),
 const HELD_PERCENT: u64 = 90;
 /// and at so much any container is, but for those that were seen to leave some of it ([`LEAVES_PERCENT`]).
 const FULL_PERCENT: u64 = 97;
@@ -64,7 +66,8 @@ const WAITING: Demand = Demand::from_basis_points(1_000);
 /// How long what is known counts of a container of whose usage nothing is known any more.
 pub(crate) const KNOWN_FOR: Duration = Duration::from_mins(1);
 
-/// How many windows the smallest need is looked for in.
+/// How many windows the smallest need is looked for in (research of the control loop, §2). With one, a neighbour that wakes
+/// has earned what it uses, and others are late (law `who_wakes_takes_nothing_from_others`).
 const WINDOWS: usize = 4;
 
 /// What holds a container back, if anything does.

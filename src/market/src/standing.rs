@@ -8,7 +8,8 @@ use std::time::Duration;
 use mbcas_core::MilliCpu;
 use serde::{Deserialize, Serialize};
 
-/// A grant that misses the need by no more than this, or by this part of the need, meets it.
+/// A grant that misses the need by no more than this, or by this part of the need, meets it (research of the control
+/// loop, §2, as is what follows).
 const TOLERANCE: MilliCpu = MilliCpu::new(20);
 const TOLERANCE_PERCENT: u64 = 5;
 

@@ -16,7 +16,8 @@ pub(crate) struct Waterline<'a> {
     levels: Vec<Level>,
 }
 
-/// A node is full when its containers use so many percent of the machine.
+/// A node is full when its containers use so many percent of the machine; what is missing is the kernel's and the
+/// system's. At 70 services are called short that are not, at 150 none ever is (laws `steady`, `a_stranger_lowers_nobody`).
 const FULL_PERCENT: u64 = 95;
 
 impl<'a> Waterline<'a> {

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use mbcas_controller::report;
+use mbcas_core::DemandReport;
 use mbcas_core::annotations::KEYS;
+use mbcas_core::demand::{self, StandingQueue};
+use mbcas_core::units::Demand;
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -88,4 +92,42 @@ fn the_reference_names_every_annotation() {
         .map(str::to_owned)
         .collect();
     assert_eq!(rows, known());
+}
+
+/// The numbers that another agent is written by are the code's own.
+#[test]
+fn the_contract_has_the_codes_numbers() {
+    let file = workspace().join("docs/contract.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let urgent = mbcas_market::claim::jump(Demand::ZERO).unwrap().fraction();
+    let deadline = report::DEADLINE.as_millis();
+    let [span, moment] = [
+        StandingQueue::SPAN.as_secs(),
+        u64::try_from(StandingQueue::MOMENT.as_millis()).unwrap(),
+    ];
+    assert_eq!(
+        (span, StandingQueue::LOOKS),
+        (5, 8),
+        "these are words in the text"
+    );
+    for sentence in [
+        format!("port {} of", demand::AGENT_PORT),
+        format!("above {} a reader refuses", DemandReport::MAX_AGE_MS),
+        format!("older than {} s", DemandReport::MAX_AGE_MS / 1_000),
+        format!(
+            "at most {} bytes, within {deadline} ms",
+            demand::MAX_REPORT_BYTES
+        ),
+        format!("{} at the most, and without `wait`", demand::LONGEST_WAIT),
+        format!("| {urgent} and 0.3 above its average"),
+        format!("`q / (q + {})`", demand::QUEUE_HALF),
+        format!(
+            "stands at {} or above in two looks running, no more than {moment} ms apart",
+            StandingQueue::JUMP
+        ),
+        format!("`{}{{namespace,pod,container}}`", demand::METRIC),
+    ] {
+        assert!(text.contains(&sentence), "it does not say: {sentence}");
+    }
 }

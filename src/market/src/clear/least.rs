@@ -24,14 +24,15 @@ use crate::reason::{LimitReason, Reasoning};
 use crate::standing::Standing;
 use crate::weight::Weights;
 
-/// What a burst may take above the last peak, in percent of it, and besides.
+/// What a burst may take above the last peak, in percent of it, and besides (research of the control loop, §2).
 const TARGET_PERCENT: u64 = 150;
 const TARGET_MORE: MilliCpu = MilliCpu::new(50);
 
 /// The same in a shortage, taken from what others hold above their entitlements.
 const HEADROOM_PERCENT: u64 = 130;
 
-/// A demand counts up to the part of its entitlement that a container uses, over this.
+/// A demand counts up to the part of its entitlement that a container uses, over this (research of the control loop,
+/// §2).
 const UTILISED_PERCENT: u64 = 90;
 
 /// One participant on its way through the rule. Amounts in quanta.
