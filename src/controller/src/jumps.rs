@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use mbcas_core::ContainerId;
 use mbcas_core::demand::{LONGEST_WAIT, LongPoll};
-use mbcas_core::units::Demand;
+use mbcas_core::units::{Demand, MilliCpu};
 use mbcas_market::{NodeSnapshot, Plan};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -171,29 +171,30 @@ pub fn ears(
     plans: &[Plan],
     silent: &BTreeSet<ContainerId>,
 ) -> Ears {
-    let mut near: Vec<_> = snapshots
-        .iter()
-        .zip(plans)
-        .flat_map(|(snapshot, plan)| {
-            let participants = snapshot.participants.iter();
-            let heard = participants.filter(|(id, _)| !silent.contains(*id));
-            heard.filter_map(move |(id, observed)| {
-                let ear = Ear {
-                    agent: discovery.participants.get(id)?.agent?,
-                    above: plan.jump(snapshot, id)?,
-                };
-                let cap = observed.cap(snapshot.supply.allocatable);
-                let limit = observed.limit.unwrap_or(cap);
-                let left = observed.usage.map_or(limit, |usage| limit - usage.cpu);
-                Some((left, id, ear))
-            })
+    let near = snapshots.iter().zip(plans).flat_map(|(snapshot, plan)| {
+        let participants = snapshot.participants.iter();
+        let heard = participants.filter(|(id, _)| !silent.contains(*id));
+        heard.filter_map(move |(id, observed)| {
+            let ear = Ear {
+                agent: discovery.participants.get(id)?.agent?,
+                above: plan.jump(snapshot, id)?,
+            };
+            let cap = observed.cap(snapshot.supply.allocatable);
+            let limit = observed.limit.unwrap_or(cap);
+            let left = observed.usage.map_or(limit, |usage| limit - usage.cpu);
+            Some((left, id, ear))
         })
-        .collect();
-    if near.len() > MOST {
-        near.sort_by_key(|(left, ..)| *left);
-        near.truncate(MOST);
+    });
+    nearest(near.collect(), MOST)
+}
+
+/// Those of `all` that have least left to their limits, `most` of them.
+fn nearest(mut all: Vec<(MilliCpu, &ContainerId, Ear)>, most: usize) -> Ears {
+    if all.len() > most {
+        all.sort_by_key(|(left, ..)| *left);
+        all.truncate(most);
     }
-    let ears = near.into_iter().map(|(_, id, ear)| (id.clone(), ear));
+    let ears = all.into_iter().map(|(_, id, ear)| (id.clone(), ear));
     ears.collect()
 }
 

@@ -104,3 +104,19 @@ async fn jumps_in_a_row_are_served_together() {
     assert_eq!(jumps.next().await.len(), 2);
     assert_eq!(begin.elapsed(), REST);
 }
+
+#[test]
+fn where_not_all_can_be_listened_to_those_nearest_to_their_limits_are() {
+    let all = [("a", 300), ("b", 10), ("c", 0), ("d", 40)].map(|(pod, left)| (id(pod), left));
+    let near = |most| {
+        let agent = ear(Ipv4Addr::LOCALHOST.into());
+        let all = all
+            .iter()
+            .map(|(id, left)| (MilliCpu::new(*left), id, agent));
+        let all = all.collect();
+        let ears = nearest(all, most).into_keys();
+        ears.map(|id| id.pod.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(near(4), ["a", "b", "c", "d"]);
+    assert_eq!(near(2), ["b", "c"]);
+}

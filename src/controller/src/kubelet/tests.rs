@@ -38,6 +38,18 @@ async fn a_reading_that_did_not_move_keeps_the_rate() {
     assert_eq!(used(&kubelet), Some(1_000));
 }
 
+#[tokio::test]
+async fn readings_less_than_a_second_apart_make_no_rate() {
+    let mut kubelet = kubelet();
+    kubelet.take(&text(10.0, 1_000_000));
+    kubelet.take(&text(15.0, 1_010_000));
+    // One period of a limit more or less would be a tenth.
+    kubelet.take(&text(15.9, 1_010_999));
+    assert_eq!(used(&kubelet), Some(500));
+    kubelet.take(&text(16.0, 1_011_000));
+    assert_eq!(used(&kubelet), Some(1_000));
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_warms_up_until_a_rate_is_known_or_time_is_up() {
     let mut early = kubelet();
