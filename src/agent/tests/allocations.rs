@@ -24,8 +24,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const TIMES: u32 = 1_000;
 
-/// Thousands of which all have to be free of them but for one: on a busy machine the harness, which has just started
-/// this test's thread, may still be at it while the first is counted.
+/// Thousands of which all have to be free of them but for two: on a busy machine the harness, which has just started
+/// this test's thread, may still be at it while the first is counted, and of the whole step others' sockets are
+/// a part.
 const RUNS: u32 = 5;
 
 /// Runs `step` a few times, and then counts what thousands more allocate.
@@ -46,7 +47,7 @@ fn counted(name: &str, mut step: impl FnMut(Instant)) {
     });
     let dirty = seen.filter(|allocations| *allocations > 0).count();
     assert!(
-        dirty <= 1,
+        dirty <= 2,
         "{name}: in {dirty} of {RUNS} times {TIMES} steps"
     );
 }
@@ -64,14 +65,16 @@ fn a_thousand_steps_of_every_signal_allocate_nothing() {
         client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     }
 
+    // Others' sockets would take places when they come.
+    let ours = |port| port == address.port();
     let mut accept = AcceptQueue::new();
     counted("accept queue", |now| {
-        assert!(accept.waiting_at(now, |_| true).unwrap() >= Some(4));
+        assert!(accept.waiting_at(now, ours).unwrap() >= Some(4));
     });
     // Within one second, where single sockets are looked up.
     let now = Instant::now();
     counted("accept queue, looked up", |_| {
-        assert!(accept.waiting_at(now, |_| true).unwrap() >= Some(4));
+        assert!(accept.waiting_at(now, ours).unwrap() >= Some(4));
     });
     let mut receive = ReceiveQueue::new();
     counted("receive queue", |now| {
@@ -79,7 +82,7 @@ fn a_thousand_steps_of_every_signal_allocate_nothing() {
         for client in &mut clients {
             client.write_all(b".").unwrap();
         }
-        receive.sample(now, |_| true).unwrap();
+        receive.sample(now, ours).unwrap();
         assert!(receive.standing(now) >= Some(4));
     });
 

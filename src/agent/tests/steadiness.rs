@@ -4,8 +4,8 @@
 //! enforces it: what stops them now and then is no want.
 //!
 //! An exponential service time is the harshest that a server is likely to have. Few workers with slow requests
-//! have busy periods that last for seconds, which nobody can tell from a load that rises: one with more than 10 ms
-//! and two with more than 20 ms for each are left out. Of one with 20 ms the deviation is 0.03.
+//! have busy periods that last for seconds, which nobody can tell from a load that rises: one or two with more than
+//! 20 ms for each are left out. Of two with 50 ms the deviation is 0.016, and 0.024 where sockets share a port.
 
 #![allow(clippy::unwrap_used)] // clippy excuses test functions only, and these have helpers
 
@@ -49,9 +49,9 @@ struct Server {
 }
 
 impl Server {
-    fn new(workers: u32, load: f64, service: f64) -> Self {
+    fn new(workers: u32, load: f64, service: f64, seed: u64) -> Self {
         Self {
-            random: Random(7),
+            random: Random(seed),
             workers: workers.into(),
             arrivals: load * f64::from(workers) / service,
             service,
@@ -114,8 +114,18 @@ impl Steadiness {
 /// The time to the next look at a queue in which so many wait.
 type Pace = fn(u64) -> Duration;
 
-/// An hour, after a minute to begin with, of a queue that is looked at so often.
-fn over_an_hour(mut server: Server, pace: Pace) -> Steadiness {
+/// Hours that are simulated of each, one of each seed.
+const SEEDS: [u64; 3] = [1, 2, 7];
+
+/// Of [`SEEDS`] together.
+fn over_hours(workers: u32, load: f64, service: f64, pace: Pace) -> Steadiness {
+    let hour = |seed| an_hour(Server::new(workers, load, service, seed), pace);
+    let all: Vec<_> = SEEDS.into_iter().flat_map(hour).collect();
+    Steadiness::of(&all)
+}
+
+/// Intensities and how long each stood: an hour, after a minute to begin with, of a queue that is looked at so often.
+fn an_hour(mut server: Server, pace: Pace) -> Vec<(f64, f64)> {
     let (mut smoother, mut queue) = (Smoother::default(), Standing::default());
     let (begin, mut at, mut elapsed) = (Instant::now(), Duration::ZERO, Duration::ZERO);
     let mut all = Vec::new();
@@ -130,14 +140,15 @@ fn over_an_hour(mut server: Server, pace: Pace) -> Steadiness {
         }
         at += elapsed;
     }
-    Steadiness::of(&all)
+    all
 }
 
 /// Workers, and seconds that each takes for a request.
-const SERVICES: [(u32, f64); 8] = [
+const SERVICES: [(u32, f64); 9] = [
     (1, 0.002),
     (1, 0.005),
     (1, 0.01),
+    (1, 0.02),
     (2, 0.005),
     (2, 0.02),
     (4, 0.005),
@@ -182,7 +193,7 @@ fn each(loads: [f64; 3], check: impl Fn(&Steadiness)) {
     for (workers, service) in SERVICES {
         for (which, pace) in PACES.into_iter().enumerate() {
             for load in loads {
-                let seen = over_an_hour(Server::new(workers, load, service), pace);
+                let seen = over_hours(workers, load, service, pace);
                 println!("{workers} {service} {which} {load}: {seen:?}");
                 check(&seen);
             }
@@ -194,7 +205,7 @@ fn each(loads: [f64; 3], check: impl Fn(&Steadiness)) {
 fn a_steady_load_of_seven_tenths_at_the_most_is_a_steady_intensity() {
     each([0.3, 0.5, 0.7], |seen| {
         assert!(seen.deviation <= 0.02, "{seen:?}");
-        assert!(seen.crossings[0] <= 12, "{seen:?}");
+        assert!(seen.crossings[0] <= 12 * SEEDS.len(), "{seen:?}");
         assert_eq!(seen.crossings[1], 0, "{seen:?}");
     });
 }
@@ -204,7 +215,11 @@ fn a_steady_load_of_seven_tenths_at_the_most_is_a_steady_intensity() {
 #[test]
 fn a_heavy_load_comes_to_a_threshold_now_and_then() {
     each([0.8, 0.9, 0.95], |seen| {
-        assert!(seen.crossings.iter().all(|times| *times <= 360), "{seen:?}");
+        let most = 360 * SEEDS.len();
+        assert!(
+            seen.crossings.iter().all(|times| *times <= most),
+            "{seen:?}"
+        );
     });
 }
 

@@ -108,7 +108,7 @@ fn the_contract_has_the_codes_numbers() {
     ];
     assert_eq!(
         (span, StandingQueue::LOOKS),
-        (5, 8),
+        (8, 8),
         "these are words in the text"
     );
     for sentence in [
