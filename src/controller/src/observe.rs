@@ -180,12 +180,7 @@ pub(crate) fn published(
             .with_label_values(&[*reason])
             .set(i64::try_from(*count).unwrap_or(i64::MAX));
     }
-    for anomaly in Anomaly::ALL {
-        metrics
-            .anomalies
-            .with_label_values(&[anomaly.word()])
-            .set(0);
-    }
+    contradicts_nobody(metrics);
     for (snapshot, plan) in snapshots.iter().zip(plans) {
         node(snapshot, plan, outcomes, metrics);
         for (id, observed) in &snapshot.participants {
@@ -310,4 +305,12 @@ fn fairness(
 
 fn gauge(cpu: MilliCpu) -> i64 {
     i64::try_from(cpu.get()).unwrap_or(i64::MAX)
+}
+
+/// Evidence contradicts no agent, as far as this process knows: it has just begun to count, or does not lead.
+pub(crate) fn contradicts_nobody(metrics: &Metrics) {
+    for anomaly in Anomaly::ALL {
+        let gauge = metrics.anomalies.with_label_values(&[anomaly.word()]);
+        gauge.set(0);
+    }
 }

@@ -46,12 +46,13 @@ const SETTLING: Duration = Duration::from_secs(3);
 const FIRST_PENALTY: Duration = Duration::from_mins(1);
 const LONGEST_PENALTY: Duration = Duration::from_mins(32);
 
-/// A claim is confirmed when so many percent are used of what was first claimed, or of the limit where
-/// that is lower: half as much again as was used before, or as much as was to be had.
+/// A claim is confirmed when so many percent are used of what was first claimed, half as much again as was used before,
+const CONFIRMED_PERCENT: u64 = 50;
+/// or so many percent of a limit that is lower, which is as much as was to be had.
 ///
 /// Not of what it was raised to: the queue that asks for more takes its time to empty. Not of what the limit kept it
 /// from: where limits are only observed, or a write is late, everybody who is honest would lose his credit.
-const CONFIRMED_PERCENT: u64 = 50;
+const SPENT_PERCENT: u64 = 90;
 
 /// What is remembered of one container's claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,8 +169,9 @@ impl Claim {
             .filter(|usage| usage.until >= self.made + SETTLING);
         if let Some(window) = window {
             self.was_tested = true;
-            let allowed = signal.limit.map_or(self.first, |l| self.first.min(l));
-            self.is_confirmed = window.cpu >= allowed.scaled(CONFIRMED_PERCENT, 100);
+            let half = self.first.scaled(CONFIRMED_PERCENT, 100);
+            let spent = signal.limit.map(|limit| limit.scaled(SPENT_PERCENT, 100));
+            self.is_confirmed = window.cpu >= spent.map_or(half, |spent| half.min(spent));
         }
         self
     }
@@ -281,6 +283,12 @@ mod tests {
             at(130, 0, Some((130, 20)), 200),
         ];
         assert!(is_blamed(at(100, 9_500, None, 200), &idle));
+        // What it used before is no news, though it is more than half of a small limit.
+        let usual = [
+            at(115, 9_500, Some((115, 100)), 150),
+            at(130, 0, Some((130, 100)), 150),
+        ];
+        assert!(is_blamed(at(100, 9_500, None, 150), &usual));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::anomaly::Anomaly;
 use crate::claim::{self, Claims, Signal};
 use crate::guard::{Direction, Patience};
 use crate::input::{NodeSnapshot, Observed};
-use crate::need::{Estimate, KNOWN_FOR, Surroundings};
+use crate::need::{Estimate, Surroundings};
 use crate::plan::Write;
 use crate::policy::Policy;
 use crate::smooth::Smooth;
@@ -210,8 +210,7 @@ impl Entry {
     /// held against it.
     fn look(&mut self, observed: &Observed, waterline: &Waterline<'_>) {
         let Some(usage) = observed.usage else {
-            let is_old = |known: &Estimate| self.at.saturating_sub(known.until()) > KNOWN_FOR;
-            if self.estimate.as_ref().is_some_and(is_old) {
+            if self.estimate.is_some_and(|known| known.is_old(self.at)) {
                 (self.estimate, self.standing) = (None, Standing::default());
             }
             return;

@@ -63,8 +63,11 @@ const LEAVES_HALF_LIFE: Duration = Duration::from_mins(1);
 /// not, and has a tenth fewer late requests in simulation.
 const WAITING: Demand = Demand::from_basis_points(1_000);
 
-/// How long what is known counts of a container of whose usage nothing is known any more.
-pub(crate) const KNOWN_FOR: Duration = Duration::from_mins(1);
+/// How long what is known counts at least of a container of whose usage nothing is known any more,
+const KNOWN_FOR: Duration = Duration::from_mins(1);
+
+/// and for how many windows, where they are longer.
+const KNOWN_WINDOWS: u32 = 3;
 
 /// How many windows the smallest need is looked for in (research of the control loop, §2). With one, a neighbour that wakes
 /// has earned what it uses, and others are late (law `who_wakes_takes_nothing_from_others`).
@@ -100,8 +103,10 @@ pub struct Estimate {
     /// The needs of the last windows, the newest first.
     recent: [MilliCpu; WINDOWS],
     windows: u8,
-    /// When the newest window ended.
+    /// When the newest window ended, and how long it was.
     until: Duration,
+    #[serde(default)]
+    window: Duration,
     #[serde(skip_serializing_if = "Option::is_none")]
     censored: Option<(Censor, MilliCpu)>,
     /// What the agent measured meanwhile.
@@ -139,6 +144,7 @@ impl Estimate {
             recent: [usage.cpu; WINDOWS],
             windows: 0,
             until: usage.until,
+            window: Duration::ZERO,
             censored: None,
             measured: None,
             near: None,
@@ -160,7 +166,7 @@ impl Estimate {
 
     fn with(mut self, usage: Usage, around: Surroundings, elapsed: Duration) -> Self {
         self.usage = usage.cpu;
-        self.until = usage.until;
+        (self.until, self.window) = (usage.until, elapsed);
         if usage.cpu >= self.peak_then(usage.until) {
             (self.peak, self.peak_at) = (usage.cpu, usage.until);
         }
@@ -221,6 +227,11 @@ impl Estimate {
     /// When that window ended.
     pub fn until(&self) -> Duration {
         self.until
+    }
+
+    /// Whether it says nothing any more about `now`.
+    pub(crate) fn is_old(&self, now: Duration) -> bool {
+        now.saturating_sub(self.until) > KNOWN_FOR.max(self.window * KNOWN_WINDOWS)
     }
 
     /// What holds it back.

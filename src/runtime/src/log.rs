@@ -124,13 +124,15 @@ impl Write for Unwaiting {
         let mut room = [PollFd::new(&error, PollFlags::OUT)];
         let at_once = Timespec::default();
         let is_ready = poll(&mut room, Some(&at_once)).is_ok_and(|ready| ready > 0);
-        let part = line.get(..PIPE_BUF).unwrap_or(line);
-        let written = if is_ready && room[0].revents().contains(PollFlags::OUT) {
-            rustix::io::write(&error, part).ok()
-        } else {
-            None
-        };
-        Ok(written.unwrap_or(line.len()))
+        if is_ready && room[0].revents().contains(PollFlags::OUT) {
+            // What does not fit is cut, so that the next line stands alone.
+            let mut part = [0; PIPE_BUF];
+            let length = line.len().min(PIPE_BUF);
+            part[..length].copy_from_slice(&line[..length]);
+            part[length.saturating_sub(1)] = b'\n';
+            let _ = rustix::io::write(&error, &part[..length]);
+        }
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

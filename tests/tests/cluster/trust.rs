@@ -173,14 +173,17 @@ fn demand_comes_from_prometheus_where_it_is_asked_for() {
                 value(space, METRIC, "web").await?,
                 value(space, METRIC, "api").await?,
             );
-            assert!(HEARD.contains(&api), "the other one counts with {api}");
+            that(
+                HEARD.contains(&api),
+                format!("the other one counts with {api}"),
+            )?;
             that(NEUTRAL.contains(&web), format!("it counts with {web}"))?;
             Ok(began.elapsed())
         })
         .await;
         assert!(silent > WINDOW, "{silent:?}: a scrape in vain is enough");
         let missing = failures(space, "no_series").await - before;
-        assert!((2.0..=4.0).contains(&missing), "{missing} had no series");
+        assert!(missing >= 2.0, "{missing} had no series");
         assert!(failures(space, "not_asked").await < 1.0);
         drop(stopped);
         counted_with(space, "web", HEARD).await;

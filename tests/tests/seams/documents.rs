@@ -106,6 +106,7 @@ fn the_contract_has_the_codes_numbers() {
         StandingQueue::SPAN.as_secs(),
         u64::try_from(StandingQueue::MOMENT.as_millis()).unwrap(),
     ];
+    assert!(text.contains("in the last eight seconds, and in eight looks at least"));
     assert_eq!(
         (span, StandingQueue::LOOKS),
         (8, 8),

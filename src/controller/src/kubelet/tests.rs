@@ -1,5 +1,7 @@
 use super::*;
 
+const CYCLE: Duration = Duration::from_secs(15);
+
 fn kubelet() -> Kubelet {
     Kubelet::new("n1", "127.0.0.1", 10250).unwrap()
 }
@@ -53,15 +55,15 @@ async fn readings_less_than_a_second_apart_make_no_rate() {
 #[tokio::test(start_paused = true)]
 async fn it_warms_up_until_a_rate_is_known_or_time_is_up() {
     let mut early = kubelet();
-    assert!(early.is_warming_up());
+    assert!(early.is_warming_up(CYCLE));
     early.take(&text(10.0, 1_000_000));
-    assert!(early.is_warming_up());
+    assert!(early.is_warming_up(CYCLE));
     early.take(&text(15.0, 1_010_000));
-    assert!(!early.is_warming_up());
+    assert!(!early.is_warming_up(CYCLE));
 
     let silent = kubelet();
     tokio::time::advance(WARM_UP).await;
-    assert!(!silent.is_warming_up());
+    assert!(!silent.is_warming_up(CYCLE));
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,13 +72,13 @@ async fn one_that_is_started_anew_warms_up_again() {
     kubelet.take(&text(10.0, 1_000_000));
     kubelet.take(&text(15.0, 1_010_000));
     tokio::time::advance(WARM_UP).await;
-    assert!(!kubelet.is_warming_up());
+    assert!(!kubelet.is_warming_up(CYCLE));
     // It answers before it has anything to say.
     kubelet.take("");
-    assert!(kubelet.is_warming_up());
+    assert!(kubelet.is_warming_up(CYCLE));
     kubelet.take("");
     tokio::time::advance(WARM_UP).await;
-    assert!(!kubelet.is_warming_up(), "but not for ever");
+    assert!(!kubelet.is_warming_up(CYCLE), "but not for ever");
 }
 
 #[tokio::test]

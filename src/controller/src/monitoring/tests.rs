@@ -276,7 +276,7 @@ async fn an_answer_that_is_not_there_after_3_s_is_not_waited_for() {
             matches!(error, MonitoringError::Timeout),
             "{begun:?}: {error}"
         );
-        let bounds = Duration::from_secs(3)..Duration::from_millis(3100);
+        let bounds = Duration::from_millis(2_990)..Duration::from_millis(4_900);
         assert!(bounds.contains(&took), "{begun:?}: {took:?}");
     }
 }
