@@ -21,7 +21,12 @@ shift
 release() { deploy/local/cluster helm "$1" mbcas --namespace mbcas-system "${@:2}" >/dev/null; }
 
 was_there=yes
-release status 2>/dev/null || was_there=
+if ! why=$(release status 2>&1); then
+  case $why in
+    *"not found"*) was_there= ;;
+    *) printf 'suite: whether MBCAS is installed cannot be seen: %s\n' "$why" >&2 && exit 1 ;;
+  esac
+fi
 
 clean() {
   deploy/local/cluster kubectl delete namespaces --selector mbcas-test --wait=false >/dev/null || true
