@@ -20,6 +20,10 @@ const PAUSE_MOST: Duration = Duration::from_secs(8);
 /// A pause of so many times what the last question cost keeps the share of a core below 0.1 %.
 const PAUSE_PER_COST: u32 = 1_000;
 
+/// The longest pause for what a question costs: what was said before the oldest report that is taken
+/// says nothing any more.
+const PAUSE_OF_COST: Duration = Duration::from_secs(30);
+
 /// After so many questions in vain, one after the other, what was said before counts no more,
 const VAIN: u32 = 3;
 
@@ -99,10 +103,6 @@ impl<'a> Application<'a> {
         failures.max(cost.min(PAUSE_OF_COST))
     }
 }
-
-/// The longest pause for what a question costs: what was said before the oldest report that is taken
-/// says nothing any more.
-const PAUSE_OF_COST: Duration = Duration::from_secs(30);
 
 /// Tells chance from the end of a signal.
 #[derive(Debug, Default)]

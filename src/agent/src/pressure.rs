@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use mbcas_core::demand::StandingQueue;
+
 /// The total of the line that begins with `kind`, in µs since the kernel or the cgroup began.
 pub fn total(text: &[u8], kind: &str) -> Option<u64> {
     let mut lines = text.split(|byte| *byte == b'\n');
@@ -19,7 +21,7 @@ pub fn share(before: u64, now: u64, elapsed: Duration) -> Option<f64> {
     (!elapsed.is_zero()).then(|| (stalled / elapsed.as_secs_f64()).min(1.0))
 }
 
-/// What a share has been at least in all looks of the last eight seconds, like a queue that stands.
+/// What a share has been at least in all looks of the last eight seconds, like a queue that stands ([`StandingQueue`]).
 #[derive(Clone, Debug, Default)]
 pub struct Lasting {
     looks: [Option<(f64, Instant)>; Self::LOOKS],
@@ -28,10 +30,10 @@ pub struct Lasting {
 
 impl Lasting {
     /// It looks back so far, and always to the newest look.
-    pub const SPAN: Duration = Duration::from_secs(8);
+    pub const SPAN: Duration = StandingQueue::SPAN;
 
     /// Looks in [`Self::SPAN`], once a second.
-    const LOOKS: usize = 8;
+    const LOOKS: usize = StandingQueue::LOOKS;
 
     /// Takes in the share `now`, and returns the least.
     pub fn update(&mut self, share: f64, now: Instant) -> f64 {

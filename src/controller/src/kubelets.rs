@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use kube::Client;
+use mbcas_market::need::{KNOWN_FOR, KNOWN_WINDOWS};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::NodeView;
@@ -13,11 +14,6 @@ use crate::kubelet::{Kubelet, UsageOf};
 
 /// How many kubelets are asked at once: 5,000 that take 0.1 s each are read in 2 s.
 const AT_ONCE: usize = 256;
-
-/// How many cycles usage counts that could not be read anew, as agents' words do, and how long at least: a
-/// kubelet of before 1.37 measures every 10 to 15 s, and one that is restarted is back after some more.
-const CYCLES: u32 = 3;
-const AGE: Duration = Duration::from_mins(1);
 
 /// What the kubelets said.
 #[derive(Debug, Default)]
@@ -70,7 +66,8 @@ impl Kubelets {
         drop(answers);
         evidence.failures = left as u64;
         for (node, kubelet) in &mut self.known {
-            kubelet.forget_older(AGE.max(interval * CYCLES));
+            // As long as the market remembers: a kubelet that is restarted is back sooner.
+            kubelet.forget_older(KNOWN_FOR.max(interval * KNOWN_WINDOWS));
             let usage = kubelet.usage().map(|(key, used)| (Arc::clone(key), used));
             evidence.usage.extend(usage);
             if kubelet.is_warming_up(interval) {

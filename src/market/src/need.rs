@@ -64,10 +64,10 @@ const LEAVES_HALF_LIFE: Duration = Duration::from_mins(1);
 const WAITING: Demand = Demand::from_basis_points(1_000);
 
 /// How long what is known counts at least of a container of whose usage nothing is known any more,
-const KNOWN_FOR: Duration = Duration::from_mins(1);
+pub const KNOWN_FOR: Duration = Duration::from_mins(1);
 
 /// and for how many windows, where they are longer.
-const KNOWN_WINDOWS: u32 = 3;
+pub const KNOWN_WINDOWS: u32 = 3;
 
 /// How many windows the smallest need is looked for in (research of the control loop, §2). With one, a neighbour that wakes
 /// has earned what it uses, and others are late (law `who_wakes_takes_nothing_from_others`).
