@@ -6,6 +6,7 @@ pub(crate) mod diagnose;
 pub(crate) mod environment;
 pub(crate) mod http;
 pub(crate) mod lab;
+pub(crate) mod network;
 pub(crate) mod one;
 pub(crate) mod prometheus;
 pub(crate) mod release;

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::ops::RangeInclusive;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::mbcas;
 use crate::demand::arguments;
 use crate::support::environment::workspace;
+use crate::support::network::{Mesh, Rule, inside};
 use crate::support::prometheus::{Prometheus, Target};
 use crate::support::release::INTERVAL;
 use crate::support::space::{cgroup, container, ip};
@@ -45,6 +46,9 @@ fn liar(name: &str) -> Lab {
         .limit("400m")
         .annotate("mbcas.metrics", QUEUE)
 }
+
+/// Questions about demand without an answer.
+const FAILURES: &str = "mbcas_demand_pull_failures_total";
 
 /// Where the lab tells its queue.
 const QUEUE: &str = "http://localhost:8081/metrics#lab_queue_depth";
@@ -85,34 +89,79 @@ fn an_agent_that_lies_moves_nothing_and_is_named() {
     });
 }
 
-/// Its network answers and it does not, as behind a default-deny policy or a strict mesh: what was
-/// known of it fades to neutral in three cycles, and evidence alone moves its limit.
+/// Pods whose agents cannot be reached, each by what is between it and the market.
+const UNREACHABLE: [&str; 4] = ["stopped", "denied", "refused", "meshed"];
+
+/// How many questions about demand had no answer: in time, because nobody took them, and because it was none.
+async fn unanswered(space: &Space) -> [f64; 3] {
+    let page = space.release.metrics().await.unwrap();
+    ["timeout", "connect", "http"].map(|reason| with_reason(&page, FAILURES, reason))
+}
+
+/// One that answers nothing, one behind a policy that lets packets vanish, one behind one that refuses them, one
+/// behind strict mTLS: what was known of them fades to neutral in three cycles, and what they need is what the kubelet
+/// sees of them: of one that works and of an idle one.
 #[test]
-fn a_pod_whose_agent_cannot_be_reached_takes_part_on_evidence() {
+fn pods_whose_agents_cannot_be_reached_take_part_on_evidence() {
     on_cluster("unreachable", Admission::Labelled, async |space| {
-        let before = failures(space, "timeout").await;
-        let lab = Lab::serve("app", &["--workers", "2"]).request("100m");
-        let pod = space.start(&lab.limit("200m")).await;
-        let agent = cgroup(&pod, AGENT_CONTAINER).unwrap();
-        // Half a core of work, which is what shows; nothing of it waits any more when its limit has grown.
-        let stop = CancellationToken::new();
-        let load = tokio::spawn(load::run(arguments("app", &ip(&pod), 25), stop.clone()));
-        let stopped = agent.stop();
+        let before = unanswered(space).await;
+        let mut pods = Vec::new();
+        for name in UNREACHABLE.into_iter().chain(["idle"]) {
+            let lab = Lab::serve(name, &["--workers", "2"]).request("50m");
+            pods.push(space.start(&lab.limit("100m")).await);
+        }
+        for name in UNREACHABLE {
+            counted_with(space, name, 0.0..=0.1).await;
+            needs(space, name, 0.0..=50.0).await;
+        }
+        let agent = cgroup(&pods[0], AGENT_CONTAINER).unwrap();
+        let barriers = (
+            agent.stop(),
+            Rule::deny(&pods[1]),
+            Rule::refuse(&pods[2]),
+            Mesh::before(&pods[3]),
+            Rule::deny(&pods[4]),
+        );
         let began = Instant::now();
-        let limit = space.limit("app", KNOWN, |limit| limit > 300).await;
-        counted_with(space, "app", NEUTRAL).await;
+        // A fifth of a core of work each, of which nothing waits.
+        let mut load = arguments(UNREACHABLE[0], &ip(&pods[0]), 10);
+        for (name, pod) in UNREACHABLE.iter().zip(&pods).skip(1) {
+            load.targets.extend(arguments(name, &ip(pod), 10).targets);
+        }
+        let stop = CancellationToken::new();
+        let load = tokio::spawn(load::run(load, stop.clone()));
+        for name in UNREACHABLE.into_iter().chain(["idle"]) {
+            counted_with(space, name, NEUTRAL).await;
+        }
         let faded = began.elapsed();
-        let failed = failures(space, "timeout").await - before;
-        assert!(failed >= 1.0, "{failed} questions were not answered");
-        drop(stopped);
-        counted_with(space, "app", 0.0..=0.1).await;
-        let back = began.elapsed();
+        let mut need = Vec::new();
+        for name in UNREACHABLE {
+            need.push(needs(space, name, 150.0..=400.0).await);
+        }
+        let idle = needs(space, "idle", 0.0..=50.0).await;
+        let mut failed = unanswered(space).await;
+        for (failed, before) in failed.iter_mut().zip(before) {
+            *failed -= before;
+        }
+        // Three of them let every question wait.
+        let [timeout, connect, http] = failed;
+        assert!(
+            timeout >= 3.0 && connect >= 1.0 && http >= 1.0,
+            "not answered: {failed:?}"
+        );
+        assert!(faded < FADED, "neutral after {faded:?}");
+        drop(barriers);
+        let began = Instant::now();
+        for name in UNREACHABLE {
+            counted_with(space, name, 0.0..=0.1).await;
+        }
         stop.cancel();
         load.await.unwrap().unwrap();
         figure!(
-            "an agent that does not answer: neutral after {faded:.0?}, limit 200m → {limit}m on evidence alone, \
-             {failed} questions in vain; heard again {:.0?} after it answers",
-            back.saturating_sub(faded)
+            "agents that cannot be reached: neutral after {faded:.0?}; on evidence alone they need {need:?}m of 200m of \
+             work, an idle one {idle}m; {timeout} questions without an answer, {connect} refused, {http} garbled; heard \
+             again after {:.0?}",
+            began.elapsed()
         );
     });
 }
@@ -257,7 +306,6 @@ struct Stranger(Child);
 impl Stranger {
     /// It waits for the port, which MBCAS's own agent has; when that dies it has it first.
     fn beside(space: &Space, pod: &Pod) -> Self {
-        let app = cgroup(pod, "app").unwrap().processes()[0];
         let until_it_has_the_port = "import runpy, sys, time
 while True:
     try:
@@ -265,8 +313,8 @@ while True:
     except OSError:
         print('waits', flush=True)
         time.sleep(0.01)";
-        let mut child = Command::new("nsenter")
-            .args(["--net", "--target", &app.to_string(), "python3", "-c"])
+        let mut child = inside(pod, "python3")
+            .arg("-c")
             .arg(until_it_has_the_port)
             .arg(workspace().join("docs/agent.py"))
             .env("MBCAS_NAMESPACE", &space.name)
@@ -354,6 +402,17 @@ async fn counted_with(space: &Space, pod: &str, demand: RangeInclusive<f64>) -> 
     .await
 }
 
+/// Waits until so many millicores are what `pod` can use by the last clearing; gives them.
+async fn needs(space: &Space, pod: &str, millicores: RangeInclusive<f64>) -> f64 {
+    let what = format!("{pod} needs {millicores:?} millicores");
+    wait_until(&what, KNOWN, async || {
+        let need = value(space, "mbcas_need_cpu_mcores", pod).await?;
+        that(millicores.contains(&need), format!("it is {need}"))?;
+        Ok(need)
+    })
+    .await
+}
+
 /// The value of `metric` for the container `app` of `pod`.
 async fn value(space: &Space, metric: &str, pod: &str) -> Result<f64, String> {
     let page = space.release.metrics().await?;
@@ -367,12 +426,16 @@ async fn value(space: &Space, metric: &str, pod: &str) -> Result<f64, String> {
 /// The value of `metric` for this reason.
 async fn counted(space: &Space, metric: &str, reason: &str) -> Result<f64, String> {
     let page = space.release.metrics().await?;
-    let found = samples(&page, metric).find(|sample| sample.label("reason") == Some(reason));
-    Ok(found.map_or(0.0, |sample| sample.value))
+    Ok(with_reason(&page, metric, reason))
+}
+
+/// The same on a `page`.
+fn with_reason(page: &str, metric: &str, reason: &str) -> f64 {
+    let found = samples(page, metric).find(|sample| sample.label("reason") == Some(reason));
+    found.map_or(0.0, |sample| sample.value)
 }
 
 /// How many questions about demand had no answer, for this reason.
 async fn failures(space: &Space, reason: &str) -> f64 {
-    let counted = counted(space, "mbcas_demand_pull_failures_total", reason).await;
-    counted.unwrap()
+    counted(space, FAILURES, reason).await.unwrap()
 }
