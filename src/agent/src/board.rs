@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::mem::Discriminant;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mbcas_core::DemandReport;
@@ -28,6 +28,16 @@ pub struct Reading {
     /// How much CPU the application could use, in cores; absent where it cannot be seen.
     pub need: Option<f64>,
 }
+
+impl Reading {
+    /// The intensity as others are told it.
+    fn demand(&self) -> Option<Demand> {
+        Demand::from_fraction(self.intensity?).ok()
+    }
+}
+
+/// More than any demand is.
+const NOBODY: u64 = u64::MAX;
 
 /// Turns pressures into readings.
 #[derive(Debug, Default)]
@@ -158,6 +168,8 @@ pub struct Board {
     /// What it was told.
     pub config: Config,
     reading: watch::Sender<Option<(Reading, Instant)>>,
+    /// The lowest intensity that somebody may be waiting for, in basis points.
+    awaited: AtomicU64,
     asking: AtomicBool,
     registry: Registry,
     intensity: GaugeVec,
@@ -226,6 +238,7 @@ impl Board {
         Ok(Self {
             config,
             reading,
+            awaited: AtomicU64::new(NOBODY),
             asking: AtomicBool::new(false),
             registry,
             intensity,
@@ -239,7 +252,16 @@ impl Board {
 
     /// Puts up a reading that was taken just now.
     pub fn put(&self, reading: Reading) {
-        self.reading.send_replace(Some((reading, Instant::now())));
+        let demand = reading.demand().map(Demand::basis_points);
+        self.reading.send_if_modified(|newest| {
+            *newest = Some((reading, Instant::now()));
+            // Nobody is woken to see that there is less than what is waited for.
+            let is_awaited = demand >= Some(self.awaited.load(Ordering::Relaxed));
+            if is_awaited {
+                self.awaited.store(NOBODY, Ordering::Relaxed);
+            }
+            is_awaited
+        });
     }
 
     /// Notes whether a question to the application may be in its accept queue.
@@ -262,15 +284,22 @@ impl Board {
 
     /// Comes back as soon as a reading's intensity is at least `above`; for ever not, if none is.
     pub async fn rises_to(&self, above: Demand) {
-        let is_so = |now: Reading| {
-            let demand = now.intensity.map(Demand::from_fraction);
-            demand.is_some_and(|demand| demand.is_ok_and(|demand| demand >= above))
-        };
         let mut readings = self.reading.subscribe();
-        // It cannot fail: the board keeps the sender.
-        let _ = readings
-            .wait_for(|reading| reading.is_some_and(|(reading, _)| is_so(reading)))
-            .await;
+        let is_so = || {
+            let newest = *self.reading.borrow();
+            newest.is_some_and(|(reading, _)| reading.demand() >= Some(above))
+        };
+        while !is_so() {
+            // What is put up after the first line wakes, or is awaited, or is seen.
+            readings.mark_unchanged();
+            let above = above.basis_points();
+            self.awaited.fetch_min(above, Ordering::Relaxed);
+            if is_so() {
+                return;
+            }
+            // It cannot fail: the board keeps the sender.
+            let _ = readings.changed().await;
+        }
     }
 
     /// The report as of now, or why there is none.

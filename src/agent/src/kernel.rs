@@ -14,8 +14,11 @@ use crate::signal::{Pressures, Source};
 use crate::sockets::{AcceptQueue, ReceiveQueue, SocketError};
 use crate::threads::Threads;
 
-/// The least time between two looks at processes, and at the node.
+/// The least time between two looks at processes.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// The least time between two looks at the node, which is for people.
+const PAUSE_OF_NODE: Duration = Duration::from_secs(5);
 
 /// The most time between two looks at processes and their threads: what was seen before a cycle of the market
 /// says nothing about now. Below 500 threads looks come sooner; 4,000, of 3 µs each, take a thousandth of a core.
@@ -50,7 +53,7 @@ impl Kernel {
             pod: Pod::new(board),
             node: (
                 Node::default(),
-                Pace::new(PAUSE),
+                Pace::new(PAUSE_OF_NODE),
                 Watch::new(Source::Node, board),
             ),
         }
@@ -60,11 +63,13 @@ impl Kernel {
     pub fn step(&mut self, now: Instant, board: &Board) {
         let own = self.own;
         let (queue, standing, watch) = &mut self.accept;
+        let asked = board.questions();
         let waiting = watch
             .note(queue.waiting_at(now, |port| port != own))
             .flatten();
-        // Nor is a question to the application a request to the pod.
-        let waiting = waiting.map(|waiting| waiting.saturating_sub(board.questions()));
+        // Nor is a question to the application a request to the pod; it may come or go while this looks.
+        let asked = asked.max(board.questions());
+        let waiting = waiting.map(|waiting| waiting.saturating_sub(asked));
         let standing = standing.update(waiting, now).map(queue_pressure);
         self.pressures.set(Source::AcceptQueue, standing);
         let (queue, watch) = &mut self.receive;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sockets ─────5 to 10 Hz──▶ ┐
-//! threads, cgroup, node ─1 Hz▶ kernel ─┐ pressures            ┌──▶ /metrics
+//! threads, cgroup, node ≤1 Hz▶ kernel ─┐ pressures            ┌──▶ /metrics
 //!                                      ├──▶ greatest ──▶ Ewma ─┤
 //! the app's own metrics ─1 Hz▶ app ────┘                      └──▶ /demand
 //! ```
@@ -36,7 +36,6 @@
 //! | [`application`] | what counts of its answers, and when to ask again |
 //! | [`board`] | the newest reading, for everyone who asks |
 //! | [`server`] | the two paths of the agent's port |
-//! | [`ticker`] | up to ten wake-ups a second |
 //! | [`run`] | the loops |
 
 pub mod app;
@@ -60,4 +59,3 @@ pub mod server;
 pub mod signal;
 pub mod sockets;
 pub mod threads;
-pub mod ticker;

@@ -2,19 +2,22 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{self, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::application::Application;
 use crate::board::{Board, Smoother};
 use crate::kernel::Kernel;
 use crate::server;
 use crate::signal::{Pressures, Source};
-use crate::ticker::Ticker;
+
+/// Room for the sampling thread's calls, in bytes: buffers of 8 KiB are the most of them. What is not used is not there.
+const STACK: usize = 256 * 1024;
 
 /// Runs until `token` is cancelled, and then ends at once: nothing here is worth waiting for.
 pub async fn run(board: &Arc<Board>, token: CancellationToken) {
@@ -27,38 +30,80 @@ pub async fn run(board: &Arc<Board>, token: CancellationToken) {
             "watching"
         );
     }
-    // A task of its own, because waking the outermost one costs a detour through the kernel.
-    let mut sampling = JoinSet::new();
-    sampling.spawn(sample(Arc::clone(board), app_pressures.subscribe()));
     tokio::select! {
+        biased; // a reading comes before anybody who could ask for it
         () = token.cancelled() => {}
+        () = sample(board, &app_pressures, &token) => {}
         () = ask(board, &app_pressures) => {}
         () = server::serve(Arc::clone(board), token.clone()) => {}
     }
 }
 
-async fn sample(board: Arc<Board>, app_pressures: watch::Receiver<Pressures>) {
-    let mut kernel = Kernel::new(&board);
-    let mut smoother = Smoother::default();
-    let mut ticker = Ticker::new();
-    let mut last = Instant::now();
-    loop {
-        kernel.step(std::time::Instant::now(), &board);
-        let app = *app_pressures.borrow();
+/// Samples in a thread that sleeps in between, because that is the cheapest way to wake up: a timer of the runtime's
+/// wakes it twice for a sleep of 100 ms, one of the kernel's takes two calls more, and both all that the runtime
+/// does for an event.
+async fn sample(board: &Arc<Board>, app: &watch::Sender<Pressures>, token: &CancellationToken) {
+    let sampler = || Sampler::new(Arc::clone(board), app.subscribe());
+    let (mut alone, stop) = (sampler(), token.clone());
+    let mut pause = alone.step();
+    let thread = thread::Builder::new().name("sampling".to_owned());
+    let thread = thread.stack_size(STACK).spawn(move || {
+        while !stop.is_cancelled() {
+            thread::sleep(pause);
+            pause = alone.step();
+        }
+    });
+    match thread {
+        Ok(_) => pending().await,
+        Err(why) => {
+            warn!(%why, "no thread to sample in (is there a limit of processes?); sampling takes more CPU without");
+            let mut sampler = sampler();
+            loop {
+                sleep(sampler.step()).await;
+            }
+        }
+    }
+}
+
+/// Puts readings on the board.
+struct Sampler {
+    board: Arc<Board>,
+    app: watch::Receiver<Pressures>,
+    kernel: Kernel,
+    smoother: Smoother,
+    last: Instant,
+}
+
+impl Sampler {
+    fn new(board: Arc<Board>, app: watch::Receiver<Pressures>) -> Self {
+        Self {
+            app,
+            kernel: Kernel::new(&board),
+            board,
+            smoother: Smoother::default(),
+            last: Instant::now(),
+        }
+    }
+
+    /// Takes one reading, and says how long to wait before the next.
+    fn step(&mut self) -> Duration {
+        let now = Instant::now();
+        self.kernel.step(now, &self.board);
+        let app = *self.app.borrow();
         let pressures = [Source::AppQueue, Source::AppLatency]
             .into_iter()
-            .fold(kernel.pressures(), |all, source| {
+            .fold(self.kernel.pressures(), |all, source| {
                 all.with(source, app.of(source))
             });
         let is_known = pressures.breakdown().greatest().is_some();
-        let now = Instant::now();
-        let elapsed = now.saturating_duration_since(last);
-        last = now;
+        let elapsed = now.saturating_duration_since(self.last);
+        self.last = now;
         // Who cannot look has seen nothing: then the last reading ages.
-        if is_known || !kernel.is_blind() {
-            board.put(smoother.read(pressures, kernel.need(), elapsed));
+        if is_known || !self.kernel.is_blind() {
+            let reading = self.smoother.read(pressures, self.kernel.need(), elapsed);
+            self.board.put(reading);
         }
-        ticker.tick(kernel.pace()).await;
+        self.kernel.pace()
     }
 }
 
@@ -69,7 +114,7 @@ async fn ask(board: &Board, app_pressures: &watch::Sender<Pressures>) {
     info!(%source, "asking the application");
     let mut application = Application::new(source, board);
     loop {
-        let begin = Instant::now();
+        let begin = time::Instant::now();
         app_pressures.send_replace(application.pressures().await);
         sleep_until(begin + application.pause()).await;
     }

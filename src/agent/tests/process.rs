@@ -8,7 +8,7 @@ use std::io::{Read, Write, pipe};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use agent::{Agent, SUBJECT, start, start_with};
+use agent::{Agent, SUBJECT, start, start_with, start_without_threads};
 use mbcas_core::DemandReport;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
@@ -222,6 +222,18 @@ fn requests_that_nobody_reads_are_heard_of_within_seconds() {
         std::thread::sleep(Duration::from_millis(100));
     }
     println!("heard of after {:?}", begin.elapsed());
+}
+
+#[test]
+fn where_there_can_be_no_thread_it_looks_all_the_same() {
+    let mut agent = start_without_threads(&SUBJECT);
+    agent.says("no thread to sample in");
+    agent.says("serving");
+    let first = agent.report().sequence;
+    std::thread::sleep(Duration::from_secs(2));
+    let looks = agent.report().sequence - first;
+    assert!((3..=21).contains(&looks), "{looks} looks in two seconds");
+    assert_eq!(agent.told(Signal::TERM).0, Some(0));
 }
 
 #[test]

@@ -1,3 +1,8 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::task::{Context, Wake, Waker};
+
 use mbcas_core::demand::queue_pressure;
 use prometheus::TextEncoder;
 use proptest::prelude::*;
@@ -74,6 +79,54 @@ async fn an_agent_that_knows_nothing_says_so_and_does_not_rise() {
     let risen = board.rises_to(Demand::from_basis_points(0));
     let waited = tokio::time::timeout(Duration::from_secs(1), risen).await;
     assert!(waited.is_err(), "it rose to 0");
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn who_waits_for_a_jump_is_not_woken_for_less() {
+    let board = board();
+    let put = |intensity| {
+        board.put(Reading {
+            intensity,
+            sequence: 1,
+            pressures: Pressures::default(),
+            need: None,
+        });
+    };
+    put(Some(0.1));
+    let [patient, woken] = [Arc::new(Woken::default()), Arc::new(Woken::default())];
+    let times = |who: &Arc<Woken>| who.0.load(Ordering::Relaxed);
+    let poll = |who: &Arc<Woken>, future: Pin<&mut dyn Future<Output = ()>>| {
+        let waker = Waker::from(Arc::clone(who));
+        future.poll(&mut Context::from_waker(&waker)).is_ready()
+    };
+    let mut at_9000 = Box::pin(board.rises_to(Demand::from_basis_points(9_000)));
+    let mut at_5000 = Box::pin(board.rises_to(Demand::from_basis_points(5_000)));
+    assert!(!poll(&patient, at_9000.as_mut()) && !poll(&woken, at_5000.as_mut()));
+    for intensity in [Some(0.4), None, Some(0.4999), Some(0.0)] {
+        put(intensity);
+    }
+    assert_eq!((times(&patient), times(&woken)), (0, 0));
+    put(Some(0.5));
+    assert_eq!((times(&patient), times(&woken)), (1, 1));
+    assert!(poll(&woken, at_5000.as_mut()) && !poll(&patient, at_9000.as_mut()));
+    // It still waits, and for no less than before.
+    put(Some(0.8));
+    assert_eq!(times(&patient), 1);
+    put(Some(0.9));
+    assert_eq!(times(&patient), 2);
+    put(Some(0.0));
+    let mut late = Box::pin(board.rises_to(Demand::from_basis_points(9_000)));
+    assert!(!poll(&patient, at_9000.as_mut()) && !poll(&woken, late.as_mut()));
 }
 
 #[tokio::test(start_paused = true)]

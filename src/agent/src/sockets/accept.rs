@@ -4,7 +4,7 @@
 //! kernel: for a listening socket the *receive queue* is the number of connections that are
 //! established and not yet accepted.
 //!
-//! Which sockets listen is looked up once a second, in a dump. In between each is asked by itself,
+//! Which sockets listen is looked up every two seconds, in a dump. In between each is asked by itself,
 //! which is some five times cheaper. Sockets that share a port (`SO_REUSEPORT`) cannot be asked so:
 //! the kernel answers with one of them. They, and more than [`FEW`], are dumped each time, and
 //! more seldom, at the same cost.
@@ -31,7 +31,7 @@ pub const DUMP_PACE: Duration = Duration::from_millis(190);
 pub const PROC_PACE: Duration = Duration::from_secs(1);
 
 /// Time after which it is looked up again which sockets listen.
-const LISTED_FOR: Duration = Duration::from_secs(1);
+const LISTED_FOR: Duration = Duration::from_secs(2);
 
 /// The most sockets that are asked one by one.
 const FEW: usize = 8;

@@ -8,7 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mbcas_core::DemandReport;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_mbcas-demand-agent");
 
 /// An agent that runs, and is ended whatever happens.
 pub(crate) struct Agent {
@@ -25,11 +28,33 @@ pub(crate) fn start(environment: &[(&str, &str)]) -> Agent {
 
 /// The same, with a log that is written to `told` and can be read from `log`.
 pub(crate) fn start_with(environment: &[(&str, &str)], log: PipeReader, told: PipeWriter) -> Agent {
+    run(Command::new(BINARY), environment, log, told)
+}
+
+/// The same, where there may be no more processes, nor threads. Nobody else is that user; root is told that nowhere.
+pub(crate) fn start_without_threads(environment: &[(&str, &str)]) -> Agent {
+    let mut command = Command::new("prlimit");
+    if geteuid().is_root() {
+        command = Command::new("setpriv");
+        let another = "--reuid=4242424 --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override prlimit";
+        command.args(another.split(' '));
+    }
+    command.args(["--nproc=1", BINARY]);
+    let (log, told) = pipe().unwrap();
+    run(command, environment, log, told)
+}
+
+fn run(
+    mut command: Command,
+    environment: &[(&str, &str)],
+    log: PipeReader,
+    told: PipeWriter,
+) -> Agent {
     let address = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_mbcas-demand-agent"))
+    let child = command
         .env_clear()
         .env("MBCAS_AGENT_ADDR", address.to_string())
         .envs(environment.iter().copied())
@@ -50,6 +75,7 @@ impl Agent {
         let mut all = String::new();
         loop {
             let begin = all.len();
+            self.wait_for_more(&all);
             assert_ne!(
                 self.log.read_line(&mut all).unwrap(),
                 0,
@@ -59,6 +85,17 @@ impl Agent {
                 return all;
             }
         }
+    }
+
+    /// Comes back when there is something to read, or the log has ended.
+    fn wait_for_more(&self, all: &str) {
+        let mut log = [PollFd::new(self.log.get_ref(), PollFlags::IN)];
+        let most = Timespec {
+            tv_sec: 60,
+            tv_nsec: 0,
+        };
+        let is_there = !self.log.buffer().is_empty() || poll(&mut log, Some(&most)).unwrap() > 0;
+        assert!(is_there, "a minute after {all}");
     }
 
     /// The first line of the answer, and its body.
