@@ -95,6 +95,7 @@ need_bench() {
   need h2load nghttp2-client
   need taskset util-linux
   need unshare util-linux
+  need ip iproute2
   need valgrind valgrind
   need nm binutils
   need python3 python3

@@ -10,6 +10,10 @@
 //! arguments becomes the address that it is to serve `/metrics` on, and without any argument it gets
 //! `--web.listen-address={}`, as node_exporter wants it.
 //!
+//! One column is a node that is full of pods: [`CROWD`] agents at once, each in a network of its own where one other
+//! socket listens. There most of what a look needs is in the caches. It takes `unshare` and `ip`, and the right to make
+//! networks.
+//!
 //! The last column is what no program that wakes up ten times a second comes below on this
 //! machine: a process that sleeps for 100 ms at a time and does nothing else.
 
@@ -31,6 +35,12 @@ const STARTS: usize = 10;
 
 /// The argument that makes this program the one that only sleeps.
 const SLEEPER: &str = "--only-sleep";
+
+/// The argument that makes it one that only listens, until its input ends.
+const LISTENER: &str = "--only-listen";
+
+/// Agents of a node that is full of pods.
+const CROWD: usize = 40;
 
 /// The variable with the image's settings of the C library.
 const TUNABLES: &str = "MBCAS_BENCH_TUNABLES";
@@ -98,8 +108,10 @@ impl Running {
             .env("MBCAS_NAMESPACE", "shop")
             .env("MBCAS_POD", "web-1")
             .env("MBCAS_CONTAINER", "app")
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
             .env("MBCAS_AGENT_ADDR", address.to_string())
             .envs(std::env::var(TUNABLES).map(|how| ("GLIBC_TUNABLES", how)))
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
@@ -248,6 +260,42 @@ fn measure(program: &str, arguments: &[String], options: &Options) -> Vec<String
     ]
 }
 
+/// The share of a core that each of [`CROWD`] agents takes, in percent.
+fn crowd_share(agent: &str, time: Duration) -> String {
+    let ours = std::env::current_exe().unwrap();
+    let script = r#"ip link set lo up && exec 3<&0 && { "$1" "$2" <&3 & exec "$3" 3<&-; }"#;
+    let words = [
+        "--net",
+        "sh",
+        "-c",
+        script,
+        "pod",
+        ours.to_str().unwrap(),
+        LISTENER,
+        agent,
+    ];
+    let words = words.map(str::to_owned);
+    let address = SocketAddr::from(([127, 0, 0, 1], 9_465));
+    let agents: Vec<_> = (0..CROWD)
+        .map(|_| Running::start("unshare", &words, address))
+        .collect();
+    std::thread::sleep(Duration::from_secs(10));
+    let of_each = |agent: &Running| {
+        let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", agent.0.id())).unwrap();
+        let listening = sockets.matches(" 00000000:0000 0A ").count();
+        assert_eq!(listening, 2, "not an agent and an application:\n{sockets}");
+        agent.cpu()
+    };
+    let all = || -> Duration { agents.iter().map(of_each).sum() };
+    let (begin, before) = (Instant::now(), all());
+    std::thread::sleep(time);
+    let used = all().saturating_sub(before) / u32::try_from(CROWD).unwrap();
+    format!(
+        "{:.3}",
+        100.0 * used.as_secs_f64() / begin.elapsed().as_secs_f64()
+    )
+}
+
 /// The share of a core that waking up takes by itself, in percent.
 fn sleeper_share(time: Duration) -> String {
     let program = std::env::current_exe().unwrap();
@@ -263,13 +311,24 @@ fn main() {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+    if std::env::args().any(|word| word == LISTENER) {
+        let _app = TcpListener::bind("127.0.0.1:0").unwrap();
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+        return;
+    }
     let options = Options::read();
+    // What the agent looks at.
+    let _app = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut columns = vec![("the agent", measure(&options.agent, &[], &options))];
     if let Some((program, arguments)) = &options.beside {
         let name = program.rsplit('/').next().unwrap_or(program);
         columns.push((name, measure(program, arguments, &options)));
         columns.push(("the agent again", measure(&options.agent, &[], &options)));
     }
+    let mut one_of_many = vec![String::new(); columns[0].1.len()];
+    one_of_many[4] = crowd_share(&options.agent, options.idle);
+    let crowd = format!("each of {CROWD} agents");
+    columns.push((&crowd, one_of_many));
     let mut only_sleeps = vec![String::new(); columns[0].1.len()];
     only_sleeps[4] = sleeper_share(options.idle);
     columns.push(("only sleeping", only_sleeps));

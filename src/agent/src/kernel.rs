@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_OF_NODE: Duration = Duration::from_secs(5);
 
 /// The most time between two looks at processes and their threads: what was seen before a cycle of the market
-/// says nothing about now. Below 500 threads looks come sooner; 4,000, of 3 µs each, take a thousandth of a core.
+/// says nothing about now. Below 250 threads looks come sooner; 4,000, of 3 µs each, take a thousandth of a core.
 const OLDEST: Duration = Duration::from_secs(15);
 
 /// What the kernel shows of the pod.

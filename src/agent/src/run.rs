@@ -1,6 +1,7 @@
 //! The loops: sample, ask, serve.
 
 use std::future::pending;
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,30 +40,32 @@ pub async fn run(board: &Arc<Board>, token: CancellationToken) {
     }
 }
 
-/// Samples in a thread that sleeps in between, because that is the cheapest way to wake up: a timer of the runtime's
-/// wakes it twice for a sleep of 100 ms, one of the kernel's takes two calls more, and both all that the runtime
-/// does for an event.
+/// Samples in a thread of its own, or, where there can be none, in this one.
 async fn sample(board: &Arc<Board>, app: &watch::Sender<Pressures>, token: &CancellationToken) {
-    let sampler = || Sampler::new(Arc::clone(board), app.subscribe());
-    let (mut alone, stop) = (sampler(), token.clone());
-    let mut pause = alone.step();
+    let sampler = || Box::new(Sampler::new(Arc::clone(board), app.subscribe()));
+    let Err(why) = sample_apart(sampler(), token.clone()) else {
+        return pending().await;
+    };
+    warn!(%why, "no thread to sample in (is there a limit of processes?); sampling takes more CPU without");
+    let mut sampler = sampler();
+    loop {
+        sleep(sampler.step()).await;
+    }
+}
+
+/// Takes a first reading, and the others in a thread that sleeps in between until `token` is cancelled. That is the
+/// cheapest way to wake up: a timer of the runtime's wakes it twice for a sleep of 100 ms, one of the kernel's takes
+/// two calls more, and both all that the runtime does for an event.
+fn sample_apart(mut sampler: Box<Sampler>, token: CancellationToken) -> io::Result<()> {
+    let mut pause = sampler.step();
     let thread = thread::Builder::new().name("sampling".to_owned());
     let thread = thread.stack_size(STACK).spawn(move || {
-        while !stop.is_cancelled() {
+        while !token.is_cancelled() {
             thread::sleep(pause);
-            pause = alone.step();
+            pause = sampler.step();
         }
     });
-    match thread {
-        Ok(_) => pending().await,
-        Err(why) => {
-            warn!(%why, "no thread to sample in (is there a limit of processes?); sampling takes more CPU without");
-            let mut sampler = sampler();
-            loop {
-                sleep(sampler.step()).await;
-            }
-        }
-    }
+    thread.map(drop)
 }
 
 /// Puts readings on the board.

@@ -4,7 +4,7 @@
 //! kernel: for a listening socket the *receive queue* is the number of connections that are
 //! established and not yet accepted.
 //!
-//! Which sockets listen is looked up every two seconds, in a dump. In between each is asked by itself,
+//! Which sockets listen is looked up in a dump, the more seldom the longer that stays the same. In between each is asked by itself,
 //! which is some five times cheaper. Sockets that share a port (`SO_REUSEPORT`) cannot be asked so:
 //! the kernel answers with one of them. They, and more than [`FEW`], are dumped each time, and
 //! more seldom, at the same cost.
@@ -30,8 +30,13 @@ pub const DUMP_PACE: Duration = Duration::from_millis(190);
 /// Time between two samples from `/proc`.
 pub const PROC_PACE: Duration = Duration::from_secs(1);
 
-/// Time after which it is looked up again which sockets listen.
-const LISTED_FOR: Duration = Duration::from_secs(2);
+/// Time after which it is looked up again which sockets listen, where none does or that has just changed. It doubles each
+/// time that they are the same,
+const LISTED_FOR: Duration = Duration::from_secs(1);
+
+/// up to this: a server that opens another port later is heard that much later. One that opens its own anew is noticed
+/// at once.
+const LISTED_FOR_LONG: Duration = Duration::from_secs(16);
 
 /// The most sockets that are asked one by one.
 const FEW: usize = 8;
@@ -47,7 +52,8 @@ const PROC_SAMPLES: u32 = 60;
 pub struct AcceptQueue {
     diag: Option<Diag>,
     listening: Vec<Identity>,
-    listed: Option<Instant>,
+    /// When that was looked up, and for how long it holds.
+    listed: Option<(Instant, Duration)>,
     dumps_left: u32,
     proc_samples_left: u32,
     is_jump: bool,
@@ -118,7 +124,7 @@ impl AcceptQueue {
     ) -> Result<Option<u64>, SocketError> {
         let fresh = self
             .listed
-            .is_some_and(|at| now.saturating_duration_since(at) < LISTED_FOR);
+            .is_some_and(|(at, holds)| now.saturating_duration_since(at) < holds);
         if !fresh || self.listening.len() > FEW || self.dumps_left > 0 {
             self.dumps_left = self.dumps_left.saturating_sub(1);
             return self.list(diag, now, counts);
@@ -147,14 +153,23 @@ impl AcceptQueue {
     ) -> Result<Option<u64>, SocketError> {
         let mut sum = 0_u64;
         let listening = &mut self.listening;
-        listening.clear();
-        diag.dump(&[LISTEN], |socket| {
+        let (mut count, mut is_same) = (0, true);
+        diag.dump(&[LISTEN], &mut |socket| {
             if socket.state == LISTEN && counts(socket.identity.port()) {
                 sum = sum.saturating_add(socket.queue.into());
-                listening.push(socket.identity);
+                if listening.get(count) != Some(&socket.identity) {
+                    is_same = false;
+                    listening.truncate(count);
+                    listening.push(socket.identity);
+                }
+                count += 1;
             }
         })?;
-        self.listed = Some(now);
+        is_same &= count == listening.len();
+        listening.truncate(count);
+        let before = self.listed.filter(|_| is_same && count > 0);
+        let holds = before.map_or(LISTED_FOR, |(_, held)| (2 * held).min(LISTED_FOR_LONG));
+        self.listed = Some((now, holds));
         Ok((!listening.is_empty()).then_some(sum))
     }
 
@@ -202,7 +217,8 @@ mod tests {
         for expected in 0..30 {
             settles(expected, || proc::waiting(ours).unwrap());
             assert_eq!(queue.waiting_at(now, ours).unwrap(), Some(expected));
-            assert_eq!((queue.dumps_left, queue.listed), (0, Some(now)));
+            assert_eq!(queue.dumps_left, 0);
+            assert_eq!(queue.listed, Some((now, LISTED_FOR)));
             let pace = if expected < 24 { PACE } else { SECOND_LOOK };
             assert_eq!(queue.pace(), pace);
             clients.push(TcpStream::connect(address).unwrap());
@@ -242,6 +258,35 @@ mod tests {
         assert_eq!(queue.waiting_at(now + LISTED_FOR, both).unwrap(), None);
         assert_eq!(proc::waiting(both).unwrap(), None);
         assert_eq!(queue.pace(), PACE);
+    }
+
+    #[test]
+    fn it_looks_for_others_the_more_seldom_the_longer_the_same_listen() {
+        let old = TcpListener::bind("127.0.0.1:0").unwrap();
+        let new = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ports = [&old, &new].map(|l| l.local_addr().unwrap().port());
+        let mut queue = AcceptQueue::new();
+        let begin = Instant::now();
+        let mut look = |second, counts: &dyn Fn(u16) -> bool| {
+            let now = begin + Duration::from_secs(second);
+            let waiting = queue.waiting_at(now, counts).unwrap();
+            let (at, holds) = queue.listed.unwrap();
+            (waiting.is_some(), (at - begin).as_secs(), holds.as_secs())
+        };
+        for second in 0..3 {
+            assert_eq!(look(second, &|_| false), (false, second, 1));
+        }
+        let first = |port| port == ports[0];
+        let listed = [3, 4, 6, 10, 18, 34, 50, 66].into_iter();
+        for (second, holds) in listed.zip([1, 2, 4, 8, 16, 16, 16, 16]) {
+            assert_eq!(look(second, &first), (true, second, holds));
+            assert_eq!(look(second + holds - 1, &first), (true, second, holds));
+        }
+        let both = |port| ports.contains(&port);
+        assert_eq!(look(82, &both), (true, 82, 1));
+        assert_eq!(look(83, &both), (true, 83, 2));
+        drop(old);
+        assert_eq!(look(84, &both), (true, 84, 1));
     }
 
     #[test]

@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// As much as the kernel puts into one message of an answer to someone who has read no more before.
 const BUFFER: usize = 8 * 1024;
 
+/// More than the answer about one socket: 124 bytes, or an error with the question in it.
+const SMALL: usize = 512;
+
 /// The most that is read of one dump, in bytes: some 300,000 sockets.
 const DUMP_MAX: usize = 32 * 1024 * 1024;
 
@@ -117,7 +120,7 @@ impl Diag {
     pub(super) fn dump(
         &self,
         states: &[u8],
-        mut each: impl FnMut(&Socket),
+        each: &mut dyn FnMut(&Socket),
     ) -> Result<(), SocketError> {
         let mut question = [0; HEADER + DUMP];
         head(&mut question, TCPDIAG_GETSOCK, REQUEST_ALL);
@@ -132,7 +135,7 @@ impl Diag {
             if total > DUMP_MAX {
                 return Err(SocketError::TooLarge(NAME, DUMP_MAX));
             }
-            if read_answer(answer, &mut each)? {
+            if read_answer(answer, each)? {
                 return Ok(());
             }
         }
@@ -148,8 +151,9 @@ impl Diag {
         put(&mut question, HEADER, &[identity.family, IPPROTO_TCP]);
         put(&mut question, HEADER + LOOK_UP - IDENTITY, &identity.id);
         self.ask(&question)?;
-        let (mut buffer, mut found) = ([0; BUFFER], None);
-        match read_answer(self.answer(&mut buffer)?, |socket| found = Some(*socket)) {
+        let (mut buffer, mut found) = ([0; SMALL], None);
+        let answer = self.answer(&mut buffer)?;
+        match read_answer(answer, &mut |socket| found = Some(*socket)) {
             Ok(_) => Ok(found.filter(|socket| socket.identity == *identity)),
             Err(SocketError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
@@ -231,7 +235,7 @@ fn raw(family: AddressFamily) -> u8 {
 }
 
 /// Shows what one part of an answer holds; true at the answer's end.
-fn read_answer(mut part: &[u8], mut each: impl FnMut(&Socket)) -> Result<bool, SocketError> {
+fn read_answer(mut part: &[u8], each: &mut dyn FnMut(&Socket)) -> Result<bool, SocketError> {
     const MALFORMED: SocketError = SocketError::Malformed(NAME);
     if part.is_empty() {
         return Err(MALFORMED);
@@ -330,8 +334,8 @@ mod tests {
 
     fn read(part: &[u8]) -> Result<Answer, SocketError> {
         let mut seen = Vec::new();
-        let each = |s: &Socket| seen.push((s.state, s.identity.port(), s.queue));
-        read_answer(part, each).map(|done| (done, seen))
+        let mut each = |s: &Socket| seen.push((s.state, s.identity.port(), s.queue));
+        read_answer(part, &mut each).map(|done| (done, seen))
     }
 
     #[test]
@@ -357,7 +361,7 @@ mod tests {
         let mut ours = None;
         for _ in 0..100 {
             ours = None;
-            diag.dump(&[LISTEN], |socket| {
+            diag.dump(&[LISTEN], &mut |socket| {
                 if socket.identity.port() == port {
                     ours = Some(*socket);
                 }
@@ -384,14 +388,14 @@ mod tests {
     fn a_dump_that_ends_in_an_error_is_none() {
         // What a kernel without `tcp_diag` says, and one whose dump breaks off.
         let refused = message(NLMSG_DONE, &(-2_i32).to_ne_bytes());
-        assert!(Diag::without_tcp().dump(&[LISTEN], |_| {}).is_err());
+        assert!(Diag::without_tcp().dump(&[LISTEN], &mut |_| {}).is_err());
         for part in [refused.clone(), [entry(LISTEN, 8080, 5), refused].concat()] {
             let Err(SocketError::Read { source, .. }) = read(&part) else {
                 unreachable!("it is no end")
             };
             assert_eq!(source.kind(), io::ErrorKind::NotFound);
             let diag = Diag::that_says(&part);
-            assert!(diag.dump(&[LISTEN], |_| {}).is_err());
+            assert!(diag.dump(&[LISTEN], &mut |_| {}).is_err());
         }
         assert!(read(&message(NLMSG_DONE, &[])).unwrap().0);
     }

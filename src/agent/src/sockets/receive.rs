@@ -5,7 +5,7 @@
 //!
 //! To see them the kernel walks the machine's whole table of connections: 200 to 370 µs with
 //! 262,144 buckets (24 GiB of memory), and more the more connections there are. So that is done as
-//! seldom as [`Pace`] asks, here every two to four seconds, and five times as often once there is one: then a queue
+//! seldom as [`Pace`] asks, here every four to seven seconds, and ten times as often once there is one: then a queue
 //! is heard of in seconds. What is seen so seldom jumps about, so only what stands counts ([`Standing`]).
 //!
 //! Bytes that lie there for a minute are nobody's request any more: some connections are never read, as one that is
@@ -187,7 +187,7 @@ fn look(
     let mut by_netlink = || -> Result<Diag, SocketError> {
         let diag = kept.take().map_or_else(Diag::open, Ok)?;
         unread.begin();
-        diag.dump(&[LISTEN, ESTABLISHED], |socket| {
+        diag.dump(&[LISTEN, ESTABLISHED], &mut |socket| {
             let socket_at = (socket.state, socket.identity.port());
             let held = (socket.queue.into(), socket.inode.into());
             unread.take(socket_at, held, &counts);
@@ -348,12 +348,12 @@ mod tests {
             settles(|| {
                 let mut held = 0;
                 let diag = Diag::open().unwrap();
-                let each = |socket: &Socket| {
+                let mut each = |socket: &Socket| {
                     if ours(socket.identity.port()) {
                         held = socket.queue;
                     }
                 };
-                diag.dump(&[ESTABLISHED], each).unwrap();
+                diag.dump(&[ESTABLISHED], &mut each).unwrap();
                 held == bytes
             });
         };
