@@ -307,6 +307,11 @@ impl Board {
     /// # Errors
     /// A sentence for whoever asked.
     pub fn report(&self) -> Result<DemandReport, String> {
+        self.newest().map(|(report, _)| report)
+    }
+
+    /// The same, with the reading that it tells of.
+    fn newest(&self) -> Result<(DemandReport, Reading), String> {
         let Some(identity) = &self.config.identity else {
             let faults = self.config.faults.iter().map(ToString::to_string);
             return Err(faults.collect::<Vec<_>>().join("\n"));
@@ -314,7 +319,7 @@ impl Board {
         let Some((reading, at)) = *self.reading.borrow() else {
             return Err("no sample was taken yet".to_owned());
         };
-        Ok(DemandReport {
+        let report = DemandReport {
             namespace: identity.namespace.clone(),
             pod: identity.pod.clone(),
             container: identity.container.clone(),
@@ -323,7 +328,8 @@ impl Board {
             age_ms: u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX),
             need_millicores: reading.need.map(millicores),
             breakdown: reading.pressures.breakdown(),
-        })
+        };
+        Ok((report, reading))
     }
 
     /// The metrics as of now. A reading that is too old to rely on is not among
@@ -332,16 +338,14 @@ impl Board {
         self.intensity.reset();
         self.pressure.reset();
         self.need.reset();
-        if let Ok(report) = self.report()
+        if let Ok((report, reading)) = self.newest()
             && report.age_ms <= DemandReport::MAX_AGE_MS
         {
             if let Some(intensity) = report.demand_intensity {
                 let labels = [&*report.namespace, &*report.pod, &*report.container];
                 self.intensity.with_label_values(&labels).set(intensity);
             }
-            if let Some((reading, _)) = *self.reading.borrow() {
-                self.show(&reading);
-            }
+            self.show(&reading);
         }
         self.registry.clone()
     }

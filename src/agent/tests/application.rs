@@ -116,7 +116,7 @@ fn questions_that_nobody_accepts_make_no_pressure() {
     assert!(least < 0.5, "{least}");
 }
 
-/// The CPU time that an agent has had, and the most memory.
+/// The CPU time that an agent's first thread has had, which asks, and the most memory.
 fn cost(agent: &Agent) -> (Duration, u64) {
     let schedstat = agent.proc("schedstat");
     let nanos = schedstat.split_whitespace().next().unwrap();

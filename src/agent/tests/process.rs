@@ -177,7 +177,7 @@ fn a_step_of_two_dozen_is_published_within_300_ms() {
     // Other tests' queues are this machine's too, so what counts is that it rises.
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
-        // Time in which the listener has been found.
+        // The average falls.
         std::thread::sleep(Duration::from_millis(1_500));
         let before = agent.report();
         let above = before.demand_intensity.unwrap() + 0.005;
@@ -198,7 +198,7 @@ fn a_step_of_two_dozen_is_published_within_300_ms() {
 }
 
 /// It takes 8 to 15 s where a look at all connections costs 0.3 ms, and more where it costs more. Without haste eight
-/// looks take 24 s and more.
+/// looks take more than half a minute.
 #[test]
 fn requests_that_nobody_reads_are_heard_of_within_seconds() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -229,10 +229,15 @@ fn where_there_can_be_no_thread_it_looks_all_the_same() {
     let mut agent = start_without_threads(&SUBJECT);
     agent.says("no thread to sample in");
     agent.says("serving");
-    let first = agent.report().sequence;
+    let (first, begin) = (agent.report().sequence, Instant::now());
     std::thread::sleep(Duration::from_secs(2));
     let looks = agent.report().sequence - first;
-    assert!((3..=21).contains(&looks), "{looks} looks in two seconds");
+    // One in a tenth of a second at the most.
+    let most = begin.elapsed().as_millis() / 100 + 1;
+    assert!(
+        (3..=most).contains(&looks.into()),
+        "{looks} looks of {most}"
+    );
     assert_eq!(agent.told(Signal::TERM).0, Some(0));
 }
 

@@ -174,9 +174,9 @@ const PACES: [Pace; 6] = [
         }
     },
     |_| PROC_PACE,
+    |waiting| unread(waiting, Duration::from_secs(15)),
+    |waiting| unread(waiting, Duration::from_secs(7)),
     |waiting| unread(waiting, Duration::from_secs(4)),
-    |waiting| unread(waiting, Duration::from_secs(2)),
-    |waiting| unread(waiting, Duration::from_secs(1)),
 ];
 
 /// The pace at which unread connections are looked at, where it is `quiet` while there is none.
@@ -184,7 +184,7 @@ fn unread(waiting: u64, quiet: Duration) -> Duration {
     if waiting == 0 {
         quiet
     } else {
-        HASTE.max(quiet / 5)
+        HASTE.max(quiet / 10)
     }
 }
 

@@ -83,8 +83,8 @@ pub fn start(filter: Targets, format: Format) -> Result<(), LogError> {
     start_over(Registry::default(), stderr, filter, format)
 }
 
-/// As [`start`], for a process of one thread, which must not wait: lines for which there is no room, because
-/// nobody reads them, are dropped. Of events alone: who opens no span does without the registry of them, which takes
+/// As [`start`], for a process that must not wait: lines for which there is no room, because nobody reads them, are
+/// dropped. Of events alone: who opens no span does without the registry of them, which takes
 /// 32 kB.
 ///
 /// # Errors
@@ -113,14 +113,14 @@ where
 }
 
 /// Standard error as far as it can be written to at once. A pipe that says it has room takes [`PIPE_BUF`] bytes without
-/// waiting, where nobody else writes to it meanwhile.
+/// waiting, where nobody else writes to it meanwhile: no other thread of ours does.
 #[derive(Debug)]
 struct Unwaiting;
 
 impl Write for Unwaiting {
     /// It never fails: there is nobody to tell.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let error = stderr();
+        let error = stderr().lock();
         let mut room = [PollFd::new(&error, PollFlags::OUT)];
         let at_once = Timespec::default();
         let is_ready = poll(&mut room, Some(&at_once)).is_ok_and(|ready| ready > 0);

@@ -104,7 +104,6 @@ async fn unanswered(space: &Space) -> [f64; 3] {
 #[test]
 fn pods_whose_agents_cannot_be_reached_take_part_on_evidence() {
     on_cluster("unreachable", Admission::Labelled, async |space| {
-        let before = unanswered(space).await;
         let mut pods = Vec::new();
         for name in UNREACHABLE.into_iter().chain(["idle"]) {
             let lab = Lab::serve(name, &["--workers", "2"]).request("50m");
@@ -115,6 +114,7 @@ fn pods_whose_agents_cannot_be_reached_take_part_on_evidence() {
             needs(space, name, 0.0..=50.0).await;
         }
         let agent = cgroup(&pods[0], AGENT_CONTAINER).unwrap();
+        let before = unanswered(space).await;
         let barriers = (
             agent.stop(),
             Rule::deny(&pods[1]),

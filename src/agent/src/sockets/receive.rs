@@ -24,6 +24,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The least time between two samples while something is.
 pub const HASTE: Duration = Duration::from_millis(400);
 
+/// The most time between two samples, whatever they cost: the text in `/proc` takes milliseconds.
+const RARELY: Duration = Duration::from_secs(30);
+
 /// The longest that one sample counts.
 const STALE: Duration = Duration::from_mins(1);
 
@@ -51,7 +54,7 @@ impl ReceiveQueue {
         Self {
             diag: None,
             unread: Unread::default(),
-            pace: Pace::new(PAUSE),
+            pace: Pace::within(PAUSE, RARELY),
             standing: Standing::default(),
             is_any: false,
             newest: None,
@@ -306,7 +309,7 @@ mod tests {
             let is_in_haste = queue.is_any;
             let mut first_due = |is_any| {
                 queue.is_any = is_any;
-                (0..100).find(|tenths| queue.is_due(now + Duration::from_millis(100 * tenths)))
+                (0..10_000).find(|tenths| queue.is_due(now + Duration::from_millis(100 * tenths)))
             };
             assert!(first_due(true) < first_due(false));
             assert!(first_due(true) >= Some(4));

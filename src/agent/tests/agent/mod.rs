@@ -31,12 +31,13 @@ pub(crate) fn start_with(environment: &[(&str, &str)], log: PipeReader, told: Pi
     run(Command::new(BINARY), environment, log, told)
 }
 
-/// The same, where there may be no more processes, nor threads. Nobody else is that user; root is told that nowhere.
+/// The same, where there may be no more processes, nor threads. Root is told that nowhere, so it is somebody else, whom
+/// nothing else is likely to be.
 pub(crate) fn start_without_threads(environment: &[(&str, &str)]) -> Agent {
     let mut command = Command::new("prlimit");
     if geteuid().is_root() {
         command = Command::new("setpriv");
-        let another = "--reuid=4242424 --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override prlimit";
+        let another = "--reuid=64242 --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override prlimit";
         command.args(another.split(' '));
     }
     command.args(["--nproc=1", BINARY]);

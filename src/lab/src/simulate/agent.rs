@@ -18,6 +18,8 @@ pub enum Manner {
     Honest,
     /// There is none.
     Absent,
+    /// It sees nothing wait, because the application takes every request at once and keeps it waiting itself.
+    Content,
     /// It always claims the utmost urgency.
     Shouts,
     /// It claims the utmost and nothing in turns, so that each claim looks like a jump.
@@ -54,6 +56,7 @@ impl Agent {
             Manner::Honest => {
                 waiting.map(|waiting| queue_pressure(self.queue.update(waiting, SAMPLING.into())))
             }
+            Manner::Content => waiting.map(|_| 0.0),
             Manner::Shouts => Some(1.0),
             Manner::Toggles { every } => {
                 let turn = now.get() / Nanos::from(every).get().max(1);
@@ -95,6 +98,8 @@ mod tests {
     #[test]
     fn manners() {
         assert_eq!(after(&mut Agent::new(Manner::Absent), Some(20), 100), None);
+        let content = after(&mut Agent::new(Manner::Content), Some(20), 100);
+        assert_eq!(content, Some(0.0));
         assert_eq!(after(&mut Agent::new(Manner::Honest), None, 100), None);
         assert!(after(&mut Agent::new(Manner::Shouts), None, 100) > Some(0.99));
         let every = Duration::from_secs(3);

@@ -78,7 +78,8 @@ impl Drop for Rule {
 pub(crate) struct Mesh {
     proxy: Child,
     keys: PathBuf,
-    _rule: Rule,
+    /// There once the proxy accepts.
+    rule: Option<Rule>,
 }
 
 impl Mesh {
@@ -88,7 +89,7 @@ impl Mesh {
         let made = rcgen::generate_simple_self_signed(["app".to_owned()]).unwrap();
         let both = made.cert.pem() + &made.signing_key.serialize_pem();
         fs::write(&keys, both).unwrap();
-        let mut proxy = inside(pod, "openssl")
+        let proxy = inside(pod, "openssl")
             .args(["s_server", "-www", "-Verify", "1", "-verify_return_error"])
             .args(["-accept", &PROXY_PORT.to_string(), "-cert"])
             .arg(&keys)
@@ -97,23 +98,26 @@ impl Mesh {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let said = BufReader::new(proxy.stdout.as_mut().unwrap());
+        let mut mesh = Self {
+            proxy,
+            keys,
+            rule: None,
+        };
+        let said = BufReader::new(mesh.proxy.stdout.as_mut().unwrap());
         let accepts = said
             .lines()
             .map_while(Result::ok)
             .any(|line| line == "ACCEPT");
         assert!(accepts, "the proxy did not start");
         let target = format!("REDIRECT --to-ports {PROXY_PORT}");
-        Self {
-            proxy,
-            keys,
-            _rule: Rule::put(pod, "nat", "PREROUTING", &target),
-        }
+        mesh.rule = Some(Rule::put(pod, "nat", "PREROUTING", &target));
+        mesh
     }
 }
 
 impl Drop for Mesh {
     fn drop(&mut self) {
+        self.rule = None;
         // It may have ended by itself.
         let _ = self.proxy.kill();
         let _ = self.proxy.wait();

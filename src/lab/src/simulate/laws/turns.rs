@@ -81,6 +81,20 @@ fn who_comes_back_after_a_silence_is_served() {
     told("return", |s| s.late <= 4.0 && s.p99 <= 200.0);
 }
 
+/// Nor has anybody to show what waits: an application that takes every request at once and keeps it waiting itself has
+/// an agent that is content, and a limit that is reached says enough.
+#[test]
+fn nor_is_he_kept_small_whose_agent_sees_nothing_wait() {
+    for (name, late, p99) in [("return", 5.0, 250.0), ("step", 10.0, 1_200.0)] {
+        let mut content = scenario(name);
+        let focus = content.pods.iter_mut();
+        for pod in focus.filter(|pod| pod.role == Role::Focus) {
+            pod.agent = Manner::Content;
+        }
+        told_of(&content, |s| s.late <= late && s.p99 <= p99);
+    }
+}
+
 #[test]
 fn a_train_of_bursts_keeps_its_limits() {
     told("bursts", |s| s.late <= 20.0 && s.writes <= 12.0);
