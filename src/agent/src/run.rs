@@ -106,7 +106,7 @@ impl Sampler {
             let reading = self.smoother.read(pressures, self.kernel.need(), elapsed);
             self.board.put(reading);
         }
-        // What this took is a part of it; of the fallback's, or on a machine that stands still, not all.
+        // What this took is a part of the pause. Half of it is left whatever that was: a look that is dear may not fill a core.
         let pace = self.kernel.pace();
         pace.saturating_sub(now.elapsed()).max(pace / 2)
     }
