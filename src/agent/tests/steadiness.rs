@@ -158,7 +158,7 @@ const SERVICES: [(u32, f64); 9] = [
 
 /// How often queues are looked at: accept queues five times a second or more; the application's own queue, and
 /// what is read of `/proc`, once; unread connections as often as it costs little, and more often once there is one.
-const PACES: [Pace; 6] = [
+const PACES: [Pace; 7] = [
     |waiting| {
         if waiting < StandingQueue::JUMP {
             PACE
@@ -177,6 +177,7 @@ const PACES: [Pace; 6] = [
     |waiting| unread(waiting, Duration::from_secs(15)),
     |waiting| unread(waiting, Duration::from_secs(7)),
     |waiting| unread(waiting, Duration::from_secs(4)),
+    |waiting| unread(waiting, Duration::from_secs(1)),
 ];
 
 /// The pace at which unread connections are looked at, where it is `quiet` while there is none.

@@ -84,8 +84,7 @@ pub fn start(filter: Targets, format: Format) -> Result<(), LogError> {
 }
 
 /// As [`start`], for a process that must not wait: lines for which there is no room, because nobody reads them, are
-/// dropped. Of events alone: who opens no span does without the registry of them, which takes
-/// 32 kB.
+/// dropped. Of events alone: who opens no span does without the registry of them, which takes 32 kB.
 ///
 /// # Errors
 /// [`LogError::Twice`] at the second call.

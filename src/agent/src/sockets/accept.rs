@@ -4,8 +4,8 @@
 //! kernel: for a listening socket the *receive queue* is the number of connections that are
 //! established and not yet accepted.
 //!
-//! Which sockets listen is looked up in a dump, the more seldom the longer that stays the same. In between each is asked by itself,
-//! which is some five times cheaper. Sockets that share a port (`SO_REUSEPORT`) cannot be asked so:
+//! Which sockets listen is looked up in a dump, the more seldom the longer that stays the same. In
+//! between each is asked by itself, which is some five times cheaper. Sockets that share a port (`SO_REUSEPORT`) cannot be asked so:
 //! the kernel answers with one of them. They, and more than [`FEW`], are dumped each time, and
 //! more seldom, at the same cost.
 

@@ -82,7 +82,7 @@ fn who_comes_back_after_a_silence_is_served() {
 }
 
 /// Nor has anybody to show what waits: an application that takes every request at once and keeps it waiting itself has
-/// an agent that is content, and a limit that is reached says enough.
+/// an agent that is content, and what it uses says enough.
 #[test]
 fn nor_is_he_kept_small_whose_agent_sees_nothing_wait() {
     for (name, late, p99) in [("return", 5.0, 250.0), ("step", 10.0, 1_200.0)] {
