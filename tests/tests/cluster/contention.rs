@@ -30,6 +30,7 @@ const SETTLED: Duration = Duration::from_mins(4);
 #[test]
 fn cpu_used_above_the_floors_follows_budgets() {
     on_cluster("contention", Admission::Labelled, async |space| {
+        space.start(&Lab::bystander()).await;
         for (name, budget) in BUDGETS {
             let lab = Lab::burn(name, 2).request("100m").limit("1");
             space

@@ -79,9 +79,9 @@ fn a_kubelet_that_signs_for_itself_is_believed_only_by_those_who_are_told() {
     });
 }
 
-/// Waits until the leader has read what `web` uses, without one refusal.
+/// Waits until the leader has read what `web` uses, and sees that it goes on without a refusal.
 async fn reads(space: &Space, how: &str) {
-    let failed = wait_until("the kubelet is read", READ, async || {
+    let before = wait_until("the kubelet is read", READ, async || {
         let metrics = space.release.metrics().await?;
         let series = format!(
             "mbcas_usage_cpu_mcores{{container=\"app\",namespace=\"{}\"",
@@ -91,8 +91,11 @@ async fn reads(space: &Space, how: &str) {
         failures(space).await
     })
     .await;
-    figure!("kubelet's certificate {how}: read, {failed} failures");
-    assert!(failed <= 0.0, "{failed} failures");
+    // A leader that is on its way out after an upgrade may have failed before.
+    space.release.after_cycles(3.0).await;
+    let after = failures(space).await.unwrap();
+    figure!("kubelet's certificate {how}: read, {before} failures, then {after}");
+    assert!(after <= before, "{before} failures, then {after}");
 }
 
 /// How often the leader could not read a kubelet.

@@ -195,3 +195,19 @@ fn who_was_held_needs_its_limit_until_it_leaves_some_of_it() {
     // It begins with a limit that was reached: who never was at his is taken at what he uses.
     assert_eq!(need(&after(&[200, 200], free(220))), 200);
 }
+
+/// When others are held for it the node is not full any more, and its average is still that of before.
+#[test]
+fn who_was_held_by_a_full_node_needs_its_limit_until_it_leaves_some_of_it() {
+    let around = |share: Option<u64>| Surroundings {
+        demand: Demand::NEUTRAL,
+        share: share.map(MilliCpu::new),
+        ..free(1500)
+    };
+    let held = after(&[100, 100, 100, 930], around(Some(930)));
+    assert_eq!((held.censored(), need(&held)), (Some(Censor::Node), 1395));
+    let roomy = held.then(window(5, 1340), around(None));
+    assert_eq!((roomy.censored(), need(&roomy)), (None, 1500));
+    let served = roomy.then(window(6, 900), around(None));
+    assert!((600..900).contains(&need(&served)), "{served:?}");
+}

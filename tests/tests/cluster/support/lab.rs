@@ -36,6 +36,13 @@ impl Lab {
         Self::new(name, "burn", &["--threads", &threads.to_string()])
     }
 
+    /// One that requests much of the node, uses nothing of it and takes no part. What is left for the market is less than
+    /// two who burn get on a machine that is busy with other things, so limits are due.
+    pub(crate) fn bystander() -> Self {
+        let idle = Self::serve("bystander", &[]).request("300m");
+        idle.annotate("mbcas.enabled", "false")
+    }
+
     fn new(name: &str, verb: &str, words: &[&str]) -> Self {
         let command = ["/bin/mbcas-lab", verb]
             .into_iter()

@@ -231,3 +231,33 @@ fn a_limit_that_was_never_there_is_added_only_to_hold_somebody() {
     let plan = world.uses(&[("a", 100), ("b", 300)]);
     assert_eq!(writes(&plan), []);
 }
+
+/// Who was starved beside a burner uses more than it ever did as soon as that is held. It does not lose half of it to
+/// an average of calmer times.
+#[test]
+fn who_is_let_go_by_a_full_node_is_not_cut_to_what_it_used_before() {
+    for served in [1340, 1260, 1100] {
+        let participants = [
+            ("burner", pod(100, 200, 1500, 0)),
+            ("web", pod(300, 200, 1500, 5_000)),
+        ];
+        let mut world = node(1500, 70, &participants);
+        world.snapshot.supply.cores = MilliCpu::new(2000);
+        let mut window = |burner, web| {
+            world.pause = Duration::from_secs(5);
+            world.uses(&[("burner", burner), ("web", web)]);
+            world.limits()
+        };
+        for _ in 0..12 {
+            assert_eq!(window(1500, 100), [1500, 1500]);
+        }
+        let [burner, web] = window(980, 930).try_into().unwrap();
+        assert!(
+            burner < 600 && web == 1500,
+            "the burner has {burner}m, web {web}m"
+        );
+        for _ in 0..24 {
+            assert_eq!(window(burner, served), [burner, 1500], "{served}");
+        }
+    }
+}
