@@ -31,8 +31,8 @@ const HELD: Duration = Duration::from_mins(3);
 #[test]
 fn after_an_uninstall_pods_run_on_as_their_owners_wrote_them() {
     on_cluster("uninstall", Admission::Labelled, async |space| {
-        // Of two that want the node, the one with the smaller budget is held.
         space.start(&Lab::bystander()).await;
+        // Of two that want the node, the one with the smaller budget is held.
         let limited = Lab::burn("limited", 2).request("100m").limit("250m");
         let limited = limited.annotate("mbcas.budget", "300");
         let unlimited = Lab::burn("unlimited", 2).request("100m");
