@@ -220,6 +220,7 @@ impl Entry {
             demand: observed.demand,
             measured: observed.measured,
             share: waterline.share(observed.request),
+            was_short: self.standing != Standing::Satisfied,
         };
         self.estimate = Some(match self.estimate {
             Some(known) => known.then(usage, around),
@@ -263,16 +264,10 @@ impl Entry {
     }
 
     /// Notes what tier A gave of its need, and returns how it stands.
-    pub(crate) fn stands(
-        &mut self,
-        need: MilliCpu,
-        given: MilliCpu,
-        limit: Option<MilliCpu>,
-        now: Duration,
-    ) -> Standing {
+    pub(crate) fn stands(&mut self, need: MilliCpu, given: MilliCpu, now: Duration) -> Standing {
         let is_full = self.estimate.is_some_and(|known| {
-            let nears = |limit: MilliCpu| known.usage() > limit.scaled(USED_PERCENT, 100);
-            known.censored().is_some() || (limit.is_some_and(nears) && !known.leaves_some())
+            let uses_all = known.used_more_than(USED_PERCENT) && !known.leaves_some();
+            known.censored().is_some() || uses_all
         });
         self.standing = self.standing.then(need, given, is_full, now);
         self.standing

@@ -41,7 +41,8 @@ const HELD_PERCENT: u64 = 90;
 /// and at so much any container is, but for those that were seen to leave some of it ([`LEAVES_PERCENT`]).
 const FULL_PERCENT: u64 = 97;
 
-/// Who was held, by its limit or by a full node, needs no less than its limit until it uses less than so many percent of it.
+/// Who was held, by its limit or by a full node, or was short, needs no less than its limit until it uses less than so
+/// many percent of it.
 ///
 /// Without that, one whose need is near to its grant goes up and down for ever: let go by a
 /// tenth it is not held any more, its need is its average again, and it is cut to that. In
@@ -98,6 +99,9 @@ impl Censor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimate {
     usage: MilliCpu,
+    /// The limit that it had meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<MilliCpu>,
     average: Smooth,
     peak: MilliCpu,
     peak_at: Duration,
@@ -113,7 +117,7 @@ pub struct Estimate {
     /// What the agent measured meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     measured: Option<MilliCpu>,
-    /// Its limit, of which it has used nearly all since something held it.
+    /// Its limit, of which it has used nearly all since something held it or it was short.
     #[serde(skip_serializing_if = "Option::is_none")]
     near: Option<MilliCpu>,
     /// The limit that held it and of which it still uses nearly all, and what it used of that on average since.
@@ -132,6 +136,8 @@ pub(crate) struct Surroundings {
     pub(crate) measured: Option<MilliCpu>,
     /// The node is full, and this is what its weight gives it there.
     pub(crate) share: Option<MilliCpu>,
+    /// It was short, and not satisfied for good since.
+    pub(crate) was_short: bool,
 }
 
 impl Estimate {
@@ -139,6 +145,7 @@ impl Estimate {
     pub(crate) fn first(usage: Usage, around: Surroundings) -> Self {
         let start = Self {
             usage: usage.cpu,
+            limit: around.limit,
             average: Smooth::first(usage.cpu.get()),
             peak: usage.cpu,
             peak_at: usage.until,
@@ -166,12 +173,12 @@ impl Estimate {
     }
 
     fn with(mut self, usage: Usage, around: Surroundings, elapsed: Duration) -> Self {
-        self.usage = usage.cpu;
+        (self.usage, self.limit) = (usage.cpu, around.limit);
         (self.until, self.window) = (usage.until, elapsed);
         if usage.cpu >= self.peak_then(usage.until) {
             (self.peak, self.peak_at) = (usage.cpu, usage.until);
         }
-        let was_held = self.near.is_some() || self.censored().is_some();
+        let was_held = around.was_short || self.near.is_some() || self.censored().is_some();
         let censored = censor(usage, around);
         let is_held = was_held || matches!(censored, Some((Censor::Limit, _)));
         let is_near = |limit: &MilliCpu| usage.cpu >= limit.scaled(LEFT_PERCENT, 100);
@@ -223,6 +230,12 @@ impl Estimate {
     /// What it used over the newest window.
     pub fn usage(&self) -> MilliCpu {
         self.usage
+    }
+
+    /// Whether it used more than so many percent of the limit that it had then.
+    pub(crate) fn used_more_than(&self, percent: u64) -> bool {
+        self.limit
+            .is_some_and(|limit| self.usage > limit.scaled(percent, 100))
     }
 
     /// When that window ended.

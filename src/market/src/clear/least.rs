@@ -73,11 +73,7 @@ pub(crate) fn least_restrictive(
     let tiers = tiers(space, &claimants);
     for ((seat, given), grant) in seats.iter_mut().zip(&tiers.needs).zip(&tiers.grants) {
         seat.grant = *grant;
-        let limit = seat.observed.limit;
-        let standing = seat
-            .entry
-            .stands(milli(seat.need), milli(*given), limit, now);
-        seat.standing = standing;
+        seat.standing = seat.entry.stands(milli(seat.need), milli(*given), now);
     }
     // Floors that are needed and do not fit stand all the same.
     let promised: u64 = tiers.grants.iter().sum();

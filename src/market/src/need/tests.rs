@@ -11,6 +11,7 @@ fn free(limit: u64) -> Surroundings {
         demand: Demand::ZERO,
         measured: None,
         share: None,
+        was_short: false,
     }
 }
 
@@ -210,4 +211,16 @@ fn who_was_held_by_a_full_node_needs_its_limit_until_it_leaves_some_of_it() {
     assert_eq!((roomy.censored(), need(&roomy)), (None, 1500));
     let served = roomy.then(window(6, 900), around(None));
     assert!((600..900).contains(&need(&served)), "{served:?}");
+}
+
+/// How much one that was short needs is not known before it leaves some of its limit.
+#[test]
+fn who_was_short_needs_its_limit_while_it_uses_most_of_it() {
+    let around = |was_short| Surroundings {
+        was_short,
+        ..free(1000)
+    };
+    let bursts = |was_short| need(&after(&[100, 870], around(was_short)));
+    assert!(bursts(false) < 500);
+    assert_eq!(bursts(true), 1000);
 }
