@@ -14,7 +14,7 @@ use crate::need::{Estimate, Surroundings};
 use crate::plan::Write;
 use crate::policy::Policy;
 use crate::smooth::Smooth;
-use crate::standing::{Standing, USED_PERCENT};
+use crate::standing::Standing;
 use crate::waterline::Waterline;
 
 /// The memory of one node's market. A new leader starts with an empty one: the
@@ -220,7 +220,6 @@ impl Entry {
             demand: observed.demand,
             measured: observed.measured,
             share: waterline.share(observed.request),
-            was_short: self.standing != Standing::Satisfied,
         };
         self.estimate = Some(match self.estimate {
             Some(known) => known.then(usage, around),
@@ -265,11 +264,8 @@ impl Entry {
 
     /// Notes what tier A gave of its need, and returns how it stands.
     pub(crate) fn stands(&mut self, need: MilliCpu, given: MilliCpu, now: Duration) -> Standing {
-        let is_full = self.estimate.is_some_and(|known| {
-            let uses_all = known.used_more_than(USED_PERCENT) && !known.leaves_some();
-            known.censored().is_some() || uses_all
-        });
-        self.standing = self.standing.then(need, given, is_full, now);
+        let is_held = self.estimate.is_some_and(|known| known.is_held());
+        self.standing = self.standing.then(need, given, is_held, now);
         self.standing
     }
 }

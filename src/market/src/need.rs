@@ -41,8 +41,7 @@ const HELD_PERCENT: u64 = 90;
 /// and at so much any container is, but for those that were seen to leave some of it ([`LEAVES_PERCENT`]).
 const FULL_PERCENT: u64 = 97;
 
-/// Who was held, by its limit or by a full node, or was short, needs no less than its limit until it uses less than so
-/// many percent of it.
+/// Who was held, by its limit or by a full node, needs no less than its limit until it uses less than so many percent of it.
 ///
 /// Without that, one whose need is near to its grant goes up and down for ever: let go by a
 /// tenth it is not held any more, its need is its average again, and it is cut to that. In
@@ -50,9 +49,9 @@ const FULL_PERCENT: u64 = 97;
 /// starved beside a burner is cut to what it used before as soon as the burner is held (seen on the cluster, `make bench-demand`).
 const LEFT_PERCENT: u64 = 85;
 
-/// Who was held by a limit, and then leaves more of it than the rest to so many percent on average, has what
-/// it asks for, if the machine is not full: a queue that never empties would use all of it. The average begins at
-/// the whole limit.
+/// Who was held, and then leaves more of its limit than the rest to so many percent on average, has what
+/// it asks for, if the machine is not full or its weight gives it as much as its limit: a queue that never empties would use
+/// all of it. The average begins at the whole limit.
 ///
 /// Without that, one that needs nine tenths of its grant is held there for ever: its latency is that of a
 /// queue that is nearly full, and reads as need. In simulation, of 72 services that need 0.93 to 0.95 of what they
@@ -99,9 +98,6 @@ impl Censor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimate {
     usage: MilliCpu,
-    /// The limit that it had meanwhile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    limit: Option<MilliCpu>,
     average: Smooth,
     peak: MilliCpu,
     peak_at: Duration,
@@ -117,10 +113,10 @@ pub struct Estimate {
     /// What the agent measured meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     measured: Option<MilliCpu>,
-    /// Its limit, of which it has used nearly all since something held it or it was short.
+    /// Its limit, of which it has used nearly all since something held it.
     #[serde(skip_serializing_if = "Option::is_none")]
     near: Option<MilliCpu>,
-    /// The limit that held it and of which it still uses nearly all, and what it used of that on average since.
+    /// Its limit, of which it has used nearly all since something held it, and what it used of that on average since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     under: Option<(MilliCpu, Smooth)>,
 }
@@ -136,8 +132,6 @@ pub(crate) struct Surroundings {
     pub(crate) measured: Option<MilliCpu>,
     /// The node is full, and this is what its weight gives it there.
     pub(crate) share: Option<MilliCpu>,
-    /// It was short, and not satisfied for good since.
-    pub(crate) was_short: bool,
 }
 
 impl Estimate {
@@ -145,7 +139,6 @@ impl Estimate {
     pub(crate) fn first(usage: Usage, around: Surroundings) -> Self {
         let start = Self {
             usage: usage.cpu,
-            limit: around.limit,
             average: Smooth::first(usage.cpu.get()),
             peak: usage.cpu,
             peak_at: usage.until,
@@ -173,18 +166,19 @@ impl Estimate {
     }
 
     fn with(mut self, usage: Usage, around: Surroundings, elapsed: Duration) -> Self {
-        (self.usage, self.limit) = (usage.cpu, around.limit);
+        self.usage = usage.cpu;
         (self.until, self.window) = (usage.until, elapsed);
         if usage.cpu >= self.peak_then(usage.until) {
             (self.peak, self.peak_at) = (usage.cpu, usage.until);
         }
-        let was_held = around.was_short || self.near.is_some() || self.censored().is_some();
+        let was_held = self.is_held();
         let censored = censor(usage, around);
         let is_held = was_held || matches!(censored, Some((Censor::Limit, _)));
         let is_near = |limit: &MilliCpu| usage.cpu >= limit.scaled(LEFT_PERCENT, 100);
         let near = around.limit.filter(is_near);
-        // On a full machine it may be the others that leave it no more.
-        let told = near.filter(|_| around.share.is_none());
+        // On a full machine it may be the others that leave it no more, unless its weight gives it more than its limit.
+        let is_its_own = |limit: &MilliCpu| around.share.is_none_or(|share| share >= *limit);
+        let told = near.filter(is_its_own);
         self.under = told.and_then(|limit| self.under_limit(limit, is_held, elapsed));
         self.censored = censored.filter(|_| !self.leaves_some());
         self.near = near.filter(|_| was_held && self.censored.is_none() && !self.leaves_some());
@@ -208,7 +202,7 @@ impl Estimate {
         used.map(|used| (limit, used))
     }
 
-    /// Whether a limit that held it leaves it what it asks for.
+    /// Whether its limit leaves it what it asks for, though something held it.
     pub(crate) fn leaves_some(&self) -> bool {
         self.under
             .is_some_and(|(limit, used)| used.value() < limit.scaled(LEAVES_PERCENT, 100).get())
@@ -232,12 +226,6 @@ impl Estimate {
         self.usage
     }
 
-    /// Whether it used more than so many percent of the limit that it had then.
-    pub(crate) fn used_more_than(&self, percent: u64) -> bool {
-        self.limit
-            .is_some_and(|limit| self.usage > limit.scaled(percent, 100))
-    }
-
     /// When that window ended.
     pub fn until(&self) -> Duration {
         self.until
@@ -251,6 +239,11 @@ impl Estimate {
     /// What holds it back.
     pub fn censored(&self) -> Option<Censor> {
         self.censored.map(|(censor, _)| censor)
+    }
+
+    /// Whether something holds it back, or did and it has not left some of its limit since.
+    pub(crate) fn is_held(&self) -> bool {
+        self.censored.is_some() || self.near.is_some()
     }
 
     /// The most that it used in two minutes, forgotten slowly after that; not below its need.

@@ -13,10 +13,9 @@ use serde::{Deserialize, Serialize};
 const TOLERANCE: MilliCpu = MilliCpu::new(20);
 const TOLERANCE_PERCENT: u64 = 5;
 
-/// Who was short has to be met for so long, four cycles of 15 s,
+/// Who was short has to be met for so long, four cycles of 15 s, and to leave some of its limit unused meanwhile
+/// ([`Estimate::is_held`](crate::need::Estimate)). Not of its grant: in a shortage that is what it needs.
 const MET_FOR: Duration = Duration::from_secs(45);
-/// and to leave some of its limit unused meanwhile. Not of its grant: in a shortage that is what it needs.
-pub(crate) const USED_PERCENT: u64 = 85;
 
 /// How a container stands between what it needs and what it is granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,22 +24,22 @@ pub enum Standing {
     /// Its grant meets its need.
     #[default]
     Satisfied,
-    /// Its grant misses its need, or met it only now and it uses all that it has: how much
-    /// it really needs is not known before it leaves some of it.
+    /// Its grant misses its need, or met it only now and something holds it: how much
+    /// it really needs is not known before it leaves some of what it has.
     Short,
     /// It was short, and has had what it needs and more since then.
     Recovering(Duration),
 }
 
 impl Standing {
-    /// The standing after a clearing at `now`. `is_full`: it uses all that it has, and was
-    /// not seen to leave some of it on average.
+    /// The standing after a clearing at `now`. `is_held`: something holds it
+    /// back, or did and it has not left some of its limit since.
     #[must_use]
     pub(crate) fn then(
         self,
         need: MilliCpu,
         grant: MilliCpu,
-        is_full: bool,
+        is_held: bool,
         now: Duration,
     ) -> Self {
         if need - grant > TOLERANCE.max(need.scaled(TOLERANCE_PERCENT, 100)) {
@@ -48,7 +47,7 @@ impl Standing {
         }
         match self {
             Self::Satisfied => self,
-            _ if is_full => Self::Short,
+            _ if is_held => Self::Short,
             Self::Short => Self::Recovering(now),
             Self::Recovering(since) if now.saturating_sub(since) >= MET_FOR => Self::Satisfied,
             Self::Recovering(_) => self,
@@ -62,8 +61,8 @@ mod tests {
 
     fn then(standing: Standing, need: u64, grant: u64, usage: u64, seconds: u64) -> Standing {
         let [need, grant] = [need, grant].map(MilliCpu::new);
-        let is_full = usage * 100 > grant.get() * USED_PERCENT;
-        standing.then(need, grant, is_full, Duration::from_secs(seconds))
+        let is_held = usage * 100 > grant.get() * 85;
+        standing.then(need, grant, is_held, Duration::from_secs(seconds))
     }
 
     #[test]
@@ -85,7 +84,7 @@ mod tests {
         assert_eq!(
             then(standing, 400, 500, 450, 60),
             Standing::Short,
-            "it is full"
+            "it is held"
         );
         assert_eq!(then(standing, 600, 500, 400, 60), Standing::Short);
         assert_eq!(then(standing, 400, 500, 400, 60), Standing::Satisfied);

@@ -49,7 +49,8 @@ fn pods_start_with_the_webhook_down() {
             figure!("webhook down: a pod was created in {took:.1?} and became Ready");
             // A Service without endpoints refuses: nobody waits for the two seconds of the timeout. The
             // kernel may hear the refusal before it listens for one; then it asks again a second later.
-            // Where it hears neither, that is two seconds: it does not each time.
+            // Where it hears neither, it is two seconds: that is not so each time.
+            assert!(took < Duration::from_secs(4), "{took:?}");
             let mut least = took;
             for _ in 0..3 {
                 let begin = Instant::now();
@@ -194,10 +195,9 @@ async fn attacked(
     let bound = |peace: &Stream| peace.percentile(99) * 2 + Duration::from_millis(20);
     let is_slow = |peace: &Stream, war: &Stream| war.percentile(99) >= bound(peace);
     // A machine that stood still for a moment in the one and not in the other does not do so again.
-    for round in 0..2 * ROUNDS {
-        if round >= ROUNDS && !is_slow(&peace, &war) {
-            break;
-        }
+    let mut rounds = 0;
+    while rounds < ROUNDS || (rounds < 2 * ROUNDS && is_slow(&peace, &war)) {
+        rounds += 1;
         let (calm, ()) = Stream::during(space, tokio::time::sleep(ROUND)).await;
         peace.append(calm);
         let end = CancellationToken::new();
@@ -238,6 +238,7 @@ async fn attacked(
         worst.div_duration_f64(usual),
         most / 1_000_000,
     );
+    let least = least * rounds / ROUNDS;
     assert!(reached >= least, "{what}: {reached} of {least} reached it");
     let bound = bound(&peace);
     assert!(worst < bound, "{what}: more than {bound:?}");

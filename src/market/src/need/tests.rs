@@ -11,7 +11,6 @@ fn free(limit: u64) -> Surroundings {
         demand: Demand::ZERO,
         measured: None,
         share: None,
-        was_short: false,
     }
 }
 
@@ -213,14 +212,16 @@ fn who_was_held_by_a_full_node_needs_its_limit_until_it_leaves_some_of_it() {
     assert!((600..900).contains(&need(&served)), "{served:?}");
 }
 
-/// How much one that was short needs is not known before it leaves some of its limit.
+/// A stranger fills the machine with what others leave idle. Who could have more than its limit by its weight all the same
+/// leaves some of it of its own accord.
 #[test]
-fn who_was_short_needs_its_limit_while_it_uses_most_of_it() {
-    let around = |was_short| Surroundings {
-        was_short,
+fn a_full_machine_excuses_only_those_who_have_less_by_their_weight() {
+    let around = |share| Surroundings {
+        demand: Demand::NEUTRAL,
+        share: Some(MilliCpu::new(share)),
         ..free(1000)
     };
-    let bursts = |was_short| need(&after(&[100, 870], around(was_short)));
-    assert!(bursts(false) < 500);
-    assert_eq!(bursts(true), 1000);
+    let need_of = |share| need(&after(&[&[1000][..], &[880; 40]].concat(), around(share)));
+    assert_eq!(need_of(960), 1320, "its share is what it uses");
+    assert_eq!(need_of(40_000), 880);
 }

@@ -235,7 +235,7 @@ proptest! {
 }
 
 proptest! {
-    // Without `Surroundings::was_short` one history in two thousand breaks it.
+    // Where a short one is full at 85 % of any limit, one history in three hundred breaks it.
     #![proptest_config(ProptestConfig::with_cases(8_192))]
 
     /// No average of calmer times takes from a short one what it uses and is entitled to. (Who is satisfied may overdraw
