@@ -5,7 +5,7 @@
 //!
 //! | queue | what waits | seen |
 //! | --- | --- | --- |
-//! | [`AcceptQueue`] | connections that the application has not accepted | five to ten times a second |
+//! | [`AcceptQueue`] | connections that the application has not accepted | four times a second, and once more to believe a jump |
 //! | [`ReceiveQueue`] | accepted connections with bytes that it has not read | once a second or more seldom; where there are any, two or three times |
 //!
 //! A connection is in one of them at a time: one that is not accepted may have unread bytes too,

@@ -111,8 +111,8 @@ impl Steadiness {
     }
 }
 
-/// The time to the next look at a queue in which so many wait.
-type Pace = fn(u64) -> Duration;
+/// The time to the next look at a queue in which so many waited at the look before and so many wait.
+type Pace = fn(u64, u64) -> Duration;
 
 /// Hours that are simulated of each, one of each seed.
 const SEEDS: [u64; 3] = [1, 2, 7];
@@ -128,13 +128,14 @@ fn over_hours(workers: u32, load: f64, service: f64, pace: Pace) -> Steadiness {
 fn an_hour(mut server: Server, pace: Pace) -> Vec<(f64, f64)> {
     let (mut smoother, mut queue) = (Smoother::default(), Standing::default());
     let (begin, mut at, mut elapsed) = (Instant::now(), Duration::ZERO, Duration::ZERO);
-    let mut all = Vec::new();
+    let (mut before, mut all) = (0, Vec::new());
     while at < Duration::from_mins(61) {
         let waiting = server.waiting_at(at.as_secs_f64());
         let counts = queue.update(Some(waiting), begin + at);
         let pressures = Pressures::default().with(Source::AcceptQueue, counts.map(queue_pressure));
         let reading = smoother.read(pressures, None, elapsed);
-        elapsed = pace(waiting);
+        elapsed = pace(before, waiting);
+        before = waiting;
         if at >= Duration::from_mins(1) {
             all.push((reading.intensity.unwrap(), elapsed.as_secs_f64()));
         }
@@ -156,29 +157,26 @@ const SERVICES: [(u32, f64); 9] = [
     (4, 0.05),
 ];
 
-/// How often queues are looked at: accept queues five times a second or more; the application's own queue, and
+/// How often queues are looked at: accept queues four times a second or more; the application's own queue, and
 /// what is read of `/proc`, once; unread connections as often as it costs little, and more often once there is one.
 const PACES: [Pace; 7] = [
-    |waiting| {
-        if waiting < StandingQueue::JUMP {
-            PACE
-        } else {
-            SECOND_LOOK
-        }
-    },
-    |waiting| {
-        if waiting < StandingQueue::JUMP {
-            DUMP_PACE
-        } else {
-            SECOND_LOOK
-        }
-    },
-    |_| PROC_PACE,
-    |waiting| unread(waiting, Duration::from_secs(15)),
-    |waiting| unread(waiting, Duration::from_secs(7)),
-    |waiting| unread(waiting, Duration::from_secs(4)),
-    |waiting| unread(waiting, Duration::from_secs(1)),
+    |before, waiting| accept(before, waiting, PACE),
+    |before, waiting| accept(before, waiting, DUMP_PACE),
+    |_, _| PROC_PACE,
+    |_, waiting| unread(waiting, Duration::from_secs(15)),
+    |_, waiting| unread(waiting, Duration::from_secs(7)),
+    |_, waiting| unread(waiting, Duration::from_secs(4)),
+    |_, waiting| unread(waiting, Duration::from_secs(1)),
 ];
+
+/// The pace at which accept queues are looked at, where it is `usual` unless a jump has to be believed.
+fn accept(before: u64, waiting: u64, usual: Duration) -> Duration {
+    if before < StandingQueue::JUMP && waiting >= StandingQueue::JUMP {
+        SECOND_LOOK
+    } else {
+        usual
+    }
+}
 
 /// The pace at which unread connections are looked at, where it is `quiet` while there is none.
 fn unread(waiting: u64, quiet: Duration) -> Duration {

@@ -18,14 +18,14 @@ use super::diag::{Diag, Identity, LISTEN};
 use super::{SocketError, proc};
 
 /// Time between two samples: what CPU they take is most of what an agent takes.
-pub const PACE: Duration = Duration::from_millis(180);
+pub const PACE: Duration = Duration::from_millis(230);
 
-/// Time from a sample that sees as many as a jump has to the next one, by which it is believed. With [`PACE`] or
+/// Time from the first sample that sees as many as a jump has to the next one, by which it is believed. With [`PACE`] or
 /// [`DUMP_PACE`] a jump is published within 300 ms.
-pub const SECOND_LOOK: Duration = Duration::from_millis(100);
+pub const SECOND_LOOK: Duration = Duration::from_millis(50);
 
 /// Time between two samples that are dumps.
-pub const DUMP_PACE: Duration = Duration::from_millis(190);
+pub const DUMP_PACE: Duration = Duration::from_millis(240);
 
 /// Time between two samples from `/proc`.
 pub const PROC_PACE: Duration = Duration::from_secs(1);
@@ -56,7 +56,8 @@ pub struct AcceptQueue {
     listed: Option<(Instant, Duration)>,
     dumps_left: u32,
     proc_samples_left: u32,
-    is_jump: bool,
+    /// Samples running that saw as many as a jump has.
+    jumps: u32,
     told: bool,
 }
 
@@ -111,7 +112,8 @@ impl AcceptQueue {
         };
         // Kept only if it works: after a failure answers to old questions may still be under way in it.
         let waiting = self.ask(&diag, now, counts)?;
-        self.is_jump = waiting.is_some_and(|waiting| waiting >= StandingQueue::JUMP);
+        let is_jump = waiting.is_some_and(|waiting| waiting >= StandingQueue::JUMP);
+        self.jumps = if is_jump { self.jumps.saturating_add(1) } else { 0 };
         self.diag = Some(diag);
         Ok(waiting)
     }
@@ -177,7 +179,7 @@ impl AcceptQueue {
     pub fn pace(&self) -> Duration {
         if self.proc_samples_left > 0 {
             PROC_PACE
-        } else if self.is_jump {
+        } else if self.jumps == 1 {
             SECOND_LOOK
         } else if self.dumps_left > 0 || self.listening.len() > FEW {
             DUMP_PACE
@@ -219,7 +221,8 @@ mod tests {
             assert_eq!(queue.waiting_at(now, ours).unwrap(), Some(expected));
             assert_eq!(queue.dumps_left, 0);
             assert_eq!(queue.listed, Some((now, LISTED_FOR)));
-            let pace = if expected < 24 { PACE } else { SECOND_LOOK };
+            // A jump is believed after one look more, and looked at as always from then on.
+            let pace = if expected == 24 { SECOND_LOOK } else { PACE };
             assert_eq!(queue.pace(), pace);
             clients.push(TcpStream::connect(address).unwrap());
         }
@@ -228,9 +231,10 @@ mod tests {
     #[test]
     fn a_jump_is_seen_twice_within_300_ms() {
         for pace in [PACE, DUMP_PACE] {
-            assert!(pace + SECOND_LOOK <= Duration::from_millis(300));
+            assert!(pace + SECOND_LOOK <= Duration::from_millis(290));
+            // One that lasts stays one, even where the machine is so busy that each look comes late.
+            assert!(2 * pace <= StandingQueue::MOMENT);
         }
-        assert!(PACE.max(DUMP_PACE) <= StandingQueue::MOMENT);
     }
 
     #[test]
@@ -310,16 +314,17 @@ mod tests {
         let mut sees = |expected| {
             settles(expected, || proc::waiting(ours).unwrap());
             let now = Instant::now();
-            for _ in 0..5 {
+            let paces = [(); 5].map(|()| {
                 assert_eq!(queue.waiting_at(now, ours).unwrap(), Some(expected));
-            }
+                queue.pace()
+            });
             assert!(queue.dumps_left > 0);
-            queue.pace()
+            paces
         };
         let _few = connect(12);
-        assert_eq!(sees(12), DUMP_PACE);
+        assert_eq!(sees(12)[4], DUMP_PACE);
         let _jump = connect(12);
-        assert_eq!(sees(24), SECOND_LOOK);
+        assert_eq!(sees(24)[..2], [SECOND_LOOK, DUMP_PACE]);
     }
 
     #[test]
