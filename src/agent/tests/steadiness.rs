@@ -5,8 +5,8 @@
 //!
 //! An exponential service time is the harshest that a server is likely to have. One worker with requests of more than
 //! 20 ms is left out: its busy periods last for seconds, which nobody can tell from a load that rises. With 50 ms the
-//! deviation is 0.06. Looking back for 24 s in place of eight leaves 0.04, as now and then two dozen wait at such a worker, too,
-//! and these have to be heard within 300 ms.
+//! deviation is 0.06. To look back for 24 s in place of eight would make that 0.02, as far as accept queues tell, and queues of
+//! less than two dozen would be heard after 18 s in place of six.
 
 #![allow(clippy::unwrap_used)] // clippy excuses test functions only, and these have helpers
 

@@ -113,7 +113,11 @@ impl AcceptQueue {
         // Kept only if it works: after a failure answers to old questions may still be under way in it.
         let waiting = self.ask(&diag, now, counts)?;
         let is_jump = waiting.is_some_and(|waiting| waiting >= StandingQueue::JUMP);
-        self.jumps = if is_jump { self.jumps.saturating_add(1) } else { 0 };
+        self.jumps = if is_jump {
+            self.jumps.saturating_add(1)
+        } else {
+            0
+        };
         self.diag = Some(diag);
         Ok(waiting)
     }
