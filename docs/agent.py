@@ -1,6 +1,6 @@
 """Another demand agent: docs/contract.md in Python, with the accept queues for its only signal.
 
-It looks once a second and not ten times, because /proc/net/tcp is dear to read: so it hears a jump after ten seconds.
+It looks once a second and not four times, because /proc/net/tcp is dear to read: so it hears a jump after ten seconds.
 """
 
 import http.server

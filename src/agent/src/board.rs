@@ -71,8 +71,8 @@ const ENOUGH: Duration = Duration::from_mins(4);
 /// So long the log says nothing of a failure that is of the same kind as the one that it told of.
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Remembers whether a source works, and what the log says of it: a change is logged once and not ten times a
-/// second, and a source that comes and goes a few times and not for ever. What was left out is made up for as
+/// Remembers whether a source works, and what the log says of it: a change is logged once and not at every
+/// look, and a source that comes and goes a few times and not for ever. What was left out is made up for as
 /// soon as there may be a line again.
 #[derive(Debug)]
 pub struct Watch<E> {

@@ -1,7 +1,7 @@
 //! The demand agent: sample, smooth, serve.
 //!
 //! ```text
-//! sockets ─────5 to 10 Hz──▶ ┐
+//! sockets ────────4 Hz─────▶ ┐
 //! threads, cgroup, node ≤1 Hz▶ kernel ─┐ pressures            ┌──▶ /metrics
 //!                                      ├──▶ greatest ──▶ Ewma ─┤
 //! the app's own metrics ─1 Hz▶ app ────┘                      └──▶ /demand

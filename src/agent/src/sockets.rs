@@ -6,7 +6,7 @@
 //! | queue | what waits | seen |
 //! | --- | --- | --- |
 //! | [`AcceptQueue`] | connections that the application has not accepted | four times a second, and once more to believe a jump |
-//! | [`ReceiveQueue`] | accepted connections with bytes that it has not read | once a second or more seldom; where there are any, two or three times |
+//! | [`ReceiveQueue`] | accepted connections with bytes that it has not read | once a second or more seldom; where there are any, once or twice |
 //!
 //! A connection is in one of them at a time: one that is not accepted may have unread bytes too,
 //! but it is nobody's file yet and has no inode, by which the second queue leaves it out.

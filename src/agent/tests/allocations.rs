@@ -1,5 +1,5 @@
 //! The sampling step allocates nothing, once it has seen as much as there is to see: an agent that
-//! samples ten times a second for months must not wear its heap.
+//! samples four times a second for months must not wear its heap.
 
 #![allow(clippy::unwrap_used)] // clippy excuses test functions only, and these have helpers
 

@@ -5,8 +5,8 @@
 //!
 //! An exponential service time is the harshest that a server is likely to have. One worker with requests of more than
 //! 20 ms is left out: its busy periods last for seconds, which nobody can tell from a load that rises. With 50 ms the
-//! deviation is 0.06. To look back for 24 s in place of eight would make that 0.02, as far as accept queues tell, and queues of
-//! less than two dozen would be heard after 18 s in place of six.
+//! deviation is 0.06. To look back for 24 s in place of eight would make that 0.01 to 0.03, as far as accept queues tell, and
+//! queues of less than two dozen would be heard after 18 s in place of six.
 
 #![allow(clippy::unwrap_used)] // clippy excuses test functions only, and these have helpers
 

@@ -60,7 +60,7 @@ impl StandingQueue {
     pub const JUMP: u64 = 24;
 
     /// where the looks are no further apart than this.
-    pub const MOMENT: Duration = Duration::from_millis(500);
+    pub const MOMENT: Duration = Duration::from_millis(350);
 
     /// Room for ten looks a second.
     const ROOM: usize = 82;

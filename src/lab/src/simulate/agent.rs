@@ -7,7 +7,7 @@ use mbcas_core::demand::{Ewma, StandingQueue, queue_pressure};
 
 use super::time::Nanos;
 
-/// How often an agent looks at the queue. The real one looks more seldom while nobody waits.
+/// How often an agent looks at the queue. The real one looks four times a second, and once more to believe a jump.
 pub const SAMPLING: Nanos = Nanos::millis(100);
 
 /// How an agent behaves.
